@@ -4,13 +4,13 @@ Neither has a bottleneck: both projections are d -> d.
 """
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from model.modules.mlp import squared_relu
 from model.modules.norm import LayerNorm
 
 
-class _SquaredReluMLP(nn.Module):
-    """down, squared ReLU, up; weights start at N(0, 0.02), so that a new adaptor adds little."""
+class Projections(nn.Module):
+    """Down, squared ReLU, up. Weights start at N(0, 0.02), so that a new adaptor adds little."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -21,15 +21,16 @@ class _SquaredReluMLP(nn.Module):
             nn.init.zeros_(projection.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.up_proj(F.relu(self.down_proj(x)).square())
+        """(b, l, d) -> (b, l, d)."""
+        return self.up_proj(squared_relu(self.down_proj(x)))
 
 
 class VisionAdaptor(nn.Module):
-    """Adaptor of the vision tower; the norm comes first: `x + mlp(LN(x))`."""
+    """Adaptor of the vision tower; its norm comes first."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.adaptor = _SquaredReluMLP(width)
+        self.adaptor = Projections(width)
         self.adaptor_ln = LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -38,11 +39,11 @@ class VisionAdaptor(nn.Module):
 
 
 class LanguageAdaptor(nn.Module):
-    """Adaptor of the language tower; the norm comes last: `LN(x + mlp(x))`."""
+    """Adaptor of the language tower; its norm comes last."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.adaptor = _SquaredReluMLP(width)
+        self.adaptor = Projections(width)
         self.adaptor_ln = LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:

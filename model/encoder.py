@@ -1,0 +1,114 @@
+"""The expert encoder: RGB image and expert labels to one sequence of tokens."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.config import PrismerConfig, VisionConfig
+from model.errors import UserError
+from model.modalities import Kind, Modality, modality
+from model.modules.label_map import LabelMap
+from model.modules.norm import LayerNorm
+from model.modules.resampler import Resampler
+from model.modules.stems import stem
+from model.modules.vit import VisionTransformer
+
+INSTANCE_ROWS = 128
+INSTANCE_IDS = 256  # the values a byte map can have
+# Which row an instance id gets when not training; the same on every device and in every batch.
+FIXED_INSTANCE_INDICES = torch.randint(
+    INSTANCE_ROWS, (INSTANCE_IDS,), generator=torch.Generator("cpu").manual_seed(0), device="cpu"
+)
+
+
+def resize_positions(table: Tensor, grid: int) -> Tensor:
+    """Resizes a table of the positions of a square grid, bicubically: (n * n, d) -> (grid * grid, d)."""
+    side = math.isqrt(len(table))
+    if side == grid:
+        return table
+    plane = table.T.unflatten(1, (side, side))[None]  # (n * n, d) -> (1, d, n, n)
+    plane = F.interpolate(plane, size=(grid, grid), mode="bicubic", align_corners=False)
+    return plane[0].flatten(1).T  # (1, d, grid, grid) -> (grid * grid, d)
+
+
+def original_vision(config: VisionConfig) -> VisionConfig:
+    """The tower as the original builds it; it differs for ViT-H/14 alone."""
+    return replace(config, heads=config.width // 64, activation="quick_gelu")
+
+
+class ExpertEncoder(nn.Module):
+    """Stems, shared positions, experts resampler, and CLIP's vision transformer with adaptors.
+
+    Without experts it has no resampler and sees the RGB tokens alone (PrismerZ).
+    """
+
+    def __init__(self, config: PrismerConfig) -> None:
+        super().__init__()
+        vision = original_vision(config.vision) if config.compat else config.vision
+        width, self.patch_size = vision.width, vision.patch_size
+        self.modalities = [modality(name) for name in config.experts]
+        if self.modalities and config.label_resolution % self.patch_size:
+            sizes = f"{config.label_resolution} is not a multiple of the patch size {self.patch_size}"
+            raise UserError(f"label_resolution {sizes}")
+
+        grid = config.image_resolution // self.patch_size
+        self.positional_embedding = nn.Parameter(torch.randn(grid * grid, width) * width**-0.5)
+        if any(entry.kind is Kind.INSTANCE for entry in self.modalities):
+            self.instance_embedding = nn.Parameter(torch.randn(INSTANCE_ROWS, width) * width**-0.5)
+        self.conv1 = nn.ModuleDict({"rgb": nn.Conv2d(3, width, self.patch_size, self.patch_size, bias=False)})
+        for entry in self.modalities:
+            self.conv1[entry.stem] = stem(entry, width, self.patch_size)
+        self.transformer = VisionTransformer(vision)
+        if self.modalities:
+            self.resampler = Resampler(width)
+        self.ln_pre = LayerNorm(width)
+        self.ln_post = LayerNorm(width)
+
+    def forward(
+        self, experts: Mapping[str, Tensor | LabelMap], instance_indices: Tensor | None = None
+    ) -> Tensor:
+        """Encodes a batch.
+
+        Args:
+            experts: `rgb` (b, 3, H, H), and for every expert of the configuration its label: a tensor
+                (b, c, L, L) in [-1, 1], or a `LabelMap`.
+            instance_indices: int64 (256,), the row of the instance embedding of each instance id. By
+                default drawn anew in training, fixed otherwise.
+
+        Returns:
+            (b, l, d): RGB tokens first, then the 64 resampled tokens of the experts.
+        """
+        x = self._tokens(self.conv1["rgb"](experts["rgb"]))
+        if self.modalities:
+            if instance_indices is None:
+                instance_indices = self._draw_instance_indices(x.device)
+            labels = [self._expert_tokens(entry, experts, instance_indices) for entry in self.modalities]
+            x = torch.cat([x, self.resampler(torch.cat(labels, dim=1))], dim=1)
+        return self.ln_post(self.transformer(self.ln_pre(x)))
+
+    def _expert_tokens(
+        self, entry: Modality, experts: Mapping[str, Tensor | LabelMap], instance_indices: Tensor
+    ) -> Tensor:
+        """One expert's tokens: (b, L / patch_size * L / patch_size, d)."""
+        label = experts[entry.name]
+        features = self.conv1[entry.stem](label)
+        if entry.kind is Kind.INSTANCE:
+            ids = label.index[:, 0, :: self.patch_size, :: self.patch_size].int()  # nearest: (b, g, g)
+            rows = F.embedding(instance_indices[ids], self.instance_embedding)
+            features = features + rows.permute(0, 3, 1, 2)  # (b, g, g, d) -> (b, d, g, g)
+        return self._tokens(features)
+
+    def _tokens(self, features: Tensor) -> Tensor:
+        """Features (b, d, g, g) -> tokens (b, g * g, d) with positions."""
+        positions = resize_positions(self.positional_embedding, features.shape[-1])
+        return features.flatten(2).transpose(1, 2) + positions
+
+    def _draw_instance_indices(self, device: torch.device) -> Tensor:
+        """A row of the instance embedding for each of the 256 ids an instance map can have."""
+        if self.training:
+            return torch.randint(INSTANCE_ROWS, (INSTANCE_IDS,), device=device)
+        return FIXED_INSTANCE_INDICES.to(device, non_blocking=True)

@@ -1,0 +1,41 @@
+"""Multi-head attention in the parameter layout of `torch.nn.MultiheadAttention`."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Attention(nn.Module):
+    """Self- or cross-attention, batch first, through `scaled_dot_product_attention`."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
+        self.out_proj = nn.Linear(width, width)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Attends from every token of `x` to all tokens of `context`, or of `x` itself.
+
+        Args:
+            x: (b, l, d).
+            context: (b, m, d), or None.
+
+        Returns:
+            (b, l, d).
+        """
+        if context is None:
+            q, k, v = F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
+        else:
+            width = x.shape[-1]
+            q_weight, kv_weight = self.in_proj_weight.split([width, 2 * width])
+            q_bias, kv_bias = self.in_proj_bias.split([width, 2 * width])
+            q = F.linear(x, q_weight, q_bias)
+            k, v = F.linear(context, kv_weight, kv_bias).chunk(2, dim=-1)
+        # (b, l, d) -> (b, heads, l, d / heads)
+        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
+        out = F.scaled_dot_product_attention(q, k, v)
+        return self.out_proj(out.transpose(1, 2).flatten(2))  # (b, heads, l, d / heads) -> (b, l, d)

@@ -1,0 +1,44 @@
+"""The experts resampler: any number of expert tokens become 64."""
+
+import torch
+from torch import Tensor, nn
+
+from model.modules.attention import Attention
+from model.modules.mlp import MLP, squared_relu
+from model.modules.norm import LayerNorm
+
+LATENTS, BLOCKS, HEADS = 64, 4, 8
+
+
+class ResamplerBlock(nn.Module):
+    """Latents look at themselves and at the tokens; the latents' norm `ln_1` serves queries and keys."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.attn = Attention(width, HEADS)
+        self.mlp = MLP(width, squared_relu)
+        self.ln_1 = LayerNorm(width)
+        self.ln_2 = LayerNorm(width)
+        self.ln_ff = LayerNorm(width)
+
+    def forward(self, latents: Tensor, x: Tensor) -> Tensor:
+        """Latents (b, n, d) and tokens x (b, l, d) -> latents (b, n, d)."""
+        query = self.ln_1(latents)
+        latents = latents + self.attn(query, torch.cat([query, self.ln_2(x)], dim=1))
+        return latents + self.mlp(self.ln_ff(latents))
+
+
+class Resampler(nn.Module):
+    """A perceiver, https://arxiv.org/abs/2103.03206."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.latents = nn.Parameter(torch.randn(LATENTS, width) * width**-0.5)
+        self.perceiver_blocks = nn.ModuleList(ResamplerBlock(width) for _ in range(BLOCKS))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens (b, l, d) -> (b, 64, d)."""
+        latents = self.latents.expand(len(x), -1, -1)  # (64, d) -> (b, 64, d)
+        for block in self.perceiver_blocks:
+            latents = block(latents, x)
+        return latents

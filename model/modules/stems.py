@@ -1,0 +1,41 @@
+"""Stems: the convolutions that turn an expert's label into tokens' features."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.modalities import EMBEDDING_DIM, Modality
+from model.modules.label_map import LabelMap
+
+
+class Resize(nn.Module):
+    """Bilinear resize with aligned corners by `numerator / denominator`."""
+
+    def __init__(self, numerator: int, denominator: int) -> None:
+        super().__init__()
+        self.numerator = numerator
+        self.denominator = denominator
+
+    def forward(self, x: Tensor | LabelMap) -> Tensor:
+        """(b, c, L, L) or a label map of side L -> (b, c, L', L')."""
+        plane = x.index if isinstance(x, LabelMap) else x
+        side = plane.shape[-1] * self.numerator // self.denominator
+        if isinstance(x, LabelMap):
+            return x.resize(side)
+        return F.interpolate(x, size=(side, side), mode="bilinear", align_corners=True)
+
+
+def stem(modality: Modality, width: int, patch_size: int) -> nn.Sequential:
+    """The stem of a modality: a label of side L -> (b, width, L / patch_size, L / patch_size)."""
+    if modality.is_label_map:
+        resize, channels, strides = Resize(4, patch_size), EMBEDDING_DIM, (2, 2, 1, 1)
+    else:
+        resize, channels, strides = Resize(16, patch_size), modality.channels, (2, 2, 2, 2)
+    widths = [channels, width // 8, width // 4, width // 2, width]
+    layers: list[nn.Module] = [resize]
+    for before, after, stride in zip(widths, widths[1:], strides, strict=False):
+        layers += [
+            nn.Conv2d(before, after, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(after),
+            nn.ReLU(),
+        ]
+    return nn.Sequential(*layers, nn.Conv2d(width, width, 1, bias=False))
