@@ -1,8 +1,10 @@
 """How the scripts start and end: one line and an exit code for a user's mistake, no stack trace."""
 
+import argparse
 import errno
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from model.errors import UserError
 
@@ -30,3 +32,35 @@ def run(main: Callable[[], int | None]) -> None:
         print(f"error: {error.strerror}{where}: free some space or choose another folder", file=sys.stderr)
         code = USER_ERROR
     sys.exit(code)
+
+
+def training_parser(description: str, config: str) -> argparse.ArgumentParser:
+    """The flags that every training script has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--exp_name", required=True, help="the experiment; names its folder under logging/")
+    parser.add_argument("--config", type=Path, default=Path(config), help="YAML file (default: %(default)s)")
+    parser.add_argument(
+        "--from_checkpoint",
+        action="store_true",
+        help="continue from, or evaluate, this task's own checkpoint instead of the pre-trained one",
+    )
+    parser.add_argument("--evaluate", action="store_true", help="evaluate only")
+    parser.add_argument("--mixed_precision", choices=["no", "bf16", "fp16"], help="default: bf16 on a GPU")
+    parser.add_argument("--seed", type=int, default=42)
+    sharding = parser.add_mutually_exclusive_group()
+    sharding.add_argument(
+        "--shard_grad_op",
+        dest="sharding",
+        action="store_const",
+        const="shard_grad_op",
+        default="none",
+        help="shard gradients and optimizer over the processes (ZeRO-2)",
+    )
+    sharding.add_argument(
+        "--full_shard",
+        dest="sharding",
+        action="store_const",
+        const="full_shard",
+        help="shard the parameters as well (ZeRO-3)",
+    )
+    return parser

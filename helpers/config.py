@@ -100,13 +100,16 @@ class CaptionConfig(InputConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoConfig(InputConfig):
-    """The section `demo` of `configs/caption.yaml`."""
+class DemoConfig:
+    """The section `demo` of `configs/caption.yaml`; the checkpoint says the rest."""
 
-    dataset: Literal["demo"]
-    num_beams: PositiveInt = 3
-    max_length: PositiveInt = 20
-    min_length: PositiveInt = 8
+    __pydantic_config__ = STRICT
+    data_path: Path
+    label_path: Path
+    batch_size: PositiveInt
+    num_beams: PositiveInt
+    max_length: PositiveInt
+    min_length: PositiveInt
 
 
 class _YamlLoader(yaml.SafeLoader):
@@ -148,10 +151,11 @@ def read_config(path: Path | str, cls: type[T], section: str | None = None) -> T
         if section not in content:
             raise UserError(f"{path}: no section '{section}'; it has: {', '.join(map(str, content))}")
         content = content[section]
-    return _validate(content, cls, f"{path}" + (f" [{section}]" if section else ""))
+    return validate(content, cls, f"{path}" + (f" [{section}]" if section else ""))
 
 
-def _validate(content: Any, cls: type[T], where: str) -> T:
+def validate(content: Any, cls: type[T], where: str) -> T:
+    """Checks plain values against a dataclass; `where` begins the error message."""
     try:
         # Through JSON, since strict validation then still takes a list for a tuple, a string for a path.
         return TypeAdapter(cls).validate_json(json.dumps(content), strict=True)

@@ -1,0 +1,47 @@
+"""Files that appear whole or not at all."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Calls `write` with a temporary name beside `path`, then renames what it wrote to `path`.
+
+    `write` may make a file or a folder; a folder that is there already is replaced.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        if temporary.is_dir() and path.exists():
+            # A folder cannot be renamed over another: move the old one aside, so that at any
+            # moment a whole one exists under one of the two names.
+            old = path.with_name(f".{path.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            path.rename(old)
+            temporary.rename(path)
+            shutil.rmtree(old)
+        else:
+            temporary.replace(path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any, indent: int | None = None) -> None:
+    """Writes JSON atomically."""
+    text = json.dumps(content, indent=indent, ensure_ascii=False)
+    write_atomically(path, lambda name: name.write_text(text + "\n", encoding="utf-8"))
+
+
+def append_json_line(path: Path, record: dict[str, Any]) -> None:
+    """Adds one record to a file of JSON lines."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")

@@ -1,0 +1,124 @@
+"""From a config, or from a checkpoint folder, to a model that is ready to use."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dataset.class_tables import read_class_tables
+from helpers.checkpoint import POSITIONS, find_weights, load_weights, read_weights
+from helpers.config import MODELS_FILE, ROOT, ModelSize, read_model_size, read_yaml, validate
+from model.config import PrismerConfig
+from model.errors import UserError
+from model.inputs import PrepareInputs
+from model.modalities import MODALITIES, modality
+from model.prismer import Prismer
+from model.tokenizer import load_tokenizer
+
+M = TypeVar("M", bound=Prismer)
+DESCRIPTION = "model.json"  # beside the weights: network, tokenizer, prefix
+
+
+@dataclass
+class LoadedModel(Generic[M]):
+    """A model with what it needs beside its weights."""
+
+    model: M
+    config: PrismerConfig
+    prefix: str
+
+
+def build_model(cls: type[M], config: PrismerConfig, tokenizer: str) -> M:
+    """A model with new weights.
+
+    Args:
+        cls: `PrismerCaption` or `PrismerVQA`.
+        config: the network.
+        tokenizer: a folder, also relative to the project, or a name on the hub.
+    """
+    folder = ROOT / tokenizer
+    return cls(config, load_tokenizer(str(folder) if folder.is_dir() else tokenizer))
+
+
+def prepare_inputs(experts: tuple[str, ...], class_tables: Path) -> PrepareInputs:
+    """The device side of the data: scaling, normalisation, class embeddings of these experts."""
+    used = [modality(name) for name in experts]
+    if not any(entry.is_label_map for entry in used):
+        return PrepareInputs({}, None)
+    tables = read_class_tables(class_tables, [entry.classes for entry in used if entry.classes])
+    features = {
+        entry.name: torch.from_numpy(tables.features[entry.classes]) for entry in used if entry.classes
+    }
+    return PrepareInputs(features, torch.from_numpy(np.asarray(tables.background)))
+
+
+def describe(config: PrismerConfig, tokenizer: str, prefix: str) -> dict:
+    """What `load_model` needs to build the network again."""
+    return {"config": asdict(config), "tokenizer": tokenizer, "prefix": prefix}
+
+
+def load_model(cls: type[M], folder: Path) -> LoadedModel[M]:
+    """A trained model in eval mode from `logging/<task>_<name>` or a released checkpoint's folder.
+
+    Released checkpoints have no description: their network is read off the weights.
+    """
+    path = find_weights(folder)
+    state = read_weights(path)
+    description = folder / DESCRIPTION
+    if description.is_file():
+        try:
+            content = json.loads(description.read_text(encoding="utf-8"))
+            config = validate(content["config"], PrismerConfig, str(description))
+            tokenizer, prefix = content["tokenizer"], content["prefix"]
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+            raise UserError(f"{description}: damaged ({error!r}); write it anew or remove it") from None
+    else:
+        config, tokenizer = infer_config(state, str(path))
+        prefix = "" if folder.name.startswith("pretrain") else "A picture of"
+    model = build_model(cls, config, tokenizer)
+    load_weights(model, state, str(path))
+    return LoadedModel(model.eval(), config, prefix)
+
+
+def infer_config(state: dict[str, Tensor], source: str) -> tuple[PrismerConfig, str]:
+    """Reads the network off a full state dict: size, experts, resolution.
+
+    The first segmentation expert of the registry (COCO's) stands for the stem `seg`.
+
+    Returns:
+        The network and the name of its tokenizer.
+    """
+    try:
+        positions, width = state[POSITIONS].shape
+        patch = state["expert_encoder.conv1.rgb.weight"].shape[-1]
+        vocab = state["text_decoder.roberta.embeddings.word_embeddings.weight"].shape[0]
+    except KeyError as error:
+        raise UserError(f"{source}: not a Prismer checkpoint: it has no key {error}") from None
+    layers = 1 + max(
+        int(key.split(".")[3]) for key in state if key.startswith("expert_encoder.transformer.resblocks.")
+    )
+    for name in read_yaml(MODELS_FILE):
+        size: ModelSize = read_model_size(name)
+        vision = size.vision
+        if (vision.width, vision.layers, vision.patch_size, size.text.vocab_size) == (
+            width,
+            layers,
+            patch,
+            vocab,
+        ):
+            break
+    else:
+        raise UserError(
+            f"{source}: no size in {MODELS_FILE} has vision width {width}, {layers} layers, patch {patch}"
+        )
+    stems = {key.split(".")[2] for key in state if key.startswith("expert_encoder.conv1.")}
+    experts: dict[str, str] = {}  # stem -> first modality that uses it
+    for entry in MODALITIES.values():
+        if entry.stem in stems:
+            experts.setdefault(entry.stem, entry.name)
+    resolution = round(positions**0.5) * patch
+    return PrismerConfig(size.vision, size.text, tuple(experts.values()), resolution), size.tokenizer

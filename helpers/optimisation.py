@@ -1,0 +1,28 @@
+"""AdamW over the trainable parameters, and the learning rate as a function of the step."""
+
+import math
+
+import torch
+from torch import nn
+
+
+def build_optimizer(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW with torch's betas and eps over the parameters that train."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return torch.optim.AdamW(trainable, lr=lr, weight_decay=weight_decay)
+
+
+def cosine_lr(t: float, total: float, init_lr: float, min_lr: float) -> float:
+    """`min + (init - min)·(1 + cos(pi·t/T))/2`, t counted in steps or in epochs."""
+    return min_lr + (init_lr - min_lr) * (1 + math.cos(math.pi * min(t / total, 1.0))) / 2
+
+
+def warmup_lr(step: int, warmup_steps: int, start_lr: float, init_lr: float) -> float:
+    """Linear from `start_lr` at step 0 to `init_lr` at `warmup_steps`."""
+    return start_lr + (init_lr - start_lr) * step / warmup_steps
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Sets the learning rate of every parameter group."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr

@@ -1,0 +1,22 @@
+"""Starting accelerate: device, precision, processes."""
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+
+def start_accelerator(mixed_precision: str | None) -> Accelerator:
+    """The processes and devices that `accelerate launch` (or plain python) gives.
+
+    Args:
+        mixed_precision: `no`, `bf16` or `fp16`; None takes what accelerate's own config says, and bf16
+            on a GPU that has it.
+    """
+    if mixed_precision is None and torch.cuda.is_available() and torch.cuda.is_bf16_supported():
+        mixed_precision = "bf16"
+    return Accelerator(mixed_precision=mixed_precision)
+
+
+def broadcast_from_main(value: float) -> float:
+    """The main process's value, on every process."""
+    return broadcast_object_list([value])[0]

@@ -1,0 +1,76 @@
+"""How a model is spread over processes. Model code knows nothing of it.
+
+Order: load weights, freeze, shard, then build the optimizer over what trains. Each repeated unit (vision
+layer, resampler block, decoder layer) is one FSDP2 group; the rest (stems, embeddings, head) forms the
+root group. `shard_grad_op` keeps gathered parameters between forward and backward (ZeRO-2), `full_shard`
+frees them (ZeRO-3).
+
+accelerate turns its own FSDP on only for accelerators and silently uses DDP for CPU processes; torch's
+`fully_shard` on the process group that accelerate set up is the same code on both. Mixed precision is by
+autocast in every mode.
+"""
+
+from typing import Literal
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
+from model.errors import UserError
+from model.prismer import Prismer
+
+Sharding = Literal["none", "shard_grad_op", "full_shard"]
+FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
+
+
+def distribute(model: Prismer, accelerator: Accelerator, sharding: Sharding) -> nn.Module:
+    """Puts a model on its device, and wraps it for training over the processes there are.
+
+    Args:
+        model: frozen as it will train; its weights are equal on all processes.
+        accelerator: launched by `accelerate launch`, or a single process.
+        sharding: `none` trains with DDP where there are several processes.
+
+    Returns:
+        The module whose forward is to be called.
+    """
+    if sharding == "none":
+        return accelerator.prepare(model)
+    if accelerator.num_processes == 1:
+        raise UserError(f"--{sharding} needs several processes: start with `accelerate launch`")
+    model.to(accelerator.device)
+    mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    for block in model.blocks():
+        fully_shard(block, mesh=mesh, reshard_after_forward=sharding == "full_shard")
+    fully_shard(model, mesh=mesh)
+    for method in ("generate", "rank"):
+        register_fsdp_forward_method(model, method)
+    return model
+
+
+def unwrap(model: nn.Module) -> Prismer:
+    """The `Prismer` inside what `distribute` returned."""
+    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+
+
+def full_state_dict(model: nn.Module) -> dict[str, torch.Tensor]:
+    """All weights, on the CPU; every process must call it, the main one gets the tensors."""
+    return get_model_state_dict(unwrap(model), options=FULL)
+
+
+def full_optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict:
+    """The optimizer's state by parameter name, on the CPU; every process must call it."""
+    return get_optimizer_state_dict(unwrap(model), optimizer, options=FULL)
+
+
+def load_optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer, state: dict) -> None:
+    """The reverse of `full_optimizer_state`; every process passes the full state."""
+    set_optimizer_state_dict(unwrap(model), optimizer, state, options=StateDictOptions(full_state_dict=True))

@@ -1,0 +1,68 @@
+"""What a run needs to go on where it stopped: weights, optimizer, epoch, best score."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from helpers.checkpoint import write_weights
+from helpers.files import write_atomically, write_json
+from helpers.sharding import full_optimizer_state, full_state_dict, load_optimizer_state, unwrap
+from model.errors import UserError
+
+LAST = "last"  # subfolder of the newest state; the experiment's folder itself holds the best weights
+
+
+@dataclass
+class Progress:
+    """How far a run has come."""
+
+    epoch: int = 0  # epochs finished
+    step: int = 0  # optimizer steps taken
+    best_score: float = float("-inf")
+
+
+def save_last(
+    folder: Path,
+    accelerator: Accelerator,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+) -> None:
+    """Writes `<folder>/last`, whole or not at all; every process must call it."""
+    weights = full_state_dict(model)
+    optimizer_state = full_optimizer_state(model, optimizer)
+
+    def write(path: Path) -> None:
+        path.mkdir(parents=True)
+        write_weights(path / "model.safetensors", weights)
+        torch.save({"optimizer": optimizer_state, "progress": asdict(progress)}, path / "training_state.pt")
+
+    if accelerator.is_main_process:
+        write_atomically(folder / LAST, write)
+    accelerator.wait_for_everyone()
+
+
+def save_best(folder: Path, accelerator: Accelerator, model: nn.Module, description: dict) -> None:
+    """Writes the weights and their description (`model.json`) into the experiment's folder."""
+    weights = full_state_dict(model)
+    if accelerator.is_main_process:
+        write_weights(folder / "model.safetensors", weights)
+        write_json(folder / "model.json", description, indent=2)
+    accelerator.wait_for_everyone()
+
+
+def load_last_progress(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    """Restores the optimizer and tells how far the run was; after the model is distributed."""
+    path = folder / LAST / "training_state.pt"
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        load_optimizer_state(unwrap(model), optimizer, state["optimizer"])
+        return Progress(**state["progress"])
+    except (OSError, RuntimeError, KeyError, TypeError, EOFError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"{path}: cannot continue from it ({reason}); remove {path.parent} to start anew"
+        ) from None

@@ -1,0 +1,40 @@
+"""Files and folders appear whole or not at all."""
+
+import pytest
+
+from helpers.files import append_json_line, write_atomically, write_json
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"a": 1})
+
+    def fail(name):
+        name.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, fail)
+    assert path.read_text() == '{"a": 1}\n'
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_replaces_a_folder(tmp_path):
+    def write(text):
+        def make(name):
+            name.mkdir()
+            (name / "file").write_text(text)
+
+        return make
+
+    write_atomically(tmp_path / "last", write("one"))
+    write_atomically(tmp_path / "last", write("two"))
+    assert (tmp_path / "last" / "file").read_text() == "two"
+    assert [path.name for path in tmp_path.iterdir()] == ["last"]
+
+
+def test_json_lines_are_added(tmp_path):
+    path = tmp_path / "new" / "metrics.jsonl"
+    append_json_line(path, {"step": 1})
+    append_json_line(path, {"step": 2})
+    assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
