@@ -29,8 +29,9 @@ class LabelMap(NamedTuple):
         """
         batch, _, length, _ = self.index.shape
         background = self.table.shape[-2] - 1
-        place = torch.linspace(0, length - 1, side, device=self.index.device)
-        low = place.long()
+        # rounded as F.interpolate rounds it
+        place = torch.arange(side, device=self.index.device) * ((length - 1) / max(side - 1, 1))
+        low = place.long().clamp(max=length - 1)
         high = (low + 1).clamp(max=length - 1)
         near = torch.stack([low, high], dim=-1)  # (side, 2)
         share = torch.stack([1 - (place - low), place - low], dim=-1)  # (side, 2)

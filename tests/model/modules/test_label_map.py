@@ -1,0 +1,55 @@
+"""Looking up four neighbours gives what resizing the whole map of embeddings gives."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from model.modules.label_map import LabelMap
+from model.modules.stems import Resize
+
+
+def plain(label: LabelMap) -> Tensor:
+    """The map of embeddings, built in full: (b, c, L, L)."""
+    background = label.table.shape[-2] - 1
+    samples = []
+    for i, index in enumerate(label.index[:, 0].long()):
+        table = label.table[i] if label.table.dim() == 3 else label.table
+        rows = torch.where(index < background, index, background)  # 255 is no row of a small table either
+        samples.append(table[rows].permute(2, 0, 1))
+    return torch.stack(samples)
+
+
+def random_map(side: int, rows: int, per_sample: bool) -> LabelMap:
+    generator = torch.Generator().manual_seed(0)
+    index = torch.randint(rows, (3, 1, side, side), generator=generator, dtype=torch.uint8)
+    index[:, :, : side // 3] = 255
+    shape = (3, rows + 1, 64) if per_sample else (rows + 1, 64)
+    return LabelMap(index, torch.randn(shape, generator=generator))
+
+
+@pytest.mark.parametrize("per_sample", [False, True])
+@pytest.mark.parametrize(("side", "patch"), [(224, 14), (224, 16), (128, 16), (56, 14), (16, 16)])
+def test_equals_the_plain_way_in_the_stem(side, patch, per_sample):
+    label = random_map(side, 9, per_sample)
+    expected = F.interpolate(plain(label), scale_factor=4 / patch, mode="bilinear", align_corners=True)
+    torch.testing.assert_close(Resize(4, patch)(label), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [1, 5, 20, 41])
+def test_equals_the_plain_way_at_any_size(side):
+    label = random_map(20, 9, per_sample=True)
+    expected = F.interpolate(plain(label), size=(side, side), mode="bilinear", align_corners=True)
+    torch.testing.assert_close(label.resize(side), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_an_index_without_a_row_is_background():
+    table = torch.arange(3.0)[:, None].expand(3, 64)  # rows 0 and 1, background 2
+    index = torch.tensor([[0, 1], [2, 200]], dtype=torch.uint8)[None, None]
+    assert LabelMap(index, table).resize(2)[0, 0].tolist() == [[0, 1], [2, 2]]
+
+
+def test_255_is_background_in_a_table_of_many_rows_too():
+    table = torch.arange(301.0)[:, None].expand(301, 64)
+    index = torch.tensor([[254, 255], [255, 0]], dtype=torch.uint8)[None, None]
+    assert LabelMap(index, table).resize(2)[0, 0].tolist() == [[254, 300], [300, 0]]

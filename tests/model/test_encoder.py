@@ -1,0 +1,138 @@
+"""What the expert encoder does beyond the original's numbers."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from model.config import PrismerConfig, TextConfig, VisionConfig
+from model.encoder import ExpertEncoder, resize_positions
+from model.errors import UserError
+from model.modules.label_map import LabelMap
+from model.modules.mlp import quick_gelu
+
+TINY = PrismerConfig(
+    vision=VisionConfig(width=32, layers=1, heads=2, patch_size=8),
+    text=TextConfig(hidden_size=32, layers=1, heads=2, ffn_size=64),
+    experts=("depth", "obj_detection"),
+    image_resolution=24,
+    label_resolution=16,
+)
+HUGE = replace(
+    TINY,
+    vision=VisionConfig(width=1280, layers=2, heads=16, patch_size=14, activation="gelu"),
+    label_resolution=224,
+)
+
+
+def inputs(batch: int = 2, ids: int = 5) -> dict[str, torch.Tensor | LabelMap]:
+    generator = torch.Generator().manual_seed(0)
+    index = torch.randint(ids, (batch, 1, 16, 16), generator=generator, dtype=torch.uint8)
+    return {
+        "rgb": torch.randn(batch, 3, 24, 24, generator=generator),
+        "depth": torch.rand(batch, 1, 16, 16, generator=generator),
+        "obj_detection": LabelMap(index, torch.randn(batch, ids + 1, 64, generator=generator)),
+    }
+
+
+def first(experts: dict) -> dict:
+    """The first sample of a batch."""
+    detection = LabelMap(*(part[:1] for part in experts["obj_detection"]))
+    return {name: x[:1] for name, x in experts.items() if name != "obj_detection"} | {
+        "obj_detection": detection
+    }
+
+
+@pytest.fixture
+def encoder():
+    torch.manual_seed(0)
+    return ExpertEncoder(TINY)
+
+
+def test_output_is_rgb_tokens_then_latents(encoder):
+    assert encoder(inputs()).shape == (2, 3 * 3 + 64, 32)
+
+
+@torch.no_grad()
+def test_evaluation_repeats_and_does_not_depend_on_the_batch(encoder):
+    encoder.eval()
+    experts = inputs()
+    torch.manual_seed(1)
+    out = encoder(experts)
+    torch.manual_seed(2)
+    assert torch.equal(encoder(experts), out)
+    torch.testing.assert_close(encoder(first(experts)), out[:1], rtol=1e-5, atol=1e-5)
+
+
+def test_training_draws_instance_rows_from_the_default_generator(encoder):
+    for norm in encoder.modules():
+        norm.momentum = 0  # batch statistics stay the same from call to call
+    experts = inputs()
+    torch.manual_seed(1)
+    out = encoder(experts)
+    assert not torch.equal(encoder(experts), out)
+    torch.manual_seed(1)
+    assert torch.equal(encoder(experts), out)
+
+
+@torch.no_grad()
+def test_the_caller_may_choose_instance_rows(encoder):
+    encoder.eval()
+    experts = inputs()
+    zeros, ones = torch.zeros(256, dtype=torch.int64), torch.ones(256, dtype=torch.int64)
+    ones_for_absent_ids = torch.where(torch.arange(256) < 5, zeros, ones)
+    out = encoder(experts, zeros)
+    assert torch.equal(encoder(experts, ones_for_absent_ids), out)
+    assert not torch.equal(encoder(experts, ones), out)
+
+
+def test_every_parameter_gets_a_gradient(encoder):
+    encoder(inputs())[..., 0].square().sum().backward()
+    assert [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+@torch.no_grad()
+def test_without_experts_only_rgb_counts():
+    encoder = ExpertEncoder(replace(TINY, experts=())).eval()
+    assert not any("resampler" in key or "instance" in key for key in encoder.state_dict())
+    assert encoder({"rgb": torch.randn(2, 3, 24, 24)}).shape == (2, 9, 32)
+
+
+def test_instance_embedding_exists_only_for_instance_experts():
+    assert not hasattr(ExpertEncoder(replace(TINY, experts=("depth",))), "instance_embedding")
+
+
+@torch.no_grad()
+def test_runs_in_bfloat16_under_autocast(encoder):
+    encoder.eval()
+    expected = encoder(inputs())
+    with torch.autocast("cpu", torch.bfloat16):
+        out = encoder(inputs())
+    assert (out - expected).abs().mean() < 0.03 * expected.abs().mean()
+
+
+def test_resize_positions_is_bicubic_and_keeps_its_own_size():
+    table = torch.randn(16, 8)
+    assert torch.equal(resize_positions(table, 4), table)
+    plane = F.interpolate(table.view(4, 4, 8).permute(2, 0, 1)[None], size=(6, 6), mode="bicubic")
+    assert torch.equal(resize_positions(table, 6), plane[0].permute(1, 2, 0).reshape(36, 8))
+
+
+def test_huge_is_what_openclip_trained():
+    with torch.device("meta"):
+        layer = ExpertEncoder(HUGE).transformer.resblocks[0]
+    assert layer[0].attn.heads == 16
+    assert layer[0].mlp.activation is F.gelu
+
+
+def test_compat_builds_huge_as_the_original_does():
+    with torch.device("meta"):
+        layer = ExpertEncoder(replace(HUGE, compat=True)).transformer.resblocks[0]
+    assert layer[0].attn.heads == 20
+    assert layer[0].mlp.activation is quick_gelu
+
+
+def test_label_resolution_must_fit_the_patches():
+    with pytest.raises(UserError, match=r"label_resolution 20 .* patch size 8"):
+        ExpertEncoder(replace(TINY, label_resolution=20))
