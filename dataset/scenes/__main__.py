@@ -1,0 +1,65 @@
+"""Command line of the Scenes data set: `python -m dataset.scenes --help`."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from model.errors import UserError
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Writes a data set, the class tables or the demo images."""
+    parser = argparse.ArgumentParser(prog="python -m dataset.scenes", description=__doc__)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write a data set into this folder")
+    parser.add_argument("--train", type=int, default=0, metavar="N", help="number of training scenes")
+    parser.add_argument("--test", type=int, default=0, metavar="M", help="number of test scenes")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="same seed, same bytes (0)")
+    parser.add_argument("--size", type=int, default=192, metavar="PX", help="long side of the images (192)")
+    parser.add_argument("--workers", type=int, default=2, metavar="W", help="processes (2)")
+    parser.add_argument("--no-labels", action="store_true", help="leave out the exact labels")
+    parser.add_argument(
+        "--tables", type=Path, metavar="DIR", help="write the class embeddings into this folder"
+    )
+    parser.add_argument("--demo", type=Path, metavar="DIR", help="write six demo images into this folder")
+    options = parser.parse_args(arguments)
+    try:
+        run(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Does what the parsed options ask for.
+
+    Raises:
+        UserError: a number out of its range, nothing to do, a folder that cannot be written.
+    """
+    limits = {"train": (0, 1_000_000), "test": (0, 1_000_000), "size": (64, 1024), "workers": (1, 256)}
+    for name, (low, high) in {**limits, "seed": (0, 2**63)}.items():
+        if not low <= getattr(options, name) <= high:
+            raise UserError(f"--{name} {getattr(options, name)} is out of range; give {low} to {high}")
+    if not (options.out or options.tables or options.demo):
+        raise UserError("nothing to do; give --out DIR, --tables DIR or --demo DIR")
+    if options.out and options.train + options.test == 0:
+        raise UserError(f"no scenes asked for in {options.out}; give --train N or --test M")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers are the parallelism
+
+    from dataset.scenes import embeddings, write  # imported late: --help stays quick
+
+    try:
+        for path in embeddings.write_tables(options.tables) if options.tables else []:
+            print(f"wrote {path}")
+        for path in write.write_demo(options.demo) if options.demo else []:
+            print(f"wrote {path}")
+    except OSError as error:
+        raise UserError(f"cannot write to {error.filename}: {error.strerror}") from None
+    if options.out:
+        wanted = write.Options(options.out, options.seed, options.size, not options.no_labels)
+        write.write_data(wanted, options.train, options.test, options.workers)
+        print(f"{options.train} training and {options.test} test scenes in {options.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""Writes Scenes to disk in the files and folders of COCO (captions) and VQAv2 (questions)."""
+
+import json
+import multiprocessing
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from dataset.scenes.labels import make_labels
+from dataset.scenes.questions import answer_list
+from dataset.scenes.render import render
+from dataset.scenes.scene import describe_scene, render_scene
+from model.errors import UserError
+from model.modalities import MODALITIES
+
+DATASET = "vqav2"  # the folder that COCO's and VQAv2's images share
+FIRST_TEST_ID = 1_000_000  # image ids of the test split start here, so that ids are unique
+LABELS = ("depth", "normal", "seg_scenes", "edge", "obj_detection", "ocr_detection")
+_DEMO = ((1, ".png"), (2, ".jpg"), (3, ".jpeg"), (4, ".png"), (5, ".jpg"), (6, ".jpeg"))  # seed, suffix
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to write.
+
+    Attributes:
+        out: the data folder.
+        seed: with the split and the index of a scene, all that decides its bytes.
+        long_side: of the images, in pixels.
+        labels: whether to write the exact labels, under `out`/labels.
+    """
+
+    out: Path
+    seed: int
+    long_side: int
+    labels: bool
+
+
+def write_data(options: Options, train: int, test: int, workers: int) -> None:
+    """Writes a train and a test split; what is there already is kept.
+
+    Raises:
+        UserError: the folder holds scenes of another seed or size, or cannot be written.
+    """
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        _claim(options)
+        jobs = [("train", i) for i in range(train)] + [("test", i) for i in range(test)]
+        records = _run(partial(write_scene, options), jobs, workers)
+        _write_lists(options.out, records[:train], records[train:])
+    except OSError as error:
+        raise UserError(f"cannot write to {error.filename}: {error.strerror}; choose another --out") from None
+
+
+def write_scene(options: Options, job: tuple[str, int]) -> dict:
+    """Writes the files of one scene that are not there yet; returns what the lists need."""
+    split, index = job
+    image_id = index + (FIRST_TEST_ID if split == "test" else 0)
+    folder = "val2014" if split == "test" else "train2014"
+    name = f"{folder}/SCENE_{folder}_{image_id:012d}"
+    image = options.out / DATASET / f"{name}.jpg"
+    world, captions, questions = describe_scene(
+        [options.seed, int(split == "test"), index], options.long_side
+    )
+    label_files = {
+        modality: options.out / "labels" / modality / DATASET / f"{name}.png"
+        for modality in LABELS
+        if options.labels and (modality != "ocr_detection" or world.sign)
+    }
+    if not all(path.exists() for path in (image, *label_files.values())):
+        rendered = render(world)
+        labels = make_labels(world, rendered)
+        for modality, path in label_files.items():
+            if modality in labels.sidecars:
+                sidecar = path.with_suffix(MODALITIES[modality].sidecars[0])
+                _write_json(sidecar, labels.sidecars[modality])
+            _save(path, lambda file, m=modality: _png(labels.maps[m], file))
+        _save(image, lambda file: _jpeg(rendered.image, file))
+    return {
+        "image": f"{name}.jpg",
+        "id": image_id,
+        "captions": captions,
+        "questions": [vars(question) for question in questions],
+    }
+
+
+def write_demo(folder: Path) -> list[Path]:
+    """Writes six varied scenes, named after what is in them, as .png, .jpg and .jpeg."""
+    paths = []
+    for seed, suffix in _DEMO:
+        scene = render_scene([2023, seed], long_side=320)
+        words = [scene.world.solids[0].name.replace(" ", "_")]
+        if scene.world.sign:
+            words += [scene.world.sign.word, "sign"]
+        path = folder / ("_".join(words) + suffix)
+        _save(path, lambda file, i=scene.image, s=suffix: (_png if s == ".png" else _jpeg)(i, file))
+        paths.append(path)
+    return paths
+
+
+def _run(task: Callable, jobs: list, workers: int) -> list[dict]:
+    bar = partial(tqdm, total=len(jobs), desc="scenes", unit="scene")
+    if workers == 1:
+        return list(bar(map(task, jobs)))
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        return list(bar(pool.imap(task, jobs, chunksize=8)))
+
+
+def _claim(options: Options) -> None:
+    """Notes seed and size in the folder, so that scenes of two seeds cannot be mixed."""
+    path = options.out / "scenes.json"
+    mine = {"seed": options.seed, "long_side": options.long_side}
+    if path.exists():
+        theirs = path.read_text()
+        if theirs != json.dumps(mine):
+            raise UserError(
+                f"{path} tells of other scenes ({theirs}); choose another --out or delete the folder"
+            )
+    else:
+        _write_json(path, mine)
+
+
+def _write_lists(out: Path, train: list[dict], test: list[dict]) -> None:
+    caption_rows = [{"image": r["image"], "caption": caption} for r in train for caption in r["captions"]]
+    _write_json(out / "coco_karpathy_train.json", caption_rows)
+    test_rows = [{"image": r["image"], "caption": r["captions"]} for r in test]
+    _write_json(out / "coco_karpathy_test.json", test_rows)
+    captions = [(r["id"], caption) for r in test for caption in r["captions"]]
+    truth = {
+        "info": {"description": "Scenes, test split"},
+        "licenses": [],
+        "type": "captions",
+        "images": [{"id": r["id"], "file_name": r["image"]} for r in test],
+        "annotations": [
+            {"id": number, "image_id": image_id, "caption": caption}
+            for number, (image_id, caption) in enumerate(captions)
+        ],
+    }
+    _write_json(out / "coco_karpathy_test_gt.json", truth)
+    question_rows = [
+        {
+            "dataset": "vqa",
+            "image": r["image"],
+            "question": q["question"],
+            "answer": q["answer"],
+            "weight": 1.0,
+        }
+        for r in train
+        for q in r["questions"]
+    ]
+    _write_json(out / "vqav2_train_val.json", question_rows)
+    test_questions = [
+        {
+            "dataset": "vqa",
+            "image": r["image"],
+            "question": q["question"],
+            "question_id": r["id"] * 100 + number,
+            "answer": [q["answer"]] * 10,
+            "type": q["type"],
+        }
+        for r in test
+        for number, q in enumerate(r["questions"])
+    ]
+    _write_json(out / "vqav2_test.json", test_questions)
+    _write_json(out / "answer_list.json", answer_list())
+
+
+def _png(pixels: np.ndarray, file) -> None:
+    Image.fromarray(pixels).save(file, "PNG", compress_level=4)
+
+
+def _jpeg(pixels: np.ndarray, file) -> None:
+    Image.fromarray(pixels).save(file, "JPEG", quality=95, subsampling=0)
+
+
+def _write_json(path: Path, content) -> None:
+    _save(path, lambda file: file.write(json.dumps(content).encode()))
+
+
+def _save(path: Path, write: Callable) -> None:
+    """Writes a file under a temporary name and renames it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "wb") as file:
+        write(file)
+    os.replace(temporary, path)
