@@ -1,0 +1,50 @@
+"""Keys and values kept between the steps of generation and ranking.
+
+All texts that belong to one image (its beams, its candidate answers) lie one after the other in one
+sequence; who sees whom is a mask. So an image's keys are never copied to its beams, and a beam that is
+dropped or doubled changes its row of the mask, not the cache.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+class LayerCache:
+    """What one decoder layer keeps: the text's keys and values so far, and the image's."""
+
+    def __init__(self) -> None:
+        self._text: tuple[Tensor, Tensor] | None = None
+        self._image: tuple[Tensor, Tensor] | None = None
+
+    def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Appends the text's new keys and values (b, heads, l, d / heads); returns all there are."""
+        if self._text is not None:
+            keys, values = (torch.cat(pair, dim=2) for pair in zip(self._text, (keys, values), strict=True))
+        self._text = keys, values
+        return keys, values
+
+    def crop(self, length: int) -> None:
+        """Forgets the text's tokens from `length` on."""
+        self._text = tuple(kept[:, :, :length] for kept in self._text)
+
+    def context(
+        self, keys_values: Callable[[Tensor], tuple[Tensor, Tensor]], encoded: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The image's keys and values (b, heads, n, d / heads), computed on the first call only."""
+        if self._image is None:
+            self._image = keys_values(encoded)
+        return self._image
+
+
+class DecoderCache(list[LayerCache]):
+    """One `LayerCache` for each layer of the decoder."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__(LayerCache() for _ in range(layers))
+
+    def crop(self, length: int) -> None:
+        """Forgets the text's tokens from `length` on, in every layer."""
+        for layer in self:
+            layer.crop(length)

@@ -1,0 +1,116 @@
+"""Image captioning, and classification by ranking class names as captions."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from model.decoder import IGNORE
+from model.generation import Prompt, beam_search
+from model.modules.label_map import LabelMap
+from model.prismer import Prismer
+from model.ranking import Ranking
+
+MAX_CAPTION_TOKENS = 30
+
+
+class PrismerCaption(Prismer):
+    """Continues a prefix, such as 'A picture of', to a caption of the image."""
+
+    def forward(
+        self,
+        experts: Mapping[str, Tensor | LabelMap],
+        captions: Sequence[str],
+        prefix: str = "",
+        instance_indices: Tensor | None = None,
+    ) -> Tensor:
+        """Computes the training loss.
+
+        Args:
+            experts: the input of `ExpertEncoder`.
+            captions: b captions, each with the prefix.
+            prefix: what they all start with; it has no loss.
+            instance_indices: those of `ExpertEncoder`.
+
+        Returns:
+            The mean over samples of the summed losses of their tokens, scalar.
+        """
+        encoded = self.expert_encoder(experts, instance_indices)
+        ids, mask = self.tokens(captions, encoded.device, truncation=True, max_length=MAX_CAPTION_TOKENS)
+        labels = ids.masked_fill(mask == 0, IGNORE)
+        labels[:, : len(self.start_ids(prefix))] = IGNORE
+        return self.text_decoder.loss(ids, mask, labels, encoded).mean()
+
+    @torch.no_grad()
+    def generate(
+        self,
+        experts: Mapping[str, Tensor | LabelMap],
+        prefix: str = "",
+        *,
+        num_beams: int = 3,
+        max_length: int = 20,
+        min_length: int = 8,
+        return_scores: bool = False,
+        instance_indices: Tensor | None = None,
+    ) -> list[str] | tuple[list[str], list[float]]:
+        """Captions images by beam search.
+
+        Args:
+            experts: the input of `ExpertEncoder`.
+            prefix: what each caption starts with.
+            num_beams: beams of each image.
+            max_length: the most tokens of a caption; start token, prefix and end token count.
+            min_length: the fewest; start token and prefix count.
+            return_scores: whether to return the captions' scores as well.
+            instance_indices: those of `ExpertEncoder`.
+
+        Returns:
+            b captions without the prefix; with `return_scores` a pair of these and of their mean
+            log-probabilities.
+        """
+        encoded = self.expert_encoder(experts, instance_indices)
+        prompt = self.prompt(prefix, encoded)
+        start = prompt.ids.shape[1]
+        found = beam_search(
+            self.text_decoder,
+            encoded,
+            prompt,
+            num_beams=num_beams,
+            max_new=max_length - start,
+            min_new=min_length - start,
+            length_penalty=1.0,
+        )
+        texts = self.tokenizer.batch_decode(found.ids, skip_special_tokens=True)
+        captions = [text[1:] for text in texts] if prefix else texts  # without the space after the prefix
+        return (captions, found.scores.tolist()) if return_scores else captions
+
+    @torch.no_grad()
+    def rank(
+        self,
+        experts: Mapping[str, Tensor | LabelMap],
+        answers: Sequence[str],
+        k: int,
+        prefix: str = "",
+        instance_indices: Tensor | None = None,
+    ) -> Ranking:
+        """Chooses each image's best among given continuations of the prefix, class names for instance.
+
+        Args:
+            experts: the input of `ExpertEncoder`.
+            answers: the continuations.
+            k: how many of them to score in full, those with the likeliest first token.
+            prefix: what each caption starts with.
+            instance_indices: those of `ExpertEncoder`.
+        """
+        encoded = self.expert_encoder(experts, instance_indices)
+        prompt = self.prompt(prefix, encoded)
+        return self.rank_answers(encoded, prompt, [answer.lower() for answer in answers], k)
+
+    def prompt(self, prefix: str, encoded: Tensor) -> Prompt:
+        """The start of each image's caption, see `start_ids`."""
+        ids = torch.tensor(self.start_ids(prefix), device=encoded.device).repeat(len(encoded), 1)  # (b, p)
+        return Prompt(ids, torch.ones_like(ids), torch.full_like(ids[:, 0], ids.shape[1]))
+
+    def start_ids(self, prefix: str) -> list[int]:
+        """Token ids of the start token and the prefix."""
+        return self.tokenizer(prefix).input_ids[:-1]

@@ -1,0 +1,144 @@
+"""The text decoder: RoBERTa made causal, reading the encoder's tokens through cross-attention."""
+
+from collections.abc import Callable
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.cache import DecoderCache
+from model.config import PrismerConfig, TextConfig
+from model.modules.roberta import DecoderLayer, Embeddings, LMHead, RobertaLayer, init_weights
+
+IGNORE = -100  # the label of a token without loss
+LABEL_SMOOTHING = 0.1
+
+
+class LayerStack(nn.Module):
+    """The layers, and the plain RoBERTa layer after the last."""
+
+    def __init__(self, config: TextConfig, vision_width: int) -> None:
+        super().__init__()
+        self.layer = nn.ModuleList(DecoderLayer(config, vision_width) for _ in range(config.layers))
+        self.output_layer = RobertaLayer(config)
+
+    def forward(self, x: Tensor, visible: Tensor, encoded: Tensor, cache: DecoderCache | None) -> Tensor:
+        """(b, l, d) -> (b, l, d); the arguments are those of `DecoderLayer`."""
+        *caches, last = cache if cache is not None else [None] * (len(self.layer) + 1)
+        for layer, layer_cache in zip(self.layer, caches, strict=True):
+            x = layer(x, visible, encoded, layer_cache)
+        return self.output_layer(x, visible, last)
+
+
+class TextDecoder(nn.Module):
+    """Embeddings, layers and LM head; word embeddings and LM head share their weights."""
+
+    def __init__(self, config: PrismerConfig) -> None:
+        super().__init__()
+        self.pad_id = config.text.pad_id
+        self.eos_id = config.text.eos_id
+        self.max_tokens = config.text.max_positions - config.text.pad_id - 1
+        self.roberta = nn.ModuleDict(
+            {
+                "embeddings": Embeddings(config.text),
+                "encoder": LayerStack(config.text, config.vision.width),
+            }
+        )
+        self.lm_head = LMHead(config.text)
+        self.apply(init_weights)
+        self.tie_weights()
+        self.register_load_state_dict_post_hook(lambda module, _: module.tie_weights())
+
+    def tie_weights(self) -> None:
+        """Makes the word embeddings the LM head's weights, and its two biases one."""
+        self.roberta["embeddings"].word_embeddings.weight = self.lm_head.decoder.weight
+        self.lm_head.bias = self.lm_head.decoder.bias
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)
+        self.tie_weights()  # a move from the meta device makes new parameters
+        return self
+
+    def new_cache(self) -> DecoderCache:
+        """An empty cache for the layers and the output layer."""
+        return DecoderCache(len(self.roberta["encoder"].layer) + 1)
+
+    def positions(self, mask: Tensor) -> Tensor:
+        """Positions of a mask (b, l) of real tokens: they count up from pad + 1, pads have pad."""
+        return mask.cumsum(dim=1) * mask + self.pad_id
+
+    def forward(
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        visible: Tensor,
+        encoded: Tensor,
+        cache: DecoderCache | None = None,
+    ) -> Tensor:
+        """Runs new tokens of a text; `lm_head` of the result are the logits of the next ones.
+
+        Args:
+            ids: int64 (b, l).
+            positions: int64 (b, l).
+            visible: bool (b, l, m), which of the text's m tokens so far (the l new ones included) each
+                new token attends to.
+            encoded: (b, n, vision width), the encoder's tokens.
+            cache: of the tokens before, None if there are none.
+
+        Returns:
+            Hidden states (b, l, d).
+        """
+        x = self.roberta["embeddings"](ids, positions)
+        return self.roberta["encoder"](x, visible, encoded, cache)
+
+    def read(self, ids: Tensor, mask: Tensor, encoded: Tensor, cache: DecoderCache | None = None) -> Tensor:
+        """Runs whole texts, padded anywhere.
+
+        Args:
+            ids: int64 (b, l).
+            mask: int64 (b, l), 1 for real tokens, 0 for pads.
+            encoded: (b, n, vision width).
+            cache: to be filled, if more follows.
+
+        Returns:
+            Hidden states (b, l, d).
+        """
+        return self(ids, self.positions(mask), causal(mask.bool()), encoded, cache)
+
+    def loss(self, ids: Tensor, mask: Tensor, labels: Tensor, encoded: Tensor) -> Tensor:
+        """Next-token cross entropy with label smoothing, summed over each sample's tokens.
+
+        Args:
+            ids: int64 (b, l).
+            mask: int64 (b, l), 1 for real tokens, 0 for pads.
+            labels: int64 (b, l), the token ids, or IGNORE where there is no loss.
+            encoded: (b, n, vision width).
+
+        Returns:
+            float32 (b,).
+        """
+        hidden = self.read(ids, mask, encoded)[:, :-1]
+        labels = labels[:, 1:]
+        samples, columns = torch.nonzero(labels != IGNORE, as_tuple=True)
+        # The LM head is the largest matrix: it runs where there are labels only, (n, d) -> (n, vocabulary).
+        logits = self.lm_head(hidden[samples, columns])
+        losses = F.cross_entropy(
+            logits, labels[samples, columns], label_smoothing=LABEL_SMOOTHING, reduction="none"
+        )
+        return losses.new_zeros(len(labels)).index_add(0, samples, losses)
+
+
+def causal(real: Tensor) -> Tensor:
+    """Which tokens of its own text each token attends to: itself and those before, no pads.
+
+    A pad before the first token would see nothing, which has no softmax; it sees all, and nobody reads it.
+
+    Args:
+        real: bool (b, l), False for pads.
+
+    Returns:
+        bool (b, l, l).
+    """
+    visible = real[:, None, :].expand(-1, real.shape[1], -1).tril()
+    return visible | ~visible.any(dim=-1, keepdim=True)

@@ -1,0 +1,68 @@
+"""What captioning and question answering share: the two towers, and texts to tokens."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from model.config import PrismerConfig
+from model.decoder import TextDecoder
+from model.encoder import ExpertEncoder
+from model.errors import UserError
+from model.freeze import FreezeMode, freeze
+from model.generation import Prompt
+from model.ranking import Ranking, rank
+
+MAX_QUESTION_TOKENS = 35
+
+
+class Prismer(nn.Module):
+    """Expert encoder and text decoder. Its state-dict keys are those of the released checkpoints."""
+
+    def __init__(self, config: PrismerConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer = tokenizer
+        self.expert_encoder = ExpertEncoder(config)
+        self.text_decoder = TextDecoder(config)
+        self._ranked: tuple[list[str], Tensor, Tensor] | None = None  # answers of the last ranking
+
+    def freeze(self, mode: FreezeMode) -> None:
+        """Freezes a part of the towers, see `model.freeze`."""
+        freeze(self, mode)
+
+    def tokens(self, texts: Sequence[str], device: torch.device, **options) -> tuple[Tensor, Tensor]:
+        """Tokenises texts, padded to the longest.
+
+        Args:
+            texts: b texts.
+            device: where the tensors go.
+            options: of the tokenizer.
+
+        Returns:
+            Ids and mask, both int64 (b, l).
+        """
+        tokens = self.tokenizer(list(texts), padding="longest", return_tensors="pt", **options).to(device)
+        return tokens.input_ids, tokens.attention_mask
+
+    def answer_tokens(self, answers: list[str], device: torch.device) -> tuple[Tensor, Tensor]:
+        """Tokenises answers as continuations of a text, end token included: ids and mask, both (b, l).
+
+        Raises:
+            UserError: an answer is too long for the text tower.
+        """
+        texts = [f" {answer}{self.tokenizer.eos_token}" for answer in answers]
+        ids, mask = self.tokens(texts, device, add_special_tokens=False)
+        limit = self.text_decoder.max_tokens - MAX_QUESTION_TOKENS
+        if ids.shape[1] > limit:
+            longest = answers[int(mask.sum(dim=1).argmax())]
+            raise UserError(f"answer '{longest[:60]}' has more than {limit} tokens; shorten it")
+        return ids, mask
+
+    def rank_answers(self, encoded: Tensor, prompt: Prompt, answers: list[str], k: int) -> Ranking:
+        """Ranks answers as continuations of prompts; their tokens are kept for the next batch."""
+        if self._ranked is None or self._ranked[0] != answers or self._ranked[1].device != encoded.device:
+            self._ranked = answers, *self.answer_tokens(answers, encoded.device)
+        _, ids, mask = self._ranked
+        return rank(self.text_decoder, encoded, prompt, ids, mask, k)

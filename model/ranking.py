@@ -1,0 +1,106 @@
+"""Choosing among given answers: the likeliest by their first token, then the best by their whole text."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from model.decoder import LABEL_SMOOTHING, TextDecoder
+from model.generation import Beams, Prompt
+
+CANDIDATES_AT_ONCE = 64  # of each sample; their attention is quadratic in this
+TOKENS_AT_ONCE = 4096  # through the LM head; their logits are this times the vocabulary
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The k best answers of each sample.
+
+    Attributes:
+        best: int64 (b,), the index of the best answer.
+        scores: float32 (b, k), the mean (label-smoothed) log-probability of each kept answer's tokens.
+        kept: int64 (b, k), the kept answers, likeliest first token first.
+    """
+
+    best: Tensor
+    scores: Tensor
+    kept: Tensor
+
+
+@torch.no_grad()
+def rank(
+    decoder: TextDecoder, encoded: Tensor, prompt: Prompt, answers: Tensor, mask: Tensor, k: int
+) -> Ranking:
+    """Ranks answers as continuations of each prompt.
+
+    Args:
+        decoder: the decoder, in evaluation mode.
+        encoded: (b, n, vision width), the encoder's tokens.
+        prompt: the start of each text.
+        answers: int64 (a, t), the tokens of each answer, right-padded.
+        mask: int64 (a, t), 1 for real tokens, 0 for pads.
+        k: how many answers to score; fewer if there are fewer.
+    """
+    start = Beams(decoder, encoded, prompt)
+    logits = start.logits[:, 0].float()  # (b, vocabulary)
+    log_probs = logits[:, answers[:, 0]] - logits.logsumexp(dim=-1, keepdim=True)  # (b, a)
+    kept = log_probs.topk(min(k, len(answers))).indices
+    lengths = mask.sum(dim=1)[kept]  # (b, k)
+    ids = answers[kept][..., : int(lengths.max())]  # (b, k, t)
+
+    losses = smoothed_loss(logits, ids[..., 0])
+    chunks = zip(ids.split(CANDIDATES_AT_ONCE, 1), lengths.split(CANDIDATES_AT_ONCE, 1), strict=True)
+    if ids.shape[2] > 1:
+        losses = losses + torch.cat([continuation_losses(start, *chunk) for chunk in chunks], dim=1)
+    scores = -losses / lengths
+    return Ranking(kept.gather(1, scores.argmax(dim=1, keepdim=True))[:, 0], scores, kept)
+
+
+def continuation_losses(start: Beams, ids: Tensor, lengths: Tensor) -> Tensor:
+    """The summed losses of candidates' tokens after their first.
+
+    Args:
+        start: the prompts' state; left as it is.
+        ids: int64 (b, k, t), the candidates' tokens.
+        lengths: int64 (b, k), how many of them are real.
+
+    Returns:
+        float32 (b, k).
+    """
+    inputs, targets = ids[..., :-1], ids[..., 1:]
+    batch, k, tokens = inputs.shape
+    prompt_length = start.visible.shape[2]
+    # All candidates of a sample are one sequence, (b, k, t) -> (b, k * t); each sees the prompt and itself.
+    column = torch.arange(k * tokens, device=ids.device)
+    own = (column[:, None] // tokens == column // tokens).tril()
+    visible = torch.cat(
+        [start.visible.expand(-1, k * tokens, -1), own.expand(batch, -1, -1)], dim=2
+    )  # (b, k * t, p + k * t)
+    positions = start.next_position + column % tokens  # (b, k * t)
+    hidden = start.decoder(inputs.flatten(1), positions, visible, start.encoded, start.cache)
+    start.cache.crop(prompt_length)
+
+    real = torch.arange(1, tokens + 1, device=ids.device) < lengths[..., None]  # (b, k, t)
+    rows = zip(
+        hidden.unflatten(1, (k, tokens))[real].split(TOKENS_AT_ONCE),
+        targets[real].split(TOKENS_AT_ONCE),
+        strict=True,
+    )
+    losses = [smoothed_loss(start.decoder.lm_head(row).float(), target[:, None]) for row, target in rows]
+    return torch.zeros(real.shape, device=ids.device).masked_scatter(real, torch.cat(losses)).sum(dim=-1)
+
+
+def smoothed_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross entropy with label smoothing of several targets of the same logits.
+
+    Args:
+        logits: float32 (n, vocabulary).
+        targets: int64 (n, m).
+
+    Returns:
+        float32 (n, m).
+    """
+    log_probs = F.log_softmax(logits, dim=-1)
+    uniform = log_probs.mean(dim=-1, keepdim=True)
+    return -(1 - LABEL_SMOOTHING) * log_probs.gather(1, targets) - LABEL_SMOOTHING * uniform

@@ -1,0 +1,130 @@
+"""Visual question answering: the answer is generated, or chosen among given ones."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from model.decoder import IGNORE
+from model.generation import Prompt, beam_search
+from model.modules.label_map import LabelMap
+from model.prismer import MAX_QUESTION_TOKENS, Prismer
+from model.ranking import Ranking
+
+QUESTION = {"add_special_tokens": False, "truncation": True, "max_length": MAX_QUESTION_TOKENS}
+
+
+class PrismerVQA(Prismer):
+    """Continues a question to its answer."""
+
+    def forward(
+        self,
+        experts: Mapping[str, Tensor | LabelMap],
+        questions: Sequence[str],
+        answers: Sequence[str],
+        weights: Tensor,
+        instance_indices: Tensor | None = None,
+    ) -> Tensor:
+        """Computes the training loss.
+
+        Args:
+            experts: the input of `ExpertEncoder`.
+            questions: b questions.
+            answers: b answers.
+            weights: (b,), of the answers.
+            instance_indices: those of `ExpertEncoder`.
+
+        Returns:
+            The mean over samples of the weighted, summed losses of their answers' tokens, scalar.
+        """
+        encoded = self.expert_encoder(experts, instance_indices)
+        question_ids, question_mask = self.tokens(self.starts(questions), encoded.device, **QUESTION)
+        answer_ids, answer_mask = self.answer_tokens(self.ends(answers), encoded.device)
+        ids = torch.cat([question_ids, answer_ids], dim=1)
+        mask = torch.cat([question_mask, answer_mask], dim=1)
+        labels = ids.masked_fill(mask == 0, IGNORE)
+        labels[:, : question_ids.shape[1]] = IGNORE
+        return (weights * self.text_decoder.loss(ids, mask, labels, encoded)).mean()
+
+    @torch.no_grad()
+    def generate(
+        self,
+        experts: Mapping[str, Tensor | LabelMap],
+        questions: Sequence[str],
+        *,
+        num_beams: int = 3,
+        max_new: int = 10,
+        min_new: int = 2,
+        return_scores: bool = False,
+        instance_indices: Tensor | None = None,
+    ) -> list[str] | tuple[list[str], list[float]]:
+        """Answers questions by beam search.
+
+        Args:
+            experts: the input of `ExpertEncoder`.
+            questions: b questions.
+            num_beams: beams of each question.
+            max_new: the most tokens of an answer, end token included.
+            min_new: the fewest, end token excluded.
+            return_scores: whether to return the answers' scores as well.
+            instance_indices: those of `ExpertEncoder`.
+
+        Returns:
+            b answers in lower case; with `return_scores` a pair of these and of their scores: the
+            log-probability times the number of tokens, the question's included.
+        """
+        encoded = self.expert_encoder(experts, instance_indices)
+        found = beam_search(
+            self.text_decoder,
+            encoded,
+            self.prompt(questions, encoded),
+            num_beams=num_beams,
+            max_new=max_new,
+            min_new=min_new,
+            length_penalty=-1.0,
+        )
+        texts = self.tokenizer.batch_decode(found.ids, skip_special_tokens=True)
+        answers = [text.lower().strip() for text in texts]
+        return (answers, found.scores.tolist()) if return_scores else answers
+
+    @torch.no_grad()
+    def rank(
+        self,
+        experts: Mapping[str, Tensor | LabelMap],
+        questions: Sequence[str],
+        answers: Sequence[str],
+        k: int,
+        instance_indices: Tensor | None = None,
+    ) -> Ranking:
+        """Chooses each question's best answer among given ones.
+
+        Args:
+            experts: the input of `ExpertEncoder`.
+            questions: b questions.
+            answers: the answers to choose from, the same for all.
+            k: how many of them to score in full, those with the likeliest first token.
+            instance_indices: those of `ExpertEncoder`.
+        """
+        encoded = self.expert_encoder(experts, instance_indices)
+        prompt = self.prompt(questions, encoded)
+        return self.rank_answers(encoded, prompt, self.ends(answers), k)
+
+    def prompt(self, questions: Sequence[str], encoded: Tensor) -> Prompt:
+        """The questions, to be continued by their answers.
+
+        Pads come first, so that a batch gives each question what it gets alone. With `compat` they come
+        last, and the first token of an answer is predicted from a pad where there is one.
+        """
+        compat = self.config.compat
+        options = QUESTION | {"padding_side": "right" if compat else "left"}
+        ids, mask = self.tokens(self.starts(questions), encoded.device, **options)
+        lengths = torch.full_like(ids[:, 0], ids.shape[1]) if compat else mask.sum(dim=1)
+        return Prompt(ids, mask, lengths)
+
+    def starts(self, questions: Sequence[str]) -> list[str]:
+        """Questions as the model reads them."""
+        return [self.tokenizer.bos_token + question.capitalize() for question in questions]
+
+    def ends(self, answers: Sequence[str]) -> list[str]:
+        """Answers as the model writes them."""
+        return [answer.capitalize() for answer in answers]
