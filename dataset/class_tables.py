@@ -1,0 +1,84 @@
+"""The embeddings of class names that semantic and instance labels point into (docs/labels.md)."""
+
+import pickle
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from model.errors import UserError
+from model.modalities import EMBEDDING_DIM
+
+BACKGROUND_TABLE = "background"
+
+
+@dataclass(frozen=True)
+class ClassTables:
+    """Class names and embeddings, by table name.
+
+    Attributes:
+        labels: the class names.
+        features: float32 (classes, 64).
+        background: the embedding of "nothing here", float32 (64,).
+    """
+
+    labels: dict[str, list[str]]
+    features: dict[str, np.ndarray]
+    background: np.ndarray
+
+
+def read_class_tables(folder: Path | str, names: Iterable[str]) -> ClassTables:
+    """Reads class tables and the background's embedding.
+
+    Args:
+        folder: holds `<name>.npz` (arrays `labels`, `features`) or the released `<name>_features.pt`
+            (the same as a pickled dict, of which only data is read) for each table, and `background`.
+        names: table names, `Modality.classes`.
+
+    Raises:
+        UserError: a table is missing or damaged.
+    """
+    folder = Path(folder)
+    labels, features = {}, {}
+    for name in dict.fromkeys(names):
+        path, content = _read(folder, name)
+        if not isinstance(content, dict) or not {"labels", "features"} <= content.keys():
+            raise UserError(f"class table {path}: expected 'labels' and 'features'; fetch it again")
+        labels[name] = [str(label) for label in content["labels"]]
+        features[name] = _embeddings(path, content["features"], (len(labels[name]), EMBEDDING_DIM))
+    path, content = _read(folder, BACKGROUND_TABLE)
+    if isinstance(content, dict):
+        content = content.get("features")
+    return ClassTables(labels, features, _embeddings(path, content, (EMBEDDING_DIM,)))
+
+
+def _read(folder: Path, name: str) -> tuple[Path, Any]:
+    arrays, released = folder / f"{name}.npz", folder / f"{name}_features.pt"
+    path = arrays if arrays.is_file() else released
+    try:
+        if path is arrays:
+            with np.load(path, allow_pickle=False) as file:
+                return path, dict(file)
+        return path, torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(
+            f"class table {arrays} (or {released.name}) is missing; check class_tables in the config, "
+            "or fetch it (docs/labels.md)"
+        ) from None
+    except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"class table {path}: damaged ({reason}); fetch it again (docs/labels.md)") from None
+
+
+def _embeddings(path: Path, values: Any, shape: tuple[int, ...]) -> np.ndarray:
+    try:
+        array = np.asarray(values, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise UserError(f"class table {path}: 'features' are not numbers; fetch it again") from None
+    if array.shape != shape:
+        raise UserError(f"class table {path}: 'features' are {array.shape}, expected {shape}; fetch it again")
+    return array

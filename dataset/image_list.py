@@ -1,0 +1,110 @@
+"""Lists of images with their texts: JSON, JSON lines or CSV, each row checked."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from model.errors import UserError
+
+
+def read_list(path: Path, required: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Reads a list; the suffix says which format it is in.
+
+    Args:
+        path: `.json` (an array of objects), `.jsonl` (an object a line) or `.csv` (a header line).
+        required: keys that every row must have, besides `image`; texts must not be empty.
+
+    Returns:
+        The rows, in order.
+
+    Raises:
+        UserError: names the file and, where there is one, the row at fault.
+    """
+    readers = {".json": _json_rows, ".jsonl": _json_line_rows, ".csv": _csv_rows}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise UserError(f"list {path}: unknown format '{path.suffix}'; use {', '.join(readers)}")
+    rows = [_checked(row, required, f"list {path}, {where}") for where, row in reader(path, read_text(path))]
+    if not rows:
+        raise UserError(f"list {path}: it has no rows")
+    return rows
+
+
+def read_text(path: Path) -> str:
+    """A whole text file in UTF-8, with or without a byte order mark."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"list {path}: {error.strerror}; check data_path and the config") from None
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise UserError(f"list {path}, line {line}: not UTF-8; save the file in that encoding") from None
+
+
+def parse_json(path: Path, text: str) -> Any:
+    """Parses the text of a JSON file; what is not JSON is a `UserError`."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"list {path}, line {error.lineno}: not JSON ({error.msg})") from None
+
+
+def _json_rows(path: Path, text: str) -> Iterator[tuple[str, Any]]:
+    rows = parse_json(path, text)
+    if not isinstance(rows, list):
+        raise UserError(f"list {path}: expected an array of objects, found {type(rows).__name__}")
+    for number, row in enumerate(rows, start=1):
+        yield f"row {number}", row
+
+
+def _json_line_rows(path: Path, text: str) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            yield f"line {number}", json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(f"list {path}, line {number}: not JSON ({error.msg})") from None
+
+
+def _csv_rows(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        for row in reader:
+            if None in row:
+                raise UserError(
+                    f"list {path}, line {reader.line_num}: more columns than the header; "
+                    "put texts with commas in double quotes"
+                )
+            yield f"line {reader.line_num}", row
+    except csv.Error as error:
+        raise UserError(f"list {path}, line {reader.line_num}: not CSV ({error})") from None
+
+
+def _checked(row: Any, required: tuple[str, ...], where: str) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise UserError(f"{where}: expected an object, found {type(row).__name__}")
+    for key in ("image", *required):
+        if row.get(key) in (None, "", []):
+            raise UserError(f"{where}: '{key}' is missing or empty; it has: {', '.join(row) or 'no keys'}")
+    image = row["image"]
+    if not isinstance(image, str):
+        raise UserError(f"{where}: 'image' must be a path, found {type(image).__name__}")
+    if PurePosixPath(image).is_absolute() or ".." in PurePosixPath(image).parts:
+        raise UserError(f"{where}: image '{image}' must be a path below the image folder (data_path)")
+    if not all(isinstance(caption, str) and caption.strip() for caption in captions_of(row)):
+        raise UserError(f"{where}: 'caption' must be text, or a list of texts, none of them empty")
+    return row
+
+
+def captions_of(row: dict[str, Any]) -> list[str]:
+    """The captions of a row, which has one, a list of them, or none."""
+    caption = row.get("caption")
+    if caption in (None, ""):
+        return []
+    return caption if isinstance(caption, list) else [caption]

@@ -1,0 +1,65 @@
+"""Reading images, and saying which of two things is wrong when that fails."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from model.errors import UserError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+
+
+class UnreadableImage(Exception):
+    """The file is there but is not a whole image; data sets skip it."""
+
+
+def read_image(path: Path) -> Image.Image:
+    """Reads an image as RGB, without turning it by its EXIF tag: labels are made the same way.
+
+    Grey images of 16 bits keep their upper 8; transparency is dropped.
+
+    Raises:
+        UserError: the file is missing.
+        UnreadableImage: it is empty, truncated or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode == "I" or image.mode.startswith("I;16"):
+                upper = (np.asarray(image).astype(np.int32) >> 8).clip(0, 255)
+                image = Image.fromarray(upper.astype(np.uint8))
+            return image.convert("RGB")
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise UserError(f"image {path}: {error.strerror}; check data_path and the list") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UnreadableImage(f"{path}: {error}") from None
+
+
+def list_images(folder: Path, leave_out: Path | None = None) -> list[str]:
+    """All images below a folder, as sorted paths relative to it.
+
+    Args:
+        folder: searched with its subfolders; names that begin with a dot are left out.
+        leave_out: a folder inside it whose images are not meant, such as labels.
+
+    Raises:
+        UserError: no such folder, no image in it, or two images whose labels would have the same name.
+    """
+    if not folder.is_dir():
+        raise UserError(f"image folder {folder} is missing; check data_path")
+    excluded = leave_out.resolve() if leave_out else None
+    found: dict[str, str] = {}  # path without suffix -> path
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in relative.parts)
+        if hidden or path.suffix.lower() not in SUFFIXES or not path.is_file():
+            continue
+        if excluded is not None and path.resolve().is_relative_to(excluded):
+            continue
+        stem = relative.with_suffix("").as_posix()
+        if stem in found:
+            raise UserError(f"{folder}: {found[stem]} and {relative} would share labels; rename one")
+        found[stem] = relative.as_posix()
+    if not found:
+        raise UserError(f"image folder {folder} has no images ({', '.join(SUFFIXES)})")
+    return list(found.values())

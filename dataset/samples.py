@@ -1,0 +1,119 @@
+"""The visual half of every data set: an image with its labels, read, transformed, skipped if unreadable."""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from dataset.images import UnreadableImage, read_image
+from dataset.labels import LabelReader
+from dataset.transforms import JointTransform
+from model.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """Where a data set's images lie, and what their labels are filed under.
+
+    Attributes:
+        images: folder that the paths in a list are relative to.
+        labels: the data set's folder within that of each expert; empty if there is none.
+    """
+
+    images: Path
+    labels: str
+
+    def label_key(self, image: str) -> str:
+        """The image's label path within an expert's folder, without suffix."""
+        return (PurePosixPath(self.labels) / image).with_suffix("").as_posix()
+
+
+class ImageLabelDataset(Dataset, ABC):
+    """Images with expert labels. Subclasses add what goes with them.
+
+    The augmentation of a sample depends on the seed, the epoch and its index alone, so neither the number
+    of workers nor a resumed run changes it. Call `set_epoch` before each epoch.
+
+    An image that cannot be decoded is logged once and noted in `skipped`. In training the next readable
+    sample takes its place, so that batches keep their size; in evaluation the sample is None, which
+    `collate` drops.
+
+    Args:
+        images: paths relative to the image folder.
+        folder: where images and labels are.
+        labels: reads the labels.
+        transform: of image and labels.
+        seed: of the augmentation.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[str],
+        folder: ImageFolder,
+        labels: LabelReader,
+        transform: JointTransform,
+        seed: int = 0,
+    ) -> None:
+        if not folder.images.is_dir():
+            raise UserError(f"image folder {folder.images} is missing; check data_path")
+        labels.check_folders(folder.labels)
+        self.images = images
+        self.folder = folder
+        self.labels = labels
+        self.transform = transform
+        self.seed = seed
+        # Shared memory: workers see a new epoch, and this process sees what they skipped.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._unreadable = torch.zeros(len(images), dtype=torch.bool).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the augmentations of the next pass."""
+        self._epoch.fill_(epoch)
+
+    @property
+    def skipped(self) -> list[str]:
+        """Images that were met so far and could not be decoded."""
+        return [self.images[index] for index in self._unreadable.nonzero().flatten().tolist()]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> dict[str, Any] | None:
+        """A sample: `rgb` uint8 (3, H, H), `labels`, `tables`, `index`, and the subclass's `text`."""
+        sample = self._read(index)
+        if sample is not None or self.transform.crop_scale is None:
+            return sample
+        for step in range(1, len(self)):
+            sample = self._read((index + step) % len(self))
+            if sample is not None:
+                return sample
+        raise UserError(f"image folder {self.folder.images}: no image of the list can be decoded")
+
+    @abstractmethod
+    def text(self, index: int) -> dict[str, Any]:
+        """What goes with an image, by key in the batch."""
+
+    def _read(self, index: int) -> dict[str, Any] | None:
+        image_name = self.images[index]
+        try:
+            image = read_image(self.folder.images / image_name)
+        except UnreadableImage as error:
+            if not self._unreadable[index]:
+                logger.warning("skipped an image that cannot be decoded: %s", error)
+            self._unreadable[index] = True
+            return None
+        pictures, tables = self.labels.read(self.folder.label_key(image_name), image.size)
+        rgb, labels = self.transform(image, pictures, self._generator(index))
+        return {"rgb": rgb, "labels": labels, "tables": tables, "index": index, **self.text(index)}
+
+    def _generator(self, index: int) -> torch.Generator:
+        entropy = np.random.SeedSequence([self.seed, int(self._epoch), index])
+        return torch.Generator().manual_seed(int(entropy.generate_state(1)[0]))

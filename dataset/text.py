@@ -1,0 +1,27 @@
+"""Cleaning of captions and questions, as the released models were trained."""
+
+import re
+
+MAX_WORDS = 30
+_PUNCTUATION = str.maketrans(dict.fromkeys('.!"()*#:;~', " "))
+
+
+def clean_caption(text: str) -> str:
+    """A caption: first letter up and the rest down, no punctuation, single spaces, at most 30 words."""
+    text = re.sub(r"\s{2,}", " ", text.capitalize().translate(_PUNCTUATION)).strip()
+    return _cut(text)
+
+
+def training_caption(prefix: str, caption: str) -> str:
+    """Prefix and caption, cleaned together; without a prefix the first letter stays small."""
+    return clean_caption(f"{prefix} {caption}")
+
+
+def clean_question(text: str) -> str:
+    """A question: as a caption, but runs of spaces stay, and it ends in `?`."""
+    text = _cut(text.capitalize().translate(_PUNCTUATION).strip())
+    return text if text.endswith("?") else f"{text}?"
+
+
+def _cut(text: str) -> str:
+    return " ".join(text.split(" ")[:MAX_WORDS])

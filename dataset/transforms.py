@@ -1,0 +1,78 @@
+"""The transform of an image and its labels together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import RandomResizedCrop
+from torchvision.transforms.functional import pil_to_tensor
+
+from dataset.randaugment import rand_augment
+
+FINE_TUNING_SCALE = (0.5, 1.0)  # share of the image's area that a crop keeps
+PRE_TRAINING_SCALE = (0.5, 1.5)
+_RATIO = (3 / 4, 4 / 3)
+
+
+@dataclass(frozen=True)
+class JointTransform:
+    """Resizes an image and its labels; for training also crops, flips and augments them alike.
+
+    Attributes:
+        image_resolution: side of the image that comes out.
+        label_resolution: side of the labels that come out.
+        crop_scale: share of the area that a random crop keeps; None: no augmentation at all.
+        compat: RandAugment shifts labels by as many pixels as the image, as the original does.
+    """
+
+    image_resolution: int
+    label_resolution: int
+    crop_scale: tuple[float, float] | None = None
+    compat: bool = False
+
+    def __call__(
+        self, image: Image.Image, labels: Mapping[str, Image.Image], generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Transforms one sample.
+
+        Args:
+            image: RGB image.
+            labels: label pictures of the image's size, by modality name.
+            generator: what all random choices are drawn from.
+
+        Returns:
+            The image, uint8 (3, H, H), and the labels, uint8 (c, L, L).
+        """
+        labels = dict(labels)
+        if self.crop_scale is not None:
+            box = crop_box(image, self.crop_scale, generator)
+            image = image.crop(box)
+            labels = {name: label.crop(box) for name, label in labels.items()}
+        image = image.resize((self.image_resolution,) * 2, Image.Resampling.BICUBIC)
+        small = (self.label_resolution,) * 2
+        labels = {name: label.resize(small, Image.Resampling.NEAREST) for name, label in labels.items()}
+        if self.crop_scale is not None:
+            if torch.rand((), generator=generator) < 0.5:
+                mirror = Image.Transpose.FLIP_LEFT_RIGHT
+                image = image.transpose(mirror)
+                labels = {name: label.transpose(mirror) for name, label in labels.items()}
+            image, labels = rand_augment(image, labels, generator, self.compat)
+        return to_bytes(image), {name: to_bytes(label) for name, label in labels.items()}
+
+
+def crop_box(
+    image: Image.Image, scale: tuple[float, float], generator: torch.Generator
+) -> tuple[int, int, int, int]:
+    """Draws torchvision's random resized crop: left, top, right, bottom."""
+    seed = int(torch.randint(2**31, (), generator=generator))
+    with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator only
+        torch.default_generator.manual_seed(seed)
+        top, left, height, width = RandomResizedCrop.get_params(image, list(scale), list(_RATIO))
+    return left, top, left + width, top + height
+
+
+def to_bytes(picture: Image.Image) -> Tensor:
+    """A picture as uint8 (c, h, w)."""
+    return pil_to_tensor(picture).contiguous()

@@ -1,0 +1,206 @@
+"""Caption data sets as they lie on disk."""
+
+import logging
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from dataset.captions import CaptionDataset, caption_dataset
+from dataset.collate import collate
+from model.errors import UserError
+from model.modalities import MODALITIES
+from tests.dataset.disk import EXPERTS, SIZE, Disk
+
+COCO = ["train2014/COCO_train2014_000000000009.jpg", "train2014/COCO_train2014_000000391895.png"]
+
+
+def open_data(disk: Disk, name: str = "custom", split: str = "train", **options: Any) -> CaptionDataset:
+    defaults = {
+        "data_path": disk.data,
+        "label_path": disk.labels,
+        "experts": EXPERTS,
+        "image_resolution": 32,
+        "label_resolution": 16,
+    }
+    return caption_dataset(name, split, **{**defaults, **options})
+
+
+def add_custom(disk: Disk, count: int = 6) -> list[str]:
+    names = [f"sub/{number}.jpg" for number in range(count)]
+    for name in names:
+        disk.add(name)
+    disk.write("list.json", [{"image": name, "caption": f"Number {name[4]}."} for name in names])
+    return names
+
+
+def test_coco(disk: Disk) -> None:
+    for image in COCO:
+        disk.add(image, "vqav2")
+    disk.write("coco_karpathy_train.json", [{"image": image, "caption": "A  Cat."} for image in COCO])
+    disk.write("coco_karpathy_test.json", [{"image": image, "caption": ["a", "b"]} for image in COCO])
+    train = open_data(disk, "coco", prefix="A picture of")
+    assert train[1]["caption"] == "A picture of a cat"
+    test = open_data(disk, "coco", "test")
+    assert [test[index]["image_id"] for index in (0, 1)] == [9, 391895]
+    assert "caption" not in test[0]
+    assert test.references() == {9: ["a", "b"], 391895: ["a", "b"]}
+
+    annotations = [{"image_id": 9, "caption": "c"}, {"image_id": 391895, "caption": "d"}]
+    disk.write("coco_karpathy_test_gt.json", {"annotations": annotations, "images": [{"id": 9}]})
+    assert open_data(disk, "coco", "test").references() == {9: ["c"], 391895: ["d"]}
+    disk.write("coco_karpathy_test_gt.json", [1])
+    with pytest.raises(UserError, match=r"test_gt\.json: not in COCO's caption format"):
+        open_data(disk, "coco", "test")
+
+
+def test_coco_names_end_in_a_number(disk: Disk) -> None:
+    disk.write("coco_karpathy_train.json", [{"image": "cat.jpg", "caption": "a"}])
+    with pytest.raises(UserError, match=r"cat\.jpg.*must end in its number"):
+        open_data(disk, "coco")
+
+
+def test_nocaps(disk: Disk) -> None:
+    disk.add("val/0013ea.jpg", "nocaps")
+    disk.write("nocaps_val.json", [{"image": "val/0013ea.jpg", "img_id": 0}])
+    test = open_data(disk, "nocaps", "test")
+    assert test[0]["image_id"] == 0
+    assert test.references() is None
+
+
+def test_custom_lists(disk: Disk) -> None:
+    disk.add("a.png")
+    disk.add("sub/b.jpg")
+    disk.write("train.json", [{"image": "a.png", "caption": ["one", "two"]}])
+    disk.write("test.csv", "image,caption\na.png,one\nsub/b.jpg,two\na.png,three\n")
+    train = open_data(disk, train_list="train.json")
+    assert [train[index]["caption"] for index in range(len(train))] == ["one", "two"]
+    test = open_data(disk, split="test", test_list=str(disk.data / "test.csv"))
+    assert [test[index]["image_id"] for index in range(len(test))] == ["a.png", "sub/b.jpg"]
+    assert test.references() == {"a.png": ["one", "three"], "sub/b.jpg": ["two"]}
+
+
+def test_custom_test_list_without_captions(disk: Disk) -> None:
+    disk.add("a.png")
+    disk.add("b.png")
+    disk.write("test.jsonl", '{"image": "a.png"}\n{"image": "b.png"}\n')
+    assert open_data(disk, split="test", test_list="test.jsonl").references() is None
+    disk.write("test.jsonl", '{"image": "a.png"}\n{"image": "b.png", "caption": "b"}\n')
+    with pytest.raises(UserError, match=r"test\.jsonl: image 'a\.png' has no caption, others have"):
+        open_data(disk, split="test", test_list="test.jsonl")
+
+
+def test_demo(disk: Disk) -> None:
+    disk.labels = disk.data / "labels"
+    for image in ("b.JPG", "sub/a.png"):
+        disk.add(image)
+        disk.labels.joinpath("helpers").mkdir(exist_ok=True)
+    for name in EXPERTS:  # labels are filed under `helpers`
+        files = [path for path in (disk.labels / name).rglob("*") if path.is_file()]
+        for path in files:
+            target = disk.labels / name / "helpers" / path.relative_to(disk.labels / name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(target)
+    demo = open_data(disk, "demo", "test")
+    assert [demo[index]["image"] for index in range(len(demo))] == ["b.JPG", "sub/a.png"]
+    assert demo.references() is None
+
+
+def test_prismerz_needs_no_labels(disk: Disk) -> None:
+    disk.add("a.png", experts=())
+    disk.write("list.json", [{"image": "a.png", "caption": "a"}])
+    data = open_data(disk, train_list="list.json", experts=())
+    assert data[0]["labels"] == data[0]["tables"] == {}
+
+
+def test_a_sample_is_small(disk: Disk) -> None:
+    disk.add("a.png")
+    disk.write("list.json", [{"image": "a.png", "caption": "a"}])
+    words = {str(i): {"text": "w", "features": [0.5] * 64} for i in range(255)}
+    disk.write("words.json", words).rename(disk.label("ocr_detection", "a.png").with_suffix(".json"))
+    data = open_data(disk, train_list="list.json", image_resolution=480, label_resolution=224)
+    sample = data[0]
+    tensors = [sample["rgb"], *sample["labels"].values(), *sample["tables"].values()]
+    assert sum(tensor.nbytes for tensor in tensors) < 1.2e6
+    assert sum(tensor.nbytes for tensor in tensors) > 3 * 480 * 480 + 8 * 224 * 224
+    for name, label in sample["labels"].items():
+        assert label.shape == (MODALITIES[name].channels, 224, 224)
+        assert label.dtype == torch.uint8
+
+
+def test_augmentation_depends_on_seed_epoch_and_index_alone(disk: Disk) -> None:
+    add_custom(disk)
+    first = open_data(disk, train_list="list.json", seed=3)
+    again = open_data(disk, train_list="list.json", seed=3)
+    again.set_epoch(1)
+    other = again[2]["rgb"]
+    again.set_epoch(0)
+    assert torch.equal(first[2]["rgb"], again[2]["rgb"])
+    assert not torch.equal(first[2]["rgb"], other)
+    assert not torch.equal(first[2]["rgb"], open_data(disk, train_list="list.json", seed=4)[2]["rgb"])
+
+
+def test_workers_see_the_epoch_and_change_nothing(disk: Disk) -> None:
+    add_custom(disk)
+    data = open_data(disk, train_list="list.json")
+    loader = DataLoader(data, 2, num_workers=2, collate_fn=collate, persistent_workers=True)
+    for epoch in (0, 1):
+        data.set_epoch(epoch)
+        read = torch.cat([batch["rgb"] for batch in loader])
+        assert torch.equal(read, torch.stack([data[index]["rgb"] for index in range(len(data))]))
+
+
+def test_training_takes_the_next_sample_for_an_unreadable_image(disk: Disk, caplog: Any) -> None:
+    names = add_custom(disk)
+    for name in (names[5], names[0]):
+        (disk.data / name).write_bytes((disk.data / name).read_bytes()[:200])
+    data = open_data(disk, train_list="list.json")
+    with caplog.at_level(logging.WARNING):
+        assert [data[index]["index"] for index in (5, 5, 0, 1)] == [1, 1, 1, 1]
+    assert data[5]["caption"] == "number 1"
+    assert data.skipped == [names[0], names[5]]
+    assert len(caplog.records) == 2
+    for name in names:
+        (disk.data / name).write_bytes(b"")
+    with pytest.raises(UserError, match="no image of the list can be decoded"):
+        data[0]
+
+
+def test_evaluation_drops_an_unreadable_image(disk: Disk) -> None:
+    names = add_custom(disk)
+    (disk.data / names[1]).write_bytes(b"")
+    data = open_data(disk, split="test", test_list="list.json")
+    assert data[1] is None
+    batches = list(DataLoader(data, 2, num_workers=1, collate_fn=collate))
+    assert [batch["index"].tolist() for batch in batches] == [[0], [2, 3], [4, 5]]
+    assert data.skipped == [names[1]]
+
+
+def test_wrong_inputs(disk: Disk) -> None:
+    names = add_custom(disk)
+    with pytest.raises(UserError, match="key test_list is missing"):
+        open_data(disk, split="test")
+    with pytest.raises(UserError, match="unknown caption data set 'flickr'"):
+        open_data(disk, "flickr")
+    with pytest.raises(UserError, match="unknown caption data set 'demo'"):
+        open_data(disk, "demo", "train")
+    with pytest.raises(UserError, match="unknown expert 'sonar'"):
+        open_data(disk, train_list="list.json", experts=["sonar"])
+    with pytest.raises(UserError, match=r"depth is missing; run experts/generate_depth\.py"):
+        open_data(disk, train_list="list.json", label_path=disk.data)
+    with pytest.raises(UserError, match=r"data_path .*nowhere is missing"):
+        open_data(disk, train_list="list.json", data_path=disk.data / "nowhere")
+    with pytest.raises(UserError, match=r"coco_karpathy_train\.json: No such file"):
+        open_data(disk, "coco")
+    disk.write("coco_karpathy_train.json", [{"image": COCO[0], "caption": "a"}])
+    with pytest.raises(UserError, match=r"image folder .*vqav2 is missing"):
+        open_data(disk, "coco")
+
+    data = open_data(disk, train_list="list.json")
+    disk.add(names[0], size=(SIZE[0], SIZE[1] + 1), experts=())
+    with pytest.raises(UserError, match="is 40 x 30 but its image is 40 x 31"):
+        data[0]
+    (disk.data / names[2]).unlink()
+    with pytest.raises(UserError, match=rf"{names[2]}: No such file"):
+        data[2]

@@ -1,0 +1,76 @@
+"""Class tables in both formats."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dataset.class_tables import read_class_tables
+from model.errors import UserError
+from model.modalities import EMBEDDING_DIM
+
+FEATURES = np.random.default_rng(0).random((2, EMBEDDING_DIM), dtype=np.float32)
+
+
+def write_arrays(folder: Path) -> None:
+    np.savez(folder / "coco.npz", labels=np.array(["cat", "dog"]), features=FEATURES)
+    np.savez(folder / "background.npz", features=FEATURES[0])
+
+
+def test_arrays(tmp_path: Path) -> None:
+    write_arrays(tmp_path)
+    tables = read_class_tables(tmp_path, ["coco", "coco"])
+    assert tables.labels == {"coco": ["cat", "dog"]}
+    np.testing.assert_array_equal(tables.features["coco"], FEATURES)
+    np.testing.assert_array_equal(tables.background, FEATURES[0])
+
+
+def test_released_files(tmp_path: Path) -> None:
+    features = torch.from_numpy(FEATURES)
+    torch.save({"labels": ["cat", "dog"], "features": features}, tmp_path / "coco_features.pt")
+    torch.save(features[0], tmp_path / "background_features.pt")
+    tables = read_class_tables(str(tmp_path), ["coco"])
+    assert tables.labels == {"coco": ["cat", "dog"]}
+    np.testing.assert_array_equal(tables.features["coco"], FEATURES)
+    np.testing.assert_array_equal(tables.background, FEATURES[0])
+
+
+def test_missing(tmp_path: Path) -> None:
+    write_arrays(tmp_path)
+    with pytest.raises(UserError, match=r"ade\.npz \(or ade_features\.pt\) is missing.*docs/labels\.md"):
+        read_class_tables(tmp_path, ["ade"])
+
+
+def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
+    write_arrays(tmp_path)
+    (tmp_path / "coco.npz").unlink()
+    torch.save({"labels": [Path("code")], "features": 0}, tmp_path / "coco_features.pt")
+    with pytest.raises(UserError, match=r"coco_features\.pt: damaged"):
+        read_class_tables(tmp_path, ["coco"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"labels": ["cat"], "features": FEATURES},
+        {"labels": ["cat", "dog"], "features": FEATURES[:, :9]},
+        {"features": FEATURES},
+        {"labels": ["cat"], "features": ["x"]},
+    ],
+    ids=["rows", "columns", "no labels", "no numbers"],
+)
+def test_malformed(tmp_path: Path, content: dict) -> None:
+    write_arrays(tmp_path)
+    np.savez(tmp_path / "coco.npz", **content)
+    with pytest.raises(UserError, match=r"coco\.npz"):
+        read_class_tables(tmp_path, ["coco"])
+
+
+@pytest.mark.parametrize("keep", [0, 50])
+def test_truncated(tmp_path: Path, keep: int) -> None:
+    write_arrays(tmp_path)
+    path = tmp_path / "coco.npz"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UserError, match=r"coco\.npz: damaged"):
+        read_class_tables(tmp_path, ["coco"])
