@@ -74,15 +74,8 @@ def write_results(
     write_json(folder / "results" / f"{name}.json", results)
     record = {"config": config_as_json(config), "images": len(results)}
     if scores is not None:
-        record |= {"scores": scores.scores, "notes": scores.notes}
+        record |= {"scores": scores.metrics, "notes": scores.notes}
     write_json(folder / "results" / f"{name}_scores.json", record, indent=2)
-
-
-def score_table(scores: CaptionScores) -> str:
-    """The scores as lines to print."""
-    lines = [f"  {name:<8} {value:8.4f}" for name, value in scores.scores.items()]
-    lines += [f"  note: {note}" for note in scores.notes]
-    return "\n".join(lines)
 
 
 def decoding_settings(config: CaptionConfig) -> str:

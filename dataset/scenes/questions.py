@@ -31,13 +31,13 @@ def answer_list() -> list[str]:
 
 
 def make_questions(world: World, rng: np.random.Generator) -> list[Question]:
-    """Ten different questions about a scene, as even over the types as it allows."""
+    """Ten different questions about a scene (fewer if it has no more), as even over the types as it allows."""
     piles = []
     for kind in (_count, _colour, _shape, _size, _position, _exist, _read):
         pile = list(kind(world, rng))
         piles.append([pile[i] for i in rng.permutation(len(pile))])
     chosen: list[Question] = []
-    while len(chosen) < QUESTIONS_PER_SCENE:
+    while len(chosen) < QUESTIONS_PER_SCENE and any(piles):
         for pile in piles:
             while pile:
                 question = pile.pop()
