@@ -108,9 +108,10 @@ class CaptionDataset(ImageLabelDataset):
         """What generated captions are scored against, by image id; None where there are none."""
         if self._references is not None:
             return self._references
-        if not any(row.captions for row in self.rows):
-            return None
-        return {row.image_id: list(row.captions) for row in self.rows}
+        references: dict[ImageId, list[str]] = {}
+        for row in self.rows:
+            references.setdefault(row.image_id, []).extend(row.captions)
+        return references if any(references.values()) else None
 
 
 def caption_dataset(

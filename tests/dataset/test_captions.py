@@ -76,6 +76,7 @@ def test_custom_lists(disk: Disk) -> None:
     disk.write("test.csv", "image,caption\na.png,one\nsub/b.jpg,two\na.png,three\n")
     train = open_data(disk, train_list="train.json")
     assert [train[index]["caption"] for index in range(len(train))] == ["one", "two"]
+    assert train.references() == {"a.png": ["one", "two"]}
     test = open_data(disk, split="test", test_list=str(disk.data / "test.csv"))
     assert [test[index]["image_id"] for index in range(len(test))] == ["a.png", "sub/b.jpg"]
     assert test.references() == {"a.png": ["one", "three"], "sub/b.jpg": ["two"]}
@@ -139,6 +140,13 @@ def test_augmentation_depends_on_seed_epoch_and_index_alone(disk: Disk) -> None:
     assert torch.equal(first[2]["rgb"], again[2]["rgb"])
     assert not torch.equal(first[2]["rgb"], other)
     assert not torch.equal(first[2]["rgb"], open_data(disk, train_list="list.json", seed=4)[2]["rgb"])
+
+
+def test_samples_of_one_image_are_augmented_differently(disk: Disk) -> None:
+    disk.add("a.png")
+    disk.write("list.json", [{"image": "a.png", "caption": ["one", "two"]}])
+    data = open_data(disk, train_list="list.json")
+    assert not torch.equal(data[0]["rgb"], data[1]["rgb"])
 
 
 def test_workers_see_the_epoch_and_change_nothing(disk: Disk) -> None:
