@@ -32,6 +32,12 @@ class Prismer(nn.Module):
         """Freezes a part of the towers, see `model.freeze`."""
         freeze(self, mode)
 
+    def blocks(self) -> list[nn.Module]:
+        """The repeated units: each is sharded, checkpointed and compiled as one."""
+        encoder, decoder = self.expert_encoder, self.text_decoder.roberta["encoder"]
+        resampler = encoder.resampler.perceiver_blocks if encoder.modalities else []
+        return [*encoder.transformer.resblocks, *resampler, *decoder.layer, decoder.output_layer]
+
     def tokens(self, texts: Sequence[str], device: torch.device, **options) -> tuple[Tensor, Tensor]:
         """Tokenises texts, padded to the longest.
 
