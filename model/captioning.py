@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from model.decoder import IGNORE
+from model.errors import UserError
 from model.generation import Prompt, beam_search
 from model.modules.label_map import LabelMap
 from model.prismer import Prismer
@@ -36,7 +37,7 @@ class PrismerCaption(Prismer):
             The mean over samples of the summed losses of their tokens, scalar.
         """
         encoded = self.expert_encoder(experts, instance_indices)
-        ids, mask = self.tokens(captions, encoded.device, truncation=True, max_length=MAX_CAPTION_TOKENS)
+        ids, mask = self.tokens(captions, truncation=True, max_length=MAX_CAPTION_TOKENS)
         labels = ids.masked_fill(mask == 0, IGNORE)
         labels[:, : len(self.start_ids(prefix))] = IGNORE
         return self.text_decoder.loss(ids, mask, labels, encoded).mean()
@@ -71,6 +72,10 @@ class PrismerCaption(Prismer):
         encoded = self.expert_encoder(experts, instance_indices)
         prompt = self.prompt(prefix, encoded)
         start = prompt.ids.shape[1]
+        if start >= max_length:
+            raise UserError(
+                f"max_length {max_length} is no more than the prefix '{prefix}'; raise max_length"
+            )
         found = beam_search(
             self.text_decoder,
             encoded,

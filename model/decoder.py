@@ -113,19 +113,21 @@ class TextDecoder(nn.Module):
             ids: int64 (b, l).
             mask: int64 (b, l), 1 for real tokens, 0 for pads.
             labels: int64 (b, l), the token ids, or IGNORE where there is no loss.
-            encoded: (b, n, vision width).
+            encoded: (b, n, vision width). The others may come from the host, so that finding the labels
+                does not wait for the device.
 
         Returns:
             float32 (b,).
         """
-        hidden = self.read(ids, mask, encoded)[:, :-1]
-        labels = labels[:, 1:]
-        samples, columns = torch.nonzero(labels != IGNORE, as_tuple=True)
+        samples, columns = torch.nonzero(labels[:, 1:] != IGNORE, as_tuple=True)
+        targets = labels[samples, columns + 1]
+        ids, mask, samples, columns, targets = (
+            x.to(encoded.device, non_blocking=True) for x in (ids, mask, samples, columns, targets)
+        )
+        hidden = self.read(ids, mask, encoded)
         # The LM head is the largest matrix: it runs where there are labels only, (n, d) -> (n, vocabulary).
         logits = self.lm_head(hidden[samples, columns])
-        losses = F.cross_entropy(
-            logits, labels[samples, columns], label_smoothing=LABEL_SMOOTHING, reduction="none"
-        )
+        losses = F.cross_entropy(logits, targets, label_smoothing=LABEL_SMOOTHING, reduction="none")
         return losses.new_zeros(len(labels)).index_add(0, samples, losses)
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -38,28 +37,27 @@ class Prismer(nn.Module):
         resampler = encoder.resampler.perceiver_blocks if encoder.modalities else []
         return [*encoder.transformer.resblocks, *resampler, *decoder.layer, decoder.output_layer]
 
-    def tokens(self, texts: Sequence[str], device: torch.device, **options) -> tuple[Tensor, Tensor]:
+    def tokens(self, texts: Sequence[str], **options) -> tuple[Tensor, Tensor]:
         """Tokenises texts, padded to the longest.
 
         Args:
             texts: b texts.
-            device: where the tensors go.
             options: of the tokenizer.
 
         Returns:
-            Ids and mask, both int64 (b, l).
+            Ids and mask, both int64 (b, l), on the host.
         """
-        tokens = self.tokenizer(list(texts), padding="longest", return_tensors="pt", **options).to(device)
+        tokens = self.tokenizer(list(texts), padding="longest", return_tensors="pt", **options)
         return tokens.input_ids, tokens.attention_mask
 
-    def answer_tokens(self, answers: list[str], device: torch.device) -> tuple[Tensor, Tensor]:
+    def answer_tokens(self, answers: list[str]) -> tuple[Tensor, Tensor]:
         """Tokenises answers as continuations of a text, end token included: ids and mask, both (b, l).
 
         Raises:
             UserError: an answer is too long for the text tower.
         """
         texts = [f" {answer}{self.tokenizer.eos_token}" for answer in answers]
-        ids, mask = self.tokens(texts, device, add_special_tokens=False)
+        ids, mask = self.tokens(texts, add_special_tokens=False)
         limit = self.text_decoder.max_tokens - MAX_QUESTION_TOKENS
         if ids.shape[1] > limit:
             longest = answers[int(mask.sum(dim=1).argmax())]
@@ -68,7 +66,7 @@ class Prismer(nn.Module):
 
     def rank_answers(self, encoded: Tensor, prompt: Prompt, answers: list[str], k: int) -> Ranking:
         """Ranks answers as continuations of prompts; their tokens are kept for the next batch."""
-        if self._ranked is None or self._ranked[0] != answers or self._ranked[1].device != encoded.device:
-            self._ranked = answers, *self.answer_tokens(answers, encoded.device)
-        _, ids, mask = self._ranked
+        if self._ranked is None or self._ranked[0] != answers:
+            self._ranked = answers, *self.answer_tokens(answers)
+        ids, mask = (x.to(encoded.device, non_blocking=True) for x in self._ranked[1:])
         return rank(self.text_decoder, encoded, prompt, ids, mask, k)

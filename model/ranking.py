@@ -1,6 +1,6 @@
 """Choosing among given answers: the likeliest by their first token, then the best by their whole text."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,8 +13,7 @@ CANDIDATES_AT_ONCE = 64  # of each sample; their attention is quadratic in this
 TOKENS_AT_ONCE = 4096  # through the LM head; their logits are this times the vocabulary
 
 
-@dataclass(frozen=True)
-class Ranking:
+class Ranking(NamedTuple):
     """The k best answers of each sample.
 
     Attributes:

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HFValidationError
+from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerBase, RobertaTokenizerFast
 
 from model.errors import UserError
@@ -10,27 +13,41 @@ FILES = ("vocab.json", "merges.txt")
 
 
 def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
-    """Loads a tokenizer.
+    """Loads a tokenizer. What is on this machine is not looked up on the network.
+
+    The two files are read as they are: `from_pretrained` makes an empty tokenizer where it cannot find them.
 
     Args:
         source: a folder with vocab.json and merges.txt, or a name on the Hugging Face hub.
 
     Raises:
-        UserError: it is neither here nor on the hub, or one of its files is missing or broken.
+        UserError: it is neither here nor on the hub, or one of its files is missing or damaged.
     """
     folder = Path(source)
     if folder.is_dir():
-        missing = [name for name in FILES if not (folder / name).is_file()]
-        if missing:
-            raise UserError(f"tokenizer folder '{folder}' has no {' and no '.join(missing)}; it needs both")
+        vocab, merges = (folder / name for name in FILES)
+        for file in (vocab, merges):
+            if not file.is_file():
+                raise UserError(f"{file}: no such file; a tokenizer's folder has {' and '.join(FILES)}")
+    else:
+        vocab, merges = (_download(str(source), name) for name in FILES)
     try:
-        return RobertaTokenizerFast.from_pretrained(str(source))
-    except Exception as error:  # transformers raises many kinds for a name it cannot find
+        words, pairs = BPE.read_file(str(vocab), str(merges))
+        return RobertaTokenizerFast(vocab=words, merges=pairs)
+    except Exception as error:  # the Rust library has no other type
+        raise UserError(f"{vocab}: damaged, or not the vocabulary of {merges.name} ({error})") from None
+
+
+def _download(repository: str, name: str) -> Path:
+    """The path of a file of the hub, which is downloaded if it is not here yet."""
+    try:
+        return Path(hf_hub_download(repository, name, local_files_only=True))
+    except (OSError, HFValidationError):
+        pass
+    try:
+        return Path(hf_hub_download(repository, name))
+    except (OSError, HFValidationError):
         raise UserError(
-            f"no tokenizer '{source}': not a folder, and it cannot be downloaded from the hub; "
-            f"put its {' and '.join(FILES)} into a folder and name that ({_first_line(error)})"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            f"tokenizer '{repository}': no such folder, and the hub's {name} cannot be downloaded; "
+            f"put its {' and '.join(FILES)} into a folder and name that as `tokenizer`"
+        ) from None

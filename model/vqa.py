@@ -38,8 +38,8 @@ class PrismerVQA(Prismer):
             The mean over samples of the weighted, summed losses of their answers' tokens, scalar.
         """
         encoded = self.expert_encoder(experts, instance_indices)
-        question_ids, question_mask = self.tokens(self.starts(questions), encoded.device, **QUESTION)
-        answer_ids, answer_mask = self.answer_tokens(self.ends(answers), encoded.device)
+        question_ids, question_mask = self.tokens(self.starts(questions), **QUESTION)
+        answer_ids, answer_mask = self.answer_tokens(self.ends(answers))
         ids = torch.cat([question_ids, answer_ids], dim=1)
         mask = torch.cat([question_mask, answer_mask], dim=1)
         labels = ids.masked_fill(mask == 0, IGNORE)
@@ -117,7 +117,7 @@ class PrismerVQA(Prismer):
         """
         compat = self.config.compat
         options = QUESTION | {"padding_side": "right" if compat else "left"}
-        ids, mask = self.tokens(self.starts(questions), encoded.device, **options)
+        ids, mask = (x.to(encoded.device) for x in self.tokens(self.starts(questions), **options))
         lengths = torch.full_like(ids[:, 0], ids.shape[1]) if compat else mask.sum(dim=1)
         return Prompt(ids, mask, lengths)
 

@@ -1,0 +1,75 @@
+"""Captioning beyond the original's numbers."""
+
+import math
+
+import pytest
+import torch
+
+from model.captioning import PrismerCaption
+from model.errors import UserError
+from model.tokenizer import load_tokenizer
+from tests.model import tiny
+
+PREFIX = "A picture of"
+CAPTIONS = ["A picture of a dog", "A picture of two cats on the grass"]
+
+
+@pytest.mark.parametrize("prefix", ["", PREFIX])
+def test_lengths_count_the_prefix(prefix):
+    model = tiny.build(PrismerCaption, end=6.0)
+    start = len(model.start_ids(prefix))
+    seen = []
+    decode = model.tokenizer.batch_decode
+    model.tokenizer.batch_decode = lambda ids, **kw: seen.append(ids) or decode(ids, **kw)
+    model.generate(tiny.images(8), prefix, max_length=12, min_length=9)
+    tokens = (seen[0] != 1).sum(dim=1) - (seen[0] == 2).sum(dim=1) + start
+    assert tokens.min() >= 9
+    assert tokens.max() <= 12
+    assert tokens.min() < 12
+
+
+def test_scores_are_mean_log_probabilities():
+    model = tiny.build(PrismerCaption)
+    captions, scores = model.generate(tiny.images(3), PREFIX, return_scores=True)
+    assert captions == model.generate(tiny.images(3), PREFIX)
+    assert all(-math.log(378) * 2 < score < 0 for score in scores)
+
+
+def test_a_batch_gives_each_image_what_it_gets_alone():
+    model = tiny.build(PrismerCaption, end=4.0)
+    images = tiny.images(3)
+    captions = model.generate(images, PREFIX)
+    assert len(set(captions)) > 1
+    assert captions == [model.generate({"rgb": image[None]}, PREFIX)[0] for image in images["rgb"]]
+
+
+def test_learns_captions_by_heart():
+    torch.manual_seed(0)
+    model = PrismerCaption(tiny.CONFIG, load_tokenizer(tiny.TOKENIZER))
+    images = tiny.images(2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        model(images, CAPTIONS, PREFIX).backward()
+        optimizer.step()
+    assert model.eval().generate(images, PREFIX, min_length=0) == ["a dog", "two cats on the grass"]
+
+
+def test_under_bfloat16_autocast():
+    model = tiny.build(PrismerCaption)
+    images = tiny.images(2)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model(images, CAPTIONS, PREFIX)
+        captions = model.generate(images, PREFIX)
+        ranking = model.rank(images, ["a dog", "a horse on the street"], 2, PREFIX)
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(model(images, CAPTIONS, PREFIX).item(), rel=0.02)
+    assert len(captions) == 2
+    exact = model.rank(images, ["a dog", "a horse on the street"], 2, PREFIX)
+    torch.testing.assert_close(ranking.scores.sort().values, exact.scores.sort().values, rtol=0.03, atol=0)
+
+
+def test_prefix_longer_than_the_caption_may_be():
+    with pytest.raises(UserError, match="max_length 4 is no more than the prefix 'A picture of'"):
+        tiny.build(PrismerCaption).generate(tiny.images(1), PREFIX, max_length=4)

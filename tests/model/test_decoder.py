@@ -1,0 +1,116 @@
+"""The text decoder beyond the original's numbers."""
+
+import copy
+
+import pytest
+import torch
+
+from model.decoder import IGNORE, TextDecoder, causal
+from model.modules.roberta import DecoderLayer
+from tests.model import tiny
+
+
+@pytest.fixture
+def decoder():
+    torch.manual_seed(0)
+    return TextDecoder(tiny.CONFIG)
+
+
+def assert_tied(decoder):
+    assert decoder.lm_head.decoder.weight is decoder.roberta["embeddings"].word_embeddings.weight
+    assert decoder.lm_head.decoder.bias is decoder.lm_head.bias
+
+
+def test_initial_weights(decoder):
+    words = decoder.roberta["embeddings"].word_embeddings.weight
+    assert words.std().item() == pytest.approx(0.02, rel=0.05)
+    layer = decoder.roberta["encoder"].layer[0]
+    for linear in (layer[0].attention.self.query, layer[1].self.key, layer[2].adaptor.up_proj):
+        assert linear.weight.std().item() == pytest.approx(0.02, rel=0.1)
+        assert linear.bias.abs().max() == 0
+
+
+def test_tied_weights_stay_tied(decoder):
+    assert_tied(decoder)
+    assert_tied(copy.deepcopy(decoder))
+    with torch.device("meta"):
+        empty = TextDecoder(tiny.CONFIG)
+    assert_tied(empty.to_empty(device="cpu"))
+    empty.load_state_dict(decoder.state_dict(), assign=True)
+    assert_tied(empty)
+    torch.testing.assert_close(empty.lm_head.decoder.weight, decoder.lm_head.decoder.weight)
+
+
+def test_released_position_ids_are_taken_and_not_read(decoder):
+    state = decoder.state_dict()
+    name = "roberta.embeddings.position_ids"
+    assert state[name].tolist() == [list(range(66))]
+    ids, encoded = torch.arange(5, 10)[None], torch.randn(1, 4, 64)
+    before = decoder.eval().read(ids, torch.ones_like(ids), encoded)
+    decoder.load_state_dict(state | {name: torch.zeros_like(state[name])})
+    torch.testing.assert_close(decoder.read(ids, torch.ones_like(ids), encoded), before)
+
+
+def test_a_layer_is_one_module_of_three_children():
+    assert [name for name, _ in DecoderLayer(tiny.CONFIG.text, 64).named_children()] == ["0", "1", "2"]
+
+
+def test_pads_change_nothing(decoder):
+    decoder.eval()
+    encoded = torch.randn(1, 4, 64)
+    ids = torch.tensor([[0, 7, 8, 9]])
+    plain = decoder.read(ids, torch.ones_like(ids), encoded)[0]
+    padded = torch.tensor([[1, 0, 7, 1, 1, 8, 9, 1]])
+    out = decoder.read(padded, (padded != 1).long(), encoded)[0]
+    torch.testing.assert_close(out[[1, 2, 5, 6]], plain)
+    assert out.isfinite().all()
+
+
+def test_no_token_sees_a_later_one(decoder):
+    decoder.eval()
+    encoded = torch.randn(1, 4, 64)
+    ids = torch.tensor([[0, 7, 8, 9]])
+    changed = torch.tensor([[0, 7, 8, 30]])
+    out, other = (decoder.read(x, torch.ones_like(x), encoded)[0] for x in (ids, changed))
+    torch.testing.assert_close(out[:3], other[:3])
+    assert not torch.allclose(out[3], other[3])
+
+
+def test_causal_mask():
+    real = torch.tensor([[False, True, True, False, True]])
+    assert causal(real)[0, 1:].int().tolist() == [
+        [0, 1, 0, 0, 0],
+        [0, 1, 1, 0, 0],
+        [0, 1, 1, 0, 0],
+        [0, 1, 1, 0, 1],
+    ]
+
+
+def test_loss_counts_labels_alone(decoder):
+    decoder.eval()
+    encoded = torch.randn(3, 4, 64)
+    ids = torch.randint(5, 100, (3, 6))
+    labels = ids.clone()
+    labels[0, :4] = IGNORE
+    labels[2] = IGNORE
+    losses = decoder.loss(ids, torch.ones_like(ids), labels, encoded)
+    log_probs = decoder.lm_head(decoder.read(ids, torch.ones_like(ids), encoded)).log_softmax(dim=-1)
+    expected = [
+        -sum(
+            0.9 * log_probs[row, column - 1, ids[row, column]] + 0.1 * log_probs[row, column - 1].mean()
+            for column in range(start, 6)
+        )
+        for row, start in ((0, 4), (1, 1))
+    ]
+    torch.testing.assert_close(losses, torch.stack([*expected, torch.tensor(0.0)]))
+
+
+def test_dropout_acts_in_training_only(decoder):
+    ids, encoded = torch.arange(5, 10)[None], torch.randn(1, 4, 64)
+
+    def read():
+        return decoder.read(ids, torch.ones_like(ids), encoded)
+
+    assert not torch.equal(read(), read())
+    decoder.eval()
+    assert torch.equal(read(), read())

@@ -1,0 +1,86 @@
+"""The cached beam search finds what a plain loop finds."""
+
+import pytest
+import torch
+
+from model.captioning import PrismerCaption
+from model.generation import Prompt, beam_search
+from model.vqa import PrismerVQA
+from tests.model import reference, tiny
+
+QUESTIONS = ["what", "is the man riding a horse on the grass", "What color is the ball?"]
+
+
+def strip(ids: torch.Tensor, pad: int = 1) -> list[int]:
+    return [word for word in ids.tolist() if word != pad]
+
+
+@pytest.mark.parametrize("num_beams", [1, 3])
+@pytest.mark.parametrize("length_penalty", [1.0, -1.0])
+@pytest.mark.parametrize("compat", [False, True])
+def test_equals_the_plain_loop(num_beams, length_penalty, compat):
+    lengths = set()
+    for seed in range(3):
+        model = tiny.build(PrismerVQA, seed, end=4.0, compat=compat)
+        decoder, encoded = model.text_decoder, model.expert_encoder(tiny.images(3))
+        prompt = model.prompt(QUESTIONS, encoded)
+        assert prompt.mask.sum(dim=1).unique().numel() == 3
+        found = beam_search(
+            decoder,
+            encoded,
+            prompt,
+            num_beams=num_beams,
+            max_new=9,
+            min_new=2,
+            length_penalty=length_penalty,
+        )
+        for row in range(3):
+            ids, mask = prompt.ids[row].tolist(), prompt.mask[row].tolist()
+            if not compat:  # alone, without pads
+                ids, mask = strip(prompt.ids[row]), [1] * sum(mask)
+            text, score = reference.beam_search(
+                decoder,
+                encoded[row : row + 1],
+                ids,
+                mask,
+                num_beams,
+                len(ids) + 9,
+                len(ids) + 2,
+                length_penalty,
+            )
+            assert strip(found.ids[row]) == text
+            assert found.scores[row].item() == pytest.approx(score, rel=1e-4)
+            lengths.add(len(text))
+    assert len(lengths) > 1  # some end early
+    assert min(lengths) > 2
+
+
+def test_pads_follow_the_end():
+    model = tiny.build(PrismerCaption, end=50.0)
+    prompt = Prompt(torch.zeros(1, 1).long(), torch.ones(1, 1).long(), torch.ones(1).long())
+    encoded = model.expert_encoder(tiny.images(1))
+    found = beam_search(
+        model.text_decoder, encoded, prompt, num_beams=2, max_new=5, min_new=1, length_penalty=1.0
+    )
+    assert found.ids[0, 1] == model.text_decoder.eos_id
+    assert found.ids[0, 2:].tolist() == [1, 1, 1]
+
+
+def test_stops_where_positions_end():
+    model = tiny.build(PrismerCaption, end=-50.0)
+    prompt = Prompt(torch.full((1, 60), 7), torch.ones(1, 60).long(), torch.full((1,), 60))
+    encoded = model.expert_encoder(tiny.images(1))
+    found = beam_search(
+        model.text_decoder, encoded, prompt, num_beams=2, max_new=20, min_new=0, length_penalty=1.0
+    )
+    assert found.ids.shape == (1, 4)
+
+
+def test_image_keys_are_computed_once_and_not_copied_to_beams():
+    model = tiny.build(PrismerCaption, end=-50.0)
+    shapes = []
+    layers = model.text_decoder.roberta["encoder"].layer
+    for layer in layers:
+        layer[1].self.key.register_forward_hook(lambda module, args, out: shapes.append(out.shape))
+    model.generate(tiny.images(2), num_beams=5)
+    assert shapes == [(2, 9, 32)] * len(layers)

@@ -1,0 +1,65 @@
+"""Where the tokenizer comes from, and what is said when it does not."""
+
+import shutil
+
+import huggingface_hub
+import pytest
+
+from model import tokenizer
+from model.errors import UserError
+from tests.model.tiny import TOKENIZER
+
+
+def test_special_tokens():
+    loaded = tokenizer.load_tokenizer(TOKENIZER)
+    assert (loaded.bos_token_id, loaded.pad_token_id, loaded.eos_token_id) == (0, 1, 2)
+    ids = loaded("A picture of").input_ids
+    assert (ids[0], ids[-1]) == (0, 2)
+    assert loaded("<s>A picture of</s>", add_special_tokens=False).input_ids == ids
+    assert loaded.decode(ids, skip_special_tokens=True) == "A picture of"
+
+
+def test_text_comes_back_unchanged():
+    loaded = tokenizer.load_tokenizer(TOKENIZER)
+    text = "two cats , n't 3 . ünïcode"
+    assert loaded.decode(loaded(text).input_ids, skip_special_tokens=True) == text
+
+
+def test_missing_file(tmp_path):
+    shutil.copy(TOKENIZER / "vocab.json", tmp_path)
+    with pytest.raises(UserError, match=r"merges\.txt: no such file"):
+        tokenizer.load_tokenizer(tmp_path)
+
+
+def test_damaged_file(tmp_path):
+    shutil.copytree(TOKENIZER, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "vocab.json").write_text('{"a": 0')
+    with pytest.raises(UserError, match=r"vocab\.json: damaged"):
+        tokenizer.load_tokenizer(tmp_path)
+
+
+def test_neither_here_nor_on_the_hub(monkeypatch):
+    def unreachable(*args, **kwargs):
+        raise huggingface_hub.errors.LocalEntryNotFoundError("no network")
+
+    monkeypatch.setattr(tokenizer, "hf_hub_download", unreachable)
+    with pytest.raises(UserError, match=r"'roberta-base': no such folder.*put its vocab\.json and merges"):
+        tokenizer.load_tokenizer("roberta-base")
+
+
+def test_hub_is_asked_only_for_what_is_not_here(monkeypatch):
+    asked = []
+
+    def download(repository, name, local_files_only=False):
+        asked.append((repository, name, local_files_only))
+        if name == "merges.txt" and local_files_only:
+            raise huggingface_hub.errors.LocalEntryNotFoundError("not here")
+        return str(TOKENIZER / name)
+
+    monkeypatch.setattr(tokenizer, "hf_hub_download", download)
+    assert len(tokenizer.load_tokenizer("roberta-base")) == 378
+    assert asked == [
+        ("roberta-base", "vocab.json", True),
+        ("roberta-base", "merges.txt", True),
+        ("roberta-base", "merges.txt", False),
+    ]

@@ -1,0 +1,73 @@
+"""Question answering beyond the original's numbers."""
+
+import pytest
+import torch
+
+from model.vqa import PrismerVQA
+from tests.model import tiny
+
+QUESTIONS = ["what", "is the man riding a horse on the grass", "What color is the ball?"]
+
+
+def test_a_mixed_batch_gives_what_each_question_gets_alone():
+    model = tiny.build(PrismerVQA, end=4.0)
+    images = tiny.images(3)
+    answers, scores = model.generate(images, QUESTIONS, return_scores=True)
+    for row, question in enumerate(QUESTIONS):
+        alone = model.generate({"rgb": images["rgb"][row : row + 1]}, [question], return_scores=True)
+        assert alone[0] == [answers[row]]
+        assert alone[1][0] == pytest.approx(scores[row], rel=1e-4)
+
+
+def test_compat_continues_a_padded_question():
+    images = {"rgb": tiny.images(1)["rgb"].repeat(2, 1, 1, 1)}
+    scores = [
+        tiny.build(PrismerVQA, compat=compat).generate(images, QUESTIONS[:2], return_scores=True)[1]
+        for compat in (False, True)
+    ]
+    assert scores[0][0] != pytest.approx(scores[1][0], rel=0.01)  # the short question
+    assert scores[0][1] == pytest.approx(scores[1][1])  # no pads
+
+
+def test_weights_scale_the_losses():
+    model = tiny.build(PrismerVQA)
+    images, answers = tiny.images(2), ["red", "yes"]
+    first, second, both = (
+        model(images, QUESTIONS[:2], answers, torch.tensor(weights)).item()
+        for weights in ([1.0, 0.0], [0.0, 1.0], [0.3, 2.0])
+    )
+    assert both == pytest.approx(0.3 * first + 2 * second)
+
+
+@pytest.mark.parametrize("compat", [False, True])
+def test_training_pads_on_the_right(compat):
+    """The answer to a short question follows its pads, as in the original, in both modes."""
+    model = tiny.build(PrismerVQA, compat=compat)
+    seen = []
+    loss = model.text_decoder.loss
+    model.text_decoder.loss = lambda ids, mask, *rest: seen.append((ids, mask)) or loss(ids, mask, *rest)
+    model(tiny.images(2), QUESTIONS[:2], ["no", "yes"], torch.ones(2))
+    ids, mask = seen[0]
+    assert ids[0, 0] == 0  # <s>
+    short, answer = model.tokenizer(["<s>What", " No</s>"], add_special_tokens=False).input_ids
+    assert ids[0][mask[0].bool()].tolist() == short + answer
+    assert mask[0, len(short)] == 0
+
+
+def test_long_questions_are_cut():
+    model = tiny.build(PrismerVQA)
+    prompt = model.prompt(["is the man " * 30], torch.zeros(1, 1, 1))
+    assert prompt.ids.shape == (1, 35)
+    assert prompt.ids[0, 0] == 0
+
+
+def test_under_bfloat16_autocast():
+    model = tiny.build(PrismerVQA)
+    images = tiny.images(3)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model(images, QUESTIONS, ["no", "yes", "red"], torch.ones(3))
+        answers = model.generate(images, QUESTIONS)
+    assert loss.item() == pytest.approx(
+        model(images, QUESTIONS, ["no", "yes", "red"], torch.ones(3)).item(), rel=0.02
+    )
+    assert len(answers) == 3
