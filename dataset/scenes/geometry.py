@@ -132,10 +132,10 @@ class Primitive:
             normal = np.where(np.arange(3)[:, None] == face, np.sign(p), np.float32(0))
         else:
             slope = half[0] / (2 * half[2]) if self.shape == "cone" else np.zeros(1, np.float32)
-            side = np.stack([p[0], p[1], np.hypot(p[0], p[1]) * slope])
-            end = np.abs(p[2]) > half[2] * np.float32(1 - 1e-4)
-            cap = np.stack([0 * p[2], 0 * p[2], np.sign(p[2])])
-            normal = np.where(end & ((p[2] < 0) | (self.shape == "cylinder")), cap, side)
+            normal = np.stack([p[0], p[1], np.hypot(p[0], p[1]) * slope])
+            if self.shape == "cylinder":  # bases stand on the ground: no ray from above it meets one
+                top = p[2] > half[2] * np.float32(1 - 1e-4)
+                normal[:, top] = np.float32([[0], [0], [1]])
         normal = normal / np.maximum(np.linalg.norm(normal, axis=0), np.float32(1e-6))
         return self.turn(normal, back=True)
 

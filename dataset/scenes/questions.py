@@ -31,7 +31,7 @@ def answer_list() -> list[str]:
 
 
 def make_questions(world: World, rng: np.random.Generator) -> list[Question]:
-    """Ten different questions about a scene (fewer if it has no more), as even over the types as it allows."""
+    """Ten different questions about a scene, as even over the types as it allows."""
     piles = []
     for kind in (_count, _colour, _shape, _size, _position, _exist, _read):
         pile = list(kind(world, rng))
@@ -44,11 +44,16 @@ def make_questions(world: World, rng: np.random.Generator) -> list[Question]:
                 if all(question.question != other.question for other in chosen):
                     chosen.append(question)
                     break
+    absent = _absent(world)  # a scene of few solids has few certain questions: fill up
+    while len(chosen) < QUESTIONS_PER_SCENE:
+        question = absent.pop(int(rng.integers(len(absent))))
+        if question not in chosen:
+            chosen.append(question)
     return chosen[:QUESTIONS_PER_SCENE]
 
 
 def _references(world) -> list[tuple]:
-    """(object, name, whether the name tells the colour, shape and size) of each that can be told apart."""
+    """(solid, name) of each that can be told apart by colour, shape and, if need be, size."""
     found = []
     for solid in world.solids:
         if sum(other.name == solid.name for other in world.solids) == 1:
@@ -130,15 +135,21 @@ def _exist(world, rng) -> Iterator[Question]:
     yield Question("Is there a sign?", "yes" if world.sign else "no", "exist")
     for name in (names[0], names[-1]):
         yield Question(f"Is there a {name}?", "yes", "exist")
-    absent = [
-        f"{colour} {shape}"
+    absent = _absent(world)
+    for index in rng.choice(len(absent), 2, replace=False):
+        yield absent[index]
+
+
+def _absent(world) -> list[Question]:
+    """Questions for solids that are not there, but share colour or shape with one that is."""
+    names = [solid.name for solid in world.solids]
+    return [
+        Question(f"Is there a {colour} {shape}?", "no", "exist")
         for colour in COLOURS
         for shape in SHAPES
         if f"{colour} {shape}" not in names
         and (any(colour in name for name in names) or any(shape in name for name in names))
     ]
-    for name in rng.choice(absent, 2, replace=False):
-        yield Question(f"Is there a {name}?", "no", "exist")
 
 
 def _read(world, rng) -> Iterator[Question]:

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +23,7 @@ from model.modalities import MODALITIES
 DATASET = "vqav2"  # the folder that COCO's and VQAv2's images share
 FIRST_TEST_ID = 1_000_000  # image ids of the test split start here, so that ids are unique
 LABELS = ("depth", "normal", "seg_scenes", "edge", "obj_detection", "ocr_detection")
-_DEMO = ((1, ".png"), (2, ".jpg"), (3, ".jpeg"), (4, ".png"), (5, ".jpg"), (6, ".jpeg"))  # seed, suffix
+_DEMO = ((8, ".png"), (16, ".jpg"), (6, ".jpeg"), (15, ".png"), (17, ".jpg"), (28, ".jpeg"))  # seed, suffix
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ def write_scene(options: Options, job: tuple[str, int]) -> dict:
             if modality in labels.sidecars:
                 sidecar = path.with_suffix(MODALITIES[modality].sidecars[0])
                 _write_json(sidecar, labels.sidecars[modality])
-            _save(path, lambda file, m=modality: _png(labels.maps[m], file))
-        _save(image, lambda file: _jpeg(rendered.image, file))
+            _save(path, partial(_png, labels.maps[modality]))
+        _save(image, partial(_jpeg, rendered.image))
     return {
         "image": f"{name}.jpg",
         "id": image_id,
@@ -95,11 +96,13 @@ def write_demo(folder: Path) -> list[Path]:
     paths = []
     for seed, suffix in _DEMO:
         scene = render_scene([2023, seed], long_side=320)
-        words = [scene.world.solids[0].name.replace(" ", "_")]
+        counts = Counter(solid.name for solid in scene.world.solids).most_common(2)
+        words = [name + "s" * (number > 1) for name, number in counts]
         if scene.world.sign:
-            words += [scene.world.sign.word, "sign"]
-        path = folder / ("_".join(words) + suffix)
-        _save(path, lambda file, i=scene.image, s=suffix: (_png if s == ".png" else _jpeg)(i, file))
+            words = [words[0], scene.world.sign.word, "sign"]
+        path = folder / ("_".join(words).replace(" ", "_") + suffix)
+        encode = _png if suffix == ".png" else _jpeg
+        _save(path, partial(encode, scene.image))
         paths.append(path)
     return paths
 
