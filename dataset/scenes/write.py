@@ -23,7 +23,7 @@ from model.modalities import MODALITIES
 DATASET = "vqav2"  # the folder that COCO's and VQAv2's images share
 FIRST_TEST_ID = 1_000_000  # image ids of the test split start here, so that ids are unique
 LABELS = ("depth", "normal", "seg_scenes", "edge", "obj_detection", "ocr_detection")
-_DEMO = ((8, ".png"), (16, ".jpg"), (6, ".jpeg"), (15, ".png"), (17, ".jpg"), (28, ".jpeg"))  # seed, suffix
+_DEMO = ((8, ".png"), (25, ".jpg"), (6, ".jpeg"), (15, ".png"), (17, ".jpg"), (28, ".jpeg"))  # seed, suffix
 
 
 @dataclass(frozen=True)
