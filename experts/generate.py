@@ -1,0 +1,112 @@
+"""Writes expert labels for a data set: `python experts/generate.py`, or with `accelerate launch`.
+
+What, where and with which networks stands in configs/experts.yaml. `generate_<expert>.py` beside this
+file are the same for one expert each. Exit code 3 says that some images could not be read.
+"""
+
+import argparse
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from pydantic import Field
+
+from helpers.cli import run
+from helpers.config import ROOT, PositiveInt, read_config
+from model.config import STRICT
+from model.errors import UserError
+from model.modalities import MODALITIES, Kind
+
+UNREADABLE_IMAGES = 3  # exit code
+SEGMENTATIONS = tuple(name for name, modality in MODALITIES.items() if modality.kind is Kind.SEMANTIC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateConfig:
+    """`configs/experts.yaml`.
+
+    Attributes:
+        data_path: the folder that holds the data-set folders.
+        save_path: the label folder.
+        datasets: folders below `data_path` to label; an empty list means all.
+        backends: for each expert, the network that makes its labels.
+        batch_size: images the network sees at once, per process.
+        num_workers: processes that read images, per process.
+    """
+
+    __pydantic_config__ = STRICT
+    data_path: Path
+    save_path: Path
+    datasets: list[str] = field(default_factory=list)
+    backends: dict[str, str]
+    batch_size: PositiveInt = 16
+    num_workers: Annotated[int, Field(ge=0)] = 2
+
+
+def main(experts: Collection[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        experts: only these, of those in the config; None lets `--experts` choose.
+
+    Returns:
+        The exit code.
+    """
+    args = _parser(choose=experts is None).parse_args()
+    config = read_config(args.config, GenerateConfig)
+    wanted = experts if experts is not None else _chosen(args.experts, config, args.config)
+    backends = {name: backend for name, backend in config.backends.items() if name in wanted}
+    if not backends:
+        raise UserError(f"{args.config}: key 'backends' names no network for {' or '.join(wanted)}")
+
+    from experts.runner import UNREADABLE_LOG, generate_labels  # torch takes seconds
+
+    save_path = args.save_path or config.save_path
+    report = generate_labels(
+        args.data_path or config.data_path,
+        save_path,
+        backends,
+        datasets=config.datasets if args.datasets is None else args.datasets,
+        batch_size=config.batch_size,
+        num_workers=config.num_workers,
+        overwrite=args.overwrite,
+    )
+    from accelerate import PartialState
+
+    if PartialState().is_main_process:
+        print(f"{report.images} images: {report.labelled} labelled, {report.finished_before} had labels")
+        if report.unreadable:
+            log = save_path / UNREADABLE_LOG
+            print(f"{len(report.unreadable)} unreadable images skipped, listed in {log}", file=sys.stderr)
+    return UNREADABLE_IMAGES if report.unreadable else 0
+
+
+def _parser(choose: bool) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Writes expert labels for the images of a data set.")
+    parser.add_argument("--config", type=Path, default=ROOT / "configs" / "experts.yaml")
+    if choose:
+        parser.add_argument("--experts", default="all", help="names separated by commas (default: all)")
+    parser.add_argument("--data_path", type=Path, help="instead of the config's")
+    parser.add_argument("--save_path", type=Path, help="instead of the config's")
+    parser.add_argument("--datasets", nargs="*", help="instead of the config's; without names: all")
+    parser.add_argument("--overwrite", action="store_true", help="make labels that exist again")
+    return parser
+
+
+def _chosen(names: str, config: GenerateConfig, path: Path) -> list[str]:
+    if names == "all":
+        return list(config.backends)
+    chosen = names.split(",")
+    for name in chosen:
+        if name not in config.backends:
+            known = ", ".join(config.backends)
+            raise UserError(f"{path}: key 'backends' has no expert '{name}'; it has: {known}")
+    return chosen
+
+
+if __name__ == "__main__":
+    run(main)

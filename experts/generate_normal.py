@@ -1,0 +1,12 @@
+"""Writes surface normal labels; see generate.py."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from experts.generate import main
+from helpers.cli import run
+
+if __name__ == "__main__":
+    run(lambda: main(["normal"]))

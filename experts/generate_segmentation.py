@@ -1,0 +1,12 @@
+"""Writes segmentation labels; see generate.py."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from experts.generate import SEGMENTATIONS, main
+from helpers.cli import run
+
+if __name__ == "__main__":
+    run(lambda: main(SEGMENTATIONS))

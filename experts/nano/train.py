@@ -1,0 +1,125 @@
+"""Trains the nano experts on Scenes: `python -m experts.nano.train --data DIR --out nano/experts`.
+
+DIR is what `python -m dataset.scenes` writes; its training split is learned, its test split measured.
+"""
+
+import argparse
+import json
+import os
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from helpers.cli import run
+from model.errors import UserError
+
+
+def main() -> None:
+    """Runs the command."""
+    args = _parser().parse_args()
+    if not (args.data / "labels").is_dir():
+        raise UserError(f"{args.data}: no labels here; write scenes with: python -m dataset.scenes")
+    train(args.data, args.out, args.seed, args.epochs, args.batch_size, args.learning_rate, args.precision)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m experts.nano.train", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="a folder of Scenes with exact labels")
+    parser.add_argument("--out", type=Path, required=True, help="where weights, config and scores go")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--batch_size", type=int, default=16)
+    parser.add_argument("--learning_rate", type=float, default=3e-3, help="the schedule's maximum")
+    parser.add_argument("--precision", choices=["no", "bf16"], default="no", help="bf16 needs a recent CPU")
+    return parser
+
+
+def train(
+    data: Path, out: Path, seed: int, epochs: int, batch_size: int, learning_rate: float, precision: str
+) -> dict[str, float]:
+    """Trains, saves, and measures on the test split; returns the scores."""
+    import torch
+    from tqdm import tqdm
+
+    from experts.nano import losses
+    from experts.nano.data import SceneTargets, find_words, load_targets, scene_images
+    from experts.nano.network import NanoConfig, NanoNetwork
+
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    images = scene_images(data, "train2014")
+    words = find_words(data, images)
+    config = NanoConfig(words=tuple(words))
+    dataset = SceneTargets(data, images, config.words, config.side, config.instance_classes)
+    targets = load_targets(dataset, workers=os.cpu_count() or 1)
+
+    network = NanoNetwork(config).to(memory_format=torch.channels_last)
+    network.word_features.copy_(torch.tensor(list(words.values())))
+    optimizer = torch.optim.AdamW(network.parameters(), learning_rate, weight_decay=0.01)
+    steps = epochs * (len(images) // batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, steps, pct_start=0.1)
+    start = time.perf_counter()
+    with tqdm(total=steps, unit="step") as bar:
+        for _ in range(epochs):
+            order = torch.randperm(len(images), generator=generator)
+            for chosen in order[: len(order) // batch_size * batch_size].split(batch_size):
+                batch = losses.mirror({name: values[chosen] for name, values in targets.items()}, generator)
+                with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+                    maps = network(batch["images"])
+                parts = losses.map_losses(maps, batch)
+                parts["word"] = losses.word_loss(network, batch, generator)
+                optimizer.zero_grad(set_to_none=True)
+                losses.weighted_sum(parts).backward()
+                torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+                optimizer.step()
+                schedule.step()
+                bar.update()
+                if bar.n % 50 == 0:
+                    bar.set_postfix_str(" ".join(f"{name} {loss:.3f}" for name, loss in parts.items()))
+    minutes = (time.perf_counter() - start) / 60
+    save(network, out)
+    scores = evaluate(data, out)
+    record = {"scores": scores, "scenes": len(images), "seed": seed, "epochs": epochs}
+    record |= {"batch_size": batch_size, "learning_rate": learning_rate, "precision": precision}
+    record["minutes"] = round(minutes, 1)
+    (out / "metrics.json").write_text(json.dumps(record, indent=2) + "\n")
+    print(json.dumps(record, indent=2))
+    return scores
+
+
+def save(network, out: Path) -> None:
+    """Writes model.safetensors (half precision) and config.json."""
+    from safetensors.torch import save_file
+
+    out.mkdir(parents=True, exist_ok=True)
+    weights = {
+        name: (value.half() if value.is_floating_point() else value).contiguous()
+        for name, value in network.state_dict().items()
+    }
+    temporary = out / "model.safetensors.tmp"
+    save_file(weights, temporary)
+    temporary.replace(out / "model.safetensors")
+    (out / "config.json").write_text(json.dumps(asdict(network.config), indent=2) + "\n")
+
+
+def evaluate(data: Path, folder: Path) -> dict[str, float]:
+    """The scores of saved weights on the test split of a Scenes folder."""
+    import torch
+
+    from experts.images import read_image
+    from experts.nano.backend import LABELS, NanoExpert, read_network
+    from experts.nano.data import read_truth, scene_images
+    from experts.nano.metrics import Scores
+
+    network = read_network(folder)
+    expert = NanoExpert(network, tuple(LABELS), torch.device("cpu"))
+    scores = Scores(network.config.semantic_classes)
+    for image in scene_images(data, "val2014"):
+        truth = read_truth(data / "labels", image.label)
+        raw = expert.predict([expert.prepare(read_image(image.path))])[0]
+        scores.add(expert.decode(raw, truth.maps["depth"].shape), truth)
+    return scores.summary()
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,55 @@
+"""Which networks ("backends") can label each modality.
+
+To add one, write a module with a function `load(modalities, device) -> Expert` and name it here.
+A backend named for several modalities makes all of them in one pass.
+"""
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+
+import torch
+
+from experts.base import Expert
+from model.errors import UserError
+from model.modalities import MODALITIES
+
+_NANO = "experts.nano.backend"
+
+BACKENDS: dict[str, dict[str, str]] = {
+    "depth": {"nano": _NANO},
+    "normal": {"nano": _NANO},
+    "seg_scenes": {"nano": _NANO},
+    "edge": {"nano": _NANO},
+    "obj_detection": {"nano": _NANO},
+    "ocr_detection": {"nano": _NANO},
+}
+
+
+def passes(backends: Mapping[str, str]) -> list[tuple[str, list[str]]]:
+    """Groups experts by the module that makes their labels.
+
+    Args:
+        backends: the backend's name for each expert.
+
+    Returns:
+        (module, experts) for each pass over the images, in the registry's order.
+
+    Raises:
+        UserError: an expert or a backend that there is not; the message lists those there are.
+    """
+    modules: dict[str, list[str]] = {}
+    for expert, backend in backends.items():
+        if expert not in BACKENDS:
+            raise UserError(f"unknown expert '{expert}'; experts that can be run: {', '.join(BACKENDS)}")
+        if backend not in BACKENDS[expert]:
+            known = ", ".join(BACKENDS[expert])
+            raise UserError(f"expert '{expert}' has no backend '{backend}'; it has: {known}")
+    for expert in MODALITIES:
+        if expert in backends:
+            modules.setdefault(BACKENDS[expert][backends[expert]], []).append(expert)
+    return list(modules.items())
+
+
+def load(module: str, modalities: Sequence[str], device: torch.device) -> Expert:
+    """Builds the expert of a pass."""
+    return import_module(module).load(modalities, device)
