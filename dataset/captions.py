@@ -126,6 +126,7 @@ def caption_dataset(
     prefix: str = "",
     train_list: str | None = None,
     test_list: str | None = None,
+    horizontal_flip: bool = True,
     seed: int = 0,
     compat: bool = False,
 ) -> CaptionDataset:
@@ -142,6 +143,7 @@ def caption_dataset(
         prefix: what training captions begin with.
         train_list: list of a `custom` data set, absolute or relative to `data_path`.
         test_list: the same.
+        horizontal_flip: mirror half of the training images.
         seed: of the augmentation.
         compat: reproduce the original's odd behaviour (empty semantic labels, shifted labels).
 
@@ -176,7 +178,11 @@ def caption_dataset(
         known = ", ".join(dict.fromkeys(known for known, _ in PUBLIC_LISTS))
         raise UserError(f"unknown caption data set '{name}' ({split}); known: {known}, custom, demo")
     transform = JointTransform(
-        image_resolution, label_resolution, FINE_TUNING_SCALE if split == "train" else None, compat
+        image_resolution,
+        label_resolution,
+        FINE_TUNING_SCALE if split == "train" else None,
+        horizontal_flip,
+        compat,
     )
     reader = LabelReader(label_path, experts, compat)
     return CaptionDataset(rows, folder, reader, transform, prefix, seed, references)

@@ -20,7 +20,9 @@ def run(main: Callable[[], int | None]) -> None:
     try:
         code = main() or 0
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        # A data loader's worker wraps the message in a stack trace: the last line is the message itself.
+        message = str(error).strip().splitlines()[-1].removeprefix("model.errors.UserError: ")
+        print(f"error: {message}", file=sys.stderr)
         code = USER_ERROR
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 import yaml
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
-from model.config import STRICT, PrismerConfig, TextConfig, VisionConfig
+from model.config import STRICT, FreezeMode, PrismerConfig, TextConfig, VisionConfig
 from model.errors import UserError
 from model.modalities import modality
 
@@ -21,7 +21,6 @@ T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent  # the project's folder
 MODELS_FILE = ROOT / "configs" / "models.yaml"
 Metric = Literal["bleu", "meteor", "rouge", "cider", "spice"]
-FreezeMode = Literal["freeze_vision", "freeze_lang", "freeze_lang_vision", "none"]
 
 
 def _expert_list(value: Any) -> Any:
@@ -77,6 +76,7 @@ class CaptionConfig(InputConfig):
 
     Attributes:
         train_list, test_list: caption lists of a `custom` data set, relative to `data_path`.
+        horizontal_flip: mirror half of the training images; wrong where captions say left and right.
         from_scratch: start from new weights instead of `logging/pretrain_<exp_name>`.
         warmup_steps: the learning rate rises linearly from 0 over so many steps.
         metrics: what an evaluation computes; METEOR and SPICE need Java and seconds to start.
@@ -85,6 +85,7 @@ class CaptionConfig(InputConfig):
     dataset: Literal["coco", "nocaps", "custom"]
     train_list: str | None = None
     test_list: str | None = None
+    horizontal_flip: bool = True
     freeze: FreezeMode
     from_scratch: bool = False
     batch_size_train: PositiveInt

@@ -33,6 +33,7 @@ def caption_loader(config: CaptionConfig, split: Split, seed: int, accelerator: 
         prefix=config.prefix,
         train_list=config.train_list,
         test_list=config.test_list,
+        horizontal_flip=config.horizontal_flip,
         seed=seed,
         compat=config.compat,
     )

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import ConfigDict
 
 STRICT = ConfigDict(extra="forbid")
+FreezeMode = Literal["none", "freeze_vision", "freeze_lang", "freeze_lang_vision"]
 
 
 @dataclass(frozen=True)

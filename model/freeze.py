@@ -4,11 +4,10 @@ Adaptors, cross-attention and everything outside the two towers' layers always t
 """
 
 import re
-from typing import Literal
 
 from torch import nn
 
-FreezeMode = Literal["none", "freeze_vision", "freeze_lang", "freeze_lang_vision"]
+from model.config import FreezeMode
 
 # In a layer of either tower the pre-trained block is child `0`.
 VISION_LAYERS = r"expert_encoder\.transformer\.resblocks\.\d+\.0\."

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from model.config import PrismerConfig
+from model.config import FreezeMode, PrismerConfig
 from model.decoder import TextDecoder
 from model.encoder import ExpertEncoder
 from model.errors import UserError
-from model.freeze import FreezeMode, freeze
+from model.freeze import freeze
 from model.generation import Prompt
 from model.ranking import Ranking, rank
 

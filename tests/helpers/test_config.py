@@ -69,7 +69,7 @@ def test_a_number_without_a_point_in_its_exponent_form_is_a_number(tmp_path):
         ({"image_resolution": 0}, "key 'image_resolution': should be greater than 0"),
         ({"experts": ["depht"]}, "unknown expert 'depht'; known experts: depth"),
         ({"experts": "depth"}, "key 'experts'"),
-        ({"freeze": "all"}, "should be 'freeze_vision'"),
+        ({"freeze": "all"}, "should be 'none', 'freeze_vision'"),
         ({"from_scratch": "yes"}, "key 'from_scratch': should be a valid boolean"),
         ({"metrics": ["bleu", "f1"]}, "key 'metrics.1'"),
     ],
