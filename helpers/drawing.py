@@ -1,0 +1,185 @@
+"""What the pictures are drawn with: colours, fonts, text that stays legible on anything, free places."""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+Colour = tuple[int, int, int]
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+INK: Colour = (32, 33, 36)
+GREY: Colour = (110, 114, 120)
+WHITE: Colour = (255, 255, 255)
+# Okabe and Ito's palette, told apart with every kind of colour vision (jfly.uni-koeln.de/color).
+PALETTE: tuple[Colour, ...] = (
+    (86, 180, 233),
+    (230, 159, 0),
+    (0, 158, 115),
+    (240, 228, 66),
+    (204, 121, 167),
+    (213, 94, 0),
+    (0, 114, 178),
+)
+_SHADES = (1.0, 0.62, 1.5)  # of the palette, one after another, where more colours are wanted
+
+
+def colour(index: int) -> Colour:
+    """The colour at a place in the palette and its shades; the first 21 differ."""
+    base = np.array(PALETTE[index % len(PALETTE)], float)
+    shade = _SHADES[index // len(PALETTE) % len(_SHADES)]
+    shaded = base * shade if shade <= 1 else 255 - (255 - base) / shade
+    return tuple(int(value) for value in shaded)
+
+
+def distinct_colours(numbers: Iterable[int]) -> dict[int, Colour]:
+    """A colour for each class or instance: always the same, unless another of them has it already."""
+    count = len(PALETTE) * len(_SHADES)
+    taken: set[int] = set()  # places in the palette
+    chosen: dict[int, Colour] = {}
+    for number in numbers:
+        free = (place % count for place in range(number, number + count) if place % count not in taken)
+        place = next(free, number)
+        taken.add(place)
+        chosen[number] = colour(place)
+    return chosen
+
+
+@lru_cache
+def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which comes with matplotlib and has most of the world's scripts."""
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, size)
+
+
+def wrap(text: str, face: ImageFont.FreeTypeFont, width: float, lines: int) -> list[str]:
+    """Breaks a text into lines of at most `width` pixels; what is over `lines` ends in an ellipsis."""
+    wrapped = [""]
+    for word in text.split():
+        longer = f"{wrapped[-1]} {word}".strip()
+        if face.getlength(longer) <= width or not wrapped[-1]:
+            wrapped[-1] = longer
+        else:
+            wrapped.append(word)
+    if len(wrapped) > lines:
+        wrapped = [*wrapped[: lines - 1], " ".join(wrapped[lines - 1 :])]
+    return [shorten(line, face, width) for line in wrapped]
+
+
+def shorten(text: str, face: ImageFont.FreeTypeFont, width: float) -> str:
+    """Cuts a text to `width` pixels, with an ellipsis where something is missing."""
+    if face.getlength(text) <= width:
+        return text
+    while text and face.getlength(text + "…") > width:
+        text = text[:-1].rstrip()
+    return text + "…"
+
+
+def outlined(draw: ImageDraw.ImageDraw, centre: tuple[float, float], text: str, size: int) -> None:
+    """White text with a dark outline, centred on a point."""
+    face = font(size, bold=True)
+    draw.text(centre, text, WHITE, face, anchor="mm", stroke_width=2, stroke_fill=INK)
+
+
+def tag(draw: ImageDraw.ImageDraw, box: Box, text: str, fill: Colour, size: int, taken: list[Box]) -> None:
+    """A name on a plate of its box's colour, at the corner of the box where it hides no other plate.
+
+    Args:
+        draw: of the picture, whose borders the plate does not cross.
+        box: what is named.
+        text: the name.
+        fill: colour of the plate; the text is dark or white, whichever stands out.
+        size: of the font.
+        taken: plates drawn so far; the new one is added.
+    """
+    columns, rows = draw.im.size
+    face = font(size, bold=True)
+    text = shorten(text, face, columns - 6)
+    width, height = face.getlength(text) + 6, size + 5
+    left, top, right, bottom = box
+    corners = [
+        (x, y)
+        for y in (top - height, bottom, top, bottom - height)  # above, below, inside
+        for x in (left, right - width, (left + right - width) / 2)
+    ]
+    plates = []
+    for x, y in corners:
+        x, y = min(max(x, 0), columns - width), min(max(y, 0), rows - height)
+        plates.append((x, y, x + width, y + height))
+    plate = min(plates, key=lambda candidate: sum(_overlap(candidate, other) for other in taken))
+    taken.append(plate)
+    draw.rounded_rectangle(plate, radius=3, fill=fill)
+    middle = ((plate[0] + plate[2]) / 2, (plate[1] + plate[3]) / 2)
+    luminance = np.dot(fill, (0.299, 0.587, 0.114))
+    draw.text(middle, text, INK if luminance > 120 else WHITE, face, anchor="mm")
+
+
+def _overlap(one: Box, other: Box) -> float:
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return max(width, 0) * max(height, 0)
+
+
+def free_place(mask: np.ndarray, width: float, height: float, least: float) -> tuple[int, int] | None:
+    """Where a name fits into a region: as near to its centre as there is room.
+
+    Args:
+        mask: the region, bool (rows, columns).
+        width: of the name, pixels.
+        height: of the name, pixels.
+        least: share of the name, 0 to 1, that must fit.
+
+    Returns:
+        (x, y) of the name's middle; None if it does not fit.
+    """
+    padded = np.pad(mask, 1)  # the picture's edge ends a region, too
+    across = np.minimum(_run(padded, 1), _run(padded[:, ::-1], 1)[:, ::-1])
+    along = np.minimum(_run(padded, 0), _run(padded[::-1], 0)[::-1])
+    fits = np.minimum(np.minimum(2 * across / width, 2 * along / height), 1)[1:-1, 1:-1]
+    if fits.max() < least:
+        return None
+    y, x = np.nonzero(fits >= fits.max() - 1e-6)
+    rows, columns = np.nonzero(mask)
+    nearest = np.argmin((y - rows.mean()) ** 2 + (x - columns.mean()) ** 2)
+    return int(x[nearest]), int(y[nearest])
+
+
+def _run(mask: np.ndarray, axis: int) -> np.ndarray:
+    """How many pixels of the region lie in a row, up to and with each one, along an axis."""
+    count = np.cumsum(mask, axis)
+    return count - np.maximum.accumulate(np.where(mask, 0, count), axis)
+
+
+def outline(index: np.ndarray) -> np.ndarray:
+    """Pixels whose right or lower neighbour has another value; bool, shape of `index`."""
+    edge = np.zeros(index.shape, bool)
+    edge[:, :-1] |= index[:, :-1] != index[:, 1:]
+    edge[:-1] |= index[:-1] != index[1:]
+    return edge
+
+
+def blend(image: Image.Image, mask: np.ndarray, tint: Colour, share: float) -> Image.Image:
+    """Mixes a colour into an image where the mask is set. `share`: of the colour, 0 to 1."""
+    pixels = np.asarray(image, np.float32).copy()  # (h, w, 3)
+    pixels[mask] += share * (np.asarray(tint, np.float32) - pixels[mask])
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+def legend(size: tuple[int, int], entries: Sequence[tuple[Colour, str]]) -> Image.Image:
+    """Colour swatches with names, top down; those that do not fit are counted."""
+    picture = Image.new("RGB", size, WHITE)
+    draw = ImageDraw.Draw(picture)
+    face, step = font(13), 21
+    rows = max(size[1] // step, 1)
+    shown = entries if len(entries) <= rows else entries[: rows - 1]
+    for row, (swatch, name) in enumerate(shown):
+        y = row * step
+        draw.rounded_rectangle((0, y + 2, 22, y + 16), radius=3, fill=swatch)
+        draw.text((30, y + 9), shorten(name, face, size[0] - 32), INK, face, anchor="lm")
+    if len(shown) < len(entries):
+        more = f"and {len(entries) - len(shown)} more"
+        draw.text((30, len(shown) * step + 9), more, GREY, face, anchor="lm")
+    return picture

@@ -1,0 +1,50 @@
+"""The constant caption: chosen on training images, scored on test images."""
+
+import json
+import sys
+
+import pytest
+
+from helpers import caption_baseline
+from helpers.caption_baseline import best_constant_caption
+from model.errors import UserError
+
+TYPICAL = "a red cube stands on the ground"
+
+
+@pytest.fixture
+def train():
+    """Images whose captions share much with the typical one, and one that has nothing in common."""
+    shapes = ("cube", "ball", "cone", "cylinder")
+    captions = {f"{n}.png": [f"a red {shape} stands on the ground"] for n, shape in enumerate(shapes * 3)}
+    return captions | {"odd.png": ["seventeen purple pyramids hover overhead"]}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_caption_that_suits_other_images_best(train, seed):
+    chosen = best_constant_caption(train, seed)
+    assert chosen.startswith("a red ")
+    assert chosen == best_constant_caption(train, seed)
+
+
+def test_command_prints_caption_and_scores(train, tmp_path, monkeypatch, capsys):
+    rows = [{"image": image, "caption": captions[0]} for image, captions in train.items()]
+    (tmp_path / "train.json").write_text(json.dumps(rows))
+    truth = [{"id": n, "image_id": n, "caption": text} for n, text in enumerate([TYPICAL, "a dog", "a cat"])]
+    (tmp_path / "gt.json").write_text(json.dumps({"images": [], "annotations": truth}))
+    arguments = ["--train_list", str(tmp_path / "train.json"), "--test_gt", str(tmp_path / "gt.json")]
+    monkeypatch.setattr(sys, "argv", ["caption_baseline", *arguments])
+    monkeypatch.setenv("PATH", str(tmp_path))  # no Java, whose METEOR takes long to start
+    caption_baseline.main()
+    printed = capsys.readouterr().out
+    assert printed.startswith("caption: a red ")
+    assert "CIDEr" in printed
+
+
+def test_one_image_is_too_few(tmp_path, monkeypatch):
+    (tmp_path / "train.json").write_text(json.dumps([{"image": "a.png", "caption": "a"}]))
+    (tmp_path / "gt.json").write_text(json.dumps({"annotations": [{"image_id": 1, "caption": "a"}]}))
+    arguments = ["--train_list", str(tmp_path / "train.json"), "--test_gt", str(tmp_path / "gt.json")]
+    monkeypatch.setattr(sys, "argv", ["caption_baseline", *arguments])
+    with pytest.raises(UserError, match=r"train\.json: has captions of one image"):
+        caption_baseline.main()

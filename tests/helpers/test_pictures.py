@@ -1,0 +1,185 @@
+"""What the pictures show, kind by kind."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image, ImageChops, ImageDraw
+
+from dataset.class_tables import ClassTables
+from helpers import drawing, pictures
+from helpers.drawing import PALETTE, distinct_colours, font, free_place, legend, shorten, tag, wrap
+from helpers.pictures import draw_picture, experts_in, save_picture
+
+SIZE = (96, 72)
+TABLES = ClassTables(
+    {"scenes": ["sky", "ground", "cube"], "detection": ["red cube", "blue ball"]}, {}, np.zeros(64)
+)
+
+
+@pytest.fixture
+def labels(tmp_path):
+    """Labels of every kind for the image `a/x`."""
+
+    def put(name: str, pixels: np.ndarray) -> None:
+        (tmp_path / name / "a").mkdir(parents=True)
+        Image.fromarray(pixels).save(tmp_path / name / "a" / "x.png")
+
+    columns, rows = SIZE
+    ramp = np.tile(np.linspace(0, 255, columns).astype(np.uint8), (rows, 1))
+    put("depth", ramp)
+    put("normal", np.stack([ramp, ramp // 2, 255 - ramp], -1))
+    put("edge", 255 - ramp)
+    halves = np.where(np.arange(rows)[:, None] < rows // 2, 0, 1).astype(np.uint8) * np.ones_like(ramp)
+    put("seg_scenes", halves)
+    index = np.full_like(ramp, 255)
+    index[10:40, 10:50] = 0
+    index[45:70, 60:90] = 1
+    put("obj_detection", index)
+    (tmp_path / "obj_detection" / "a" / "x.json").write_text(json.dumps({"0": 0, "1": 1}))
+    put("ocr_detection", index)
+    words = {str(n): {"text": text, "features": [0.0] * 64} for n, text in enumerate(["stop", "exit"])}
+    (tmp_path / "ocr_detection" / "a" / "x.json").write_text(json.dumps(words))
+    return tmp_path
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """Every text that is drawn."""
+    texts: list[str] = []
+    draw_text = ImageDraw.ImageDraw.text
+
+    def note(self, xy, text, *args, **kwargs):
+        texts.append(text)
+        return draw_text(self, xy, text, *args, **kwargs)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", note)
+    return texts
+
+
+def draw(labels, caption="A red cube", key="a/x", size=SIZE):
+    image = Image.new("RGB", size, (120, 130, 140))
+    return draw_picture(image, key, labels, experts_in(labels), TABLES, caption)
+
+
+def test_shows_every_label_by_name(labels, written):
+    picture = draw(labels)
+    titles = ["Image", "Depth", "Normal", "Segmentation", "Edge", "Object detection", "Text", "Segments"]
+    assert [text for text in written if text in titles] == titles
+    assert {"sky", "ground", "red cube", "blue ball", "stop", "exit", "A red cube"} <= set(written)
+    assert {"sky  50 %", "ground  50 %"} <= set(written)
+    assert "no label" not in written
+    assert len(picture.getcolors(1 << 24)) > 500  # depth in colour, normals
+
+
+def test_depth_is_in_colour_and_edges_are_grey(labels):
+    sizes = {"depth": 3, "edge": 1}
+    for name, channels in sizes.items():
+        label = Image.open(labels / name / "a" / "x.png")
+        shown = np.asarray(pictures._quantity(pictures.MODALITIES[name], label))
+        assert shown.shape == (SIZE[1], SIZE[0], 3)
+        assert len(np.unique(shown[0], axis=0)) > 90
+        assert (np.ptp(shown.astype(int), axis=-1).max() == 0) == (channels == 1)
+
+
+def test_missing_and_empty_labels_are_said(labels, written):
+    (labels / "depth" / "a" / "x.png").unlink()
+    (labels / "normal" / "a" / "x.png").write_bytes(b"")
+    (labels / "seg_scenes" / "a" / "x.png").unlink()
+    (labels / "ocr_detection" / "a" / "x.png").unlink()
+    nothing = Image.new("L", SIZE, 255)
+    nothing.save(labels / "obj_detection" / "a" / "x.png")
+    draw(labels, caption=None)
+    assert written.count("no label") == 3
+    assert written.count("no text found") == 1
+    assert written.count("no object found") == 1
+    assert "no caption yet" in written
+
+
+def test_only_the_experts_that_ran_are_shown(labels, written):
+    for name in ("normal", "edge", "obj_detection"):
+        (labels / name).rename(labels / f"not_{name}")
+    draw(labels)
+    assert {"Depth", "Segmentation", "Text"} <= set(written)
+    assert {"Normal", "Edge", "Object detection"}.isdisjoint(written)
+
+
+def test_classes_without_a_name_do_not_stop_it(labels, written):
+    (labels / "obj_detection" / "a" / "x.json").write_text(json.dumps({"0": 99}))
+    Image.new("L", SIZE, 77).save(labels / "seg_scenes" / "a" / "x.png")
+    draw(labels)
+    assert "?" in written
+
+
+@pytest.mark.parametrize("size", [(96, 72), (72, 96), (400, 20), (9, 200), (1, 1)])
+def test_any_shape_of_image(tmp_path, size):
+    (tmp_path / "depth").mkdir()
+    Image.new("L", size, 3).save(tmp_path / "depth" / "x.png")
+    picture = draw(tmp_path, key="x", size=size, caption="word " * 200)
+    assert picture.width >= 600
+    assert picture.height > pictures.TITLE_HEIGHT + 100
+
+
+def test_large_pictures_are_written_with_fewer_colours(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (500, 500, 3), dtype=np.uint8)
+    save_picture(Image.fromarray(noise), tmp_path / "noise.png")
+    save_picture(Image.new("RGB", (500, 500), (1, 2, 3)), tmp_path / "plain.png")
+    assert Image.open(tmp_path / "noise.png").mode == "P"
+    assert (tmp_path / "noise.png").stat().st_size < pictures.MAX_BYTES
+    assert Image.open(tmp_path / "plain.png").mode == "RGB"
+
+
+def test_names_go_where_they_fit():
+    mask = np.zeros((60, 100), bool)
+    mask[5:10, 5:10] = True  # too small
+    mask[30:50, 20:80] = True
+    assert free_place(mask, 40, 12, least=0.6) == pytest.approx((49, 39), abs=2)
+    assert free_place(mask, 40, 60, least=0.6) is None
+    assert free_place(np.zeros((5, 5), bool), 4, 4, least=0.5) is None
+
+
+def test_names_of_a_ring_lie_on_the_ring():
+    y, x = np.mgrid[:101, :101]
+    radius = np.hypot(x - 50, y - 50)
+    ring = (radius > 25) & (radius < 50)
+    place = free_place(ring, 12, 12, least=0.9)
+    assert ring[place[1], place[0]]
+
+
+def test_plates_stay_inside_and_apart():
+    picture = Image.new("RGB", (200, 100))
+    canvas = ImageDraw.Draw(picture)
+    taken = []
+    for box in [(2, 2, 60, 60), (4, 3, 70, 50), (150, 50, 199, 99), (140, 60, 198, 98)]:
+        tag(canvas, box, "red cube", PALETTE[0], 12, taken)
+    left, top, right, bottom = zip(*taken, strict=True)
+    assert min(left) >= 0
+    assert min(top) >= 0
+    assert max(right) <= 200
+    assert max(bottom) <= 100
+    overlaps = [drawing._overlap(a, b) for n, a in enumerate(taken) for b in taken[:n]]
+    assert max(overlaps) == 0
+
+
+def test_colours_are_stable_and_distinct():
+    assert len({*distinct_colours(range(21)).values()}) == 21
+    assert distinct_colours([4])[4] == distinct_colours([0, 4, 9])[4]
+    both = distinct_colours([6, 48])  # the same place of the palette
+    assert both[6] != both[48]
+    assert len(distinct_colours(range(200))) == 200
+
+
+def test_long_texts_are_cut():
+    face = font(12)
+    assert face.getlength(shorten("a very long name of a class", face, 60)) <= 60
+    lines = wrap("word " * 50, face, 100, lines=3)
+    assert len(lines) == 3
+    assert lines[-1].endswith("…")
+    assert wrap("short", face, 100, lines=3) == ["short"]
+
+
+def test_legend_counts_what_does_not_fit(written):
+    entries = [(PALETTE[0], f"class {n}") for n in range(10)]
+    picture = legend((120, 84), entries)
+    assert written == ["class 0", "class 1", "class 2", "and 7 more"]
+    assert ImageChops.difference(picture, Image.new("RGB", picture.size, "white")).getbbox()
