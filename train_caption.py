@@ -132,7 +132,7 @@ def train(args: argparse.Namespace) -> None:
         cider = broadcast_from_main(scores.get("CIDEr", float(progress.epoch)))
         if cider > progress.best_score:
             progress.best_score = cider
-            save_best(folder, accelerator, model, describe(network, size.tokenizer, config.prefix))
+            save_best(folder, accelerator, model, describe(network, size.tokenizer, config))
         save_last(folder, accelerator, model, optimizer, progress)
         if accelerator.is_main_process:
             append_json_line(folder / "metrics.jsonl", record)

@@ -65,7 +65,6 @@ PUBLIC_LISTS: dict[tuple[str, Split], ListLayout] = {
     ("nocaps", "train"): _COCO_TRAIN,
     ("nocaps", "test"): _NOCAPS_TEST,
 }
-DEMO_LABELS = "helpers"  # the folder of the demo's labels under that of each expert
 
 
 class CaptionDataset(ImageLabelDataset):
@@ -155,7 +154,7 @@ def caption_dataset(
         raise UserError(f"data_path {data_path} is missing; create it or change data_path in the config")
     references = None
     if (name, split) == ("demo", "test"):
-        folder = ImageFolder(data_path, DEMO_LABELS)
+        folder = ImageFolder(data_path, demo_label_folder(data_path))
         rows = [CaptionRow(image, image, ()) for image in list_images(data_path, Path(label_path))]
     elif name == "custom":
         folder = ImageFolder(data_path, "")
@@ -186,6 +185,17 @@ def caption_dataset(
     )
     reader = LabelReader(label_path, experts, compat)
     return CaptionDataset(rows, folder, reader, transform, prefix, seed, references)
+
+
+def demo_label_folder(images: Path) -> str:
+    """Where the labels of a folder of images are, under the folder of each expert.
+
+    The path from here to the images, as `experts/generate.py` makes it too: `helpers/images`. Images
+    elsewhere go by their folder's name.
+    """
+    images = images.resolve()
+    here = Path.cwd()
+    return images.relative_to(here).as_posix() if images.is_relative_to(here) else images.name
 
 
 def read_ground_truth(path: Path) -> dict[ImageId, list[str]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from model.errors import UserError
 
 USER_ERROR = 2  # argparse's own code for bad arguments
+UNREADABLE_IMAGES = 3  # the work is done, but for images that cannot be read
 INTERRUPTED = 130
 
 

@@ -99,18 +99,29 @@ class CaptionConfig(InputConfig):
     min_length: PositiveInt = 8
     metrics: list[Metric] = field(default_factory=lambda: list(get_args(Metric)))
 
+    @property
+    def decoding(self) -> dict[str, int]:
+        """The settings of the beam search."""
+        return {
+            "num_beams": self.num_beams,
+            "max_length": self.max_length,
+            "min_length": self.min_length,
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class DemoConfig:
-    """The section `demo` of `configs/caption.yaml`; the checkpoint says the rest."""
+    """The section `demo` of `configs/caption.yaml`; the checkpoint says the rest.
+
+    Attributes:
+        backends: for each expert, the network that labels images that have no label of it yet.
+    """
 
     __pydantic_config__ = STRICT
     data_path: Path
     label_path: Path
+    backends: dict[str, str]
     batch_size: PositiveInt
-    num_beams: PositiveInt
-    max_length: PositiveInt
-    min_length: PositiveInt
 
 
 class _YamlLoader(yaml.SafeLoader):

@@ -44,13 +44,7 @@ def generate_captions(
             continue
         experts = prepare(send_to_device(batch, accelerator.device, non_blocking=True))
         with accelerator.autocast():
-            texts = model.generate(
-                experts,
-                config.prefix,
-                num_beams=config.num_beams,
-                max_length=config.max_length,
-                min_length=config.min_length,
-            )
+            texts = model.generate(experts, config.prefix, **config.decoding)
         for index, image_id, text in zip(batch["index"].tolist(), batch["image_id"], texts, strict=True):
             captions[index] = {"image_id": image_id, "caption": as_sentence(text)}
     # The sampler may have read a few samples twice to give every process as many: the index keeps one.
@@ -80,5 +74,5 @@ def write_results(
 
 def decoding_settings(config: CaptionConfig) -> str:
     """What a score depends on beside the weights, in one line."""
-    keys = ("prefix", "image_resolution", "num_beams", "max_length", "min_length")
-    return ", ".join(f"{key} {json.dumps(getattr(config, key))}" for key in keys)
+    settings = {"prefix": config.prefix, "image_resolution": config.image_resolution, **config.decoding}
+    return ", ".join(f"{key} {json.dumps(value)}" for key, value in settings.items())

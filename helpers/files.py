@@ -34,10 +34,14 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes a text atomically, in UTF-8."""
+    write_atomically(path, lambda name: name.write_text(text, encoding="utf-8"))
+
+
 def write_json(path: Path, content: Any, indent: int | None = None) -> None:
     """Writes JSON atomically."""
-    text = json.dumps(content, indent=indent, ensure_ascii=False)
-    write_atomically(path, lambda name: name.write_text(text + "\n", encoding="utf-8"))
+    write_text(path, json.dumps(content, indent=indent, ensure_ascii=False) + "\n")
 
 
 def append_json_line(path: Path, record: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dataset.class_tables import read_class_tables
 from helpers.checkpoint import POSITIONS, find_weights, load_weights, read_weights
-from helpers.config import MODELS_FILE, ROOT, ModelSize, read_model_size, read_yaml, validate
+from helpers.config import MODELS_FILE, ROOT, CaptionConfig, ModelSize, read_model_size, read_yaml, validate
 from model.config import PrismerConfig
 from model.errors import UserError
 from model.inputs import PrepareInputs
@@ -20,16 +20,21 @@ from model.prismer import Prismer
 from model.tokenizer import load_tokenizer
 
 M = TypeVar("M", bound=Prismer)
-DESCRIPTION = "model.json"  # beside the weights: network, tokenizer, prefix
+DESCRIPTION = "model.json"  # beside the weights: what `describe` gives
+# What the released captioning checkpoints, which have no description, were made with.
+RELEASED_TABLES = Path("data/class_tables")
+RELEASED_PREFIX = "A picture of"
+RELEASED_DECODING = {"num_beams": 3, "max_length": 20, "min_length": 8}
 
 
 @dataclass
 class LoadedModel(Generic[M]):
-    """A model with what it needs beside its weights."""
+    """A model with what it needs beside its weights; `model.config` is its network."""
 
     model: M
-    config: PrismerConfig
     prefix: str
+    decoding: dict[str, int]
+    class_tables: Path
 
 
 def build_model(cls: type[M], config: PrismerConfig, tokenizer: str) -> M:
@@ -56,9 +61,17 @@ def prepare_inputs(experts: tuple[str, ...], class_tables: Path) -> PrepareInput
     return PrepareInputs(features, torch.from_numpy(np.asarray(tables.background)))
 
 
-def describe(config: PrismerConfig, tokenizer: str, prefix: str) -> dict:
-    """What `load_model` needs to build the network again."""
-    return {"config": asdict(config), "tokenizer": tokenizer, "prefix": prefix}
+def describe(network: PrismerConfig, tokenizer: str, task: CaptionConfig) -> dict:
+    """What `load_model` needs to build the network again and to use it as its task does."""
+    tables = task.class_tables.resolve()
+    inside = tables.is_relative_to(ROOT)
+    return {
+        "config": asdict(network),
+        "tokenizer": tokenizer,
+        "class_tables": (tables.relative_to(ROOT) if inside else tables).as_posix(),
+        "prefix": task.prefix,
+        "decoding": task.decoding,
+    }
 
 
 def load_model(cls: type[M], folder: Path) -> LoadedModel[M]:
@@ -73,15 +86,16 @@ def load_model(cls: type[M], folder: Path) -> LoadedModel[M]:
         try:
             content = json.loads(description.read_text(encoding="utf-8"))
             config = validate(content["config"], PrismerConfig, str(description))
-            tokenizer, prefix = content["tokenizer"], content["prefix"]
+            tokenizer, class_tables = content["tokenizer"], ROOT / content["class_tables"]
+            prefix, decoding = content["prefix"], content["decoding"]
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
             raise UserError(f"{description}: damaged ({error!r}); write it anew or remove it") from None
     else:
         config, tokenizer = infer_config(state, str(path))
-        prefix = "" if folder.name.startswith("pretrain") else "A picture of"
+        class_tables, prefix, decoding = RELEASED_TABLES, RELEASED_PREFIX, RELEASED_DECODING
     model = build_model(cls, config, tokenizer)
     load_weights(model, state, str(path))
-    return LoadedModel(model.eval(), config, prefix)
+    return LoadedModel(model.eval(), prefix, decoding, class_tables)
 
 
 def infer_config(state: dict[str, Tensor], source: str) -> tuple[PrismerConfig, str]:

@@ -47,7 +47,7 @@ def test_the_nano_settings_fit_their_network(path):
 
 
 def test_the_demo_section_is_read():
-    assert read_config(CONFIGS / "caption.yaml", DemoConfig, "demo").num_beams == 3
+    assert read_config(CONFIGS / "caption.yaml", DemoConfig, "demo").backends["depth"] == "nano"
 
 
 @pytest.mark.parametrize("experts", ["none", []])
