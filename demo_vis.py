@@ -8,10 +8,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from helpers.cli import run
+from helpers.cli import UNREADABLE_IMAGES, run
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=Path, default=Path("helpers/images"), help="default: %(default)s")
     parser.add_argument("--labels", type=Path, default=Path("helpers/labels"), help="default: %(default)s")
@@ -22,12 +22,14 @@ def main() -> None:
         default=Path("nano/tables"),
         help="folder with the names of the experts' classes (default: %(default)s)",
     )
-    draw(parser.parse_args())
+    return draw(parser.parse_args())
 
 
-def draw(args: argparse.Namespace) -> None:
+def draw(args: argparse.Namespace) -> int:
     """Draws each image below `args.images`; one that cannot be read is named and left out."""
     # Imported here, so that --help and a mistyped flag are answered at once.
+    from dataset.captions import demo_label_folder
+    from dataset.captions import demo_label_folder
     from dataset.class_tables import read_class_tables
     from dataset.images import UnreadableImage, list_images, read_image
     from helpers.pictures import draw_picture, experts_in, save_picture
@@ -42,23 +44,25 @@ def draw(args: argparse.Namespace) -> None:
         raise UserError(f"label folder {args.labels} has no labels; run demo.py, or name yours with --labels")
     tables = read_class_tables(args.class_tables, [expert.classes for expert in experts if expert.classes])
 
-    drawn = 0
+    code = 0
     for name in list_images(args.images, leave_out=args.labels):
         path = args.images / name
         try:
             image = read_image(path)
         except UnreadableImage as error:
-            print(f"left out: {error}", file=sys.stderr)
+            print(f"skipped, not readable as an image: {error}", file=sys.stderr)
+            code = UNREADABLE_IMAGES
             continue
         text = path.with_suffix(".txt")
-        caption = " ".join(text.read_text(encoding="utf-8").split()) if text.is_file() else ""
-        key = Path(name).with_suffix("").as_posix()
-        picture = args.out / f"{key}.png"
+        caption = (
+            " ".join(text.read_text(encoding="utf-8", errors="replace").split()) if text.is_file() else ""
+        )
+        stem = Path(name).with_suffix("").as_posix()
+        key = f"{demo_label_folder(args.images)}/{stem}"
+        picture = args.out / f"{stem}.png"
         save_picture(draw_picture(image, key, args.labels, experts, tables, caption or None), picture)
         print(picture)
-        drawn += 1
-    if not drawn:
-        raise UserError(f"image folder {args.images} has no image that can be read")
+    return code
 
 
 if __name__ == "__main__":

@@ -25,10 +25,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="draws captions and images (default: 0)")
     args = parser.parse_args()
 
+    from dataset.captions import read_ground_truth
     from dataset.image_list import captions_of, read_list
-    from helpers.caption_metrics import read_references, score_captions
+    from helpers.caption_metrics import score_captions
 
-    references = read_references(args.test_gt)
+    references = read_ground_truth(args.test_gt)
     train: dict[str, list[str]] = {}
     for row in read_list(args.train_list, ("caption",)):
         train.setdefault(row["image"], []).extend(captions_of(row))

@@ -4,7 +4,6 @@
 is lost; here a metric that cannot run becomes a note, and the others stand.
 """
 
-import json
 import os
 import subprocess
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -101,28 +100,6 @@ def score_captions(
     if not has_java:
         notes += [f"{name} skipped: it needs Java" for key, name in JAVA_METRICS.items() if key in metrics]
     return CaptionScores(scores, cider, notes)
-
-
-def read_references(path: Path) -> dict[ImageId, list[str]]:
-    """Reads the reference captions of each image from a COCO caption file ("annotations").
-
-    Raises:
-        UserError: no such file, or another format.
-    """
-    try:
-        annotations = json.loads(Path(path).read_text(encoding="utf-8"))["annotations"]
-        references: dict[ImageId, list[str]] = {}
-        for annotation in annotations:
-            references.setdefault(annotation["image_id"], []).append(str(annotation["caption"]))
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the reference captions ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f'{path}: not a COCO caption file; expected {{"annotations": [{{"image_id", "caption"}}, ...]}}'
-        ) from error
-    if not references:
-        raise UserError(f"{path}: has no reference captions; check that it is the right file")
-    return references
 
 
 def _match(results: Sequence[Mapping[str, Any]], references: Captions) -> dict[ImageId, str]:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from demo_vis import draw
+from helpers.cli import UNREADABLE_IMAGES
 from helpers.pictures import MAX_BYTES
 from model.errors import UserError
 
@@ -36,15 +37,14 @@ def folders(tmp_path):
 
     index = np.full((SIZE[1], SIZE[0]), 255, np.uint8)
     index[10:20, 10:30] = 0
+    for name in ("depth", "seg_scenes", "obj_detection", "ocr_detection", "normal"):
+        (labels / name / "images").mkdir(parents=True)
     for name in ("depth", "seg_scenes", "obj_detection", "ocr_detection"):
-        (labels / name).mkdir(parents=True)
-        Image.fromarray(index).save(labels / name / "one.png")
-    (labels / "obj_detection" / "one.json").write_text(json.dumps({"0": 3}))
-    (labels / "ocr_detection" / "one.json").write_text(
-        json.dumps({"0": {"text": "open", "features": [0.0] * 64}})
-    )
-    (labels / "normal").mkdir()
-    (labels / "normal" / "one.png").touch()  # empty: no label
+        Image.fromarray(index).save(labels / name / "images" / "one.png")
+    (labels / "obj_detection" / "images" / "one.json").write_text(json.dumps({"0": 3}))
+    words = {"0": {"text": "open", "features": [0.0] * 64}}
+    (labels / "ocr_detection" / "images" / "one.json").write_text(json.dumps(words))
+    (labels / "normal" / "images" / "one.png").touch()  # empty: no label
     return images, labels, tmp_path / "pictures"
 
 
@@ -56,6 +56,12 @@ def test_draws_a_picture_of_each_image(folders):
     assert done.stdout.splitlines() == [str(out / "more" / "two.png"), str(out / "one.png")]
     pictures = {path.stem: Image.open(path) for path in out.rglob("*.png")}
     assert pictures["one"].width == pictures["two"].width > 1000
+    # The second has no labels: its panels are grey, where the first has a bright depth map.
+    depth = {
+        name: np.ptp(np.asarray(picture.convert("L"))[60:220, 330:600]) for name, picture in pictures.items()
+    }
+    assert depth["one"] > 150
+    assert depth["two"] < 150
     assert all(path.stat().st_size <= MAX_BYTES for path in out.rglob("*.png"))
     assert {path: path.read_bytes() for path in images.rglob("*") if path.is_file()} == before
 
@@ -64,8 +70,8 @@ def test_an_image_that_cannot_be_read_is_left_out(folders):
     images, labels, out = folders
     (images / "broken.png").write_bytes(b"no image")
     done = demo_vis("--images", images, "--labels", labels, "--out", out)
-    assert done.returncode == 0
-    assert "left out" in done.stderr
+    assert done.returncode == UNREADABLE_IMAGES
+    assert "skipped" in done.stderr
     assert "broken.png" in done.stderr
     assert len(list(out.rglob("*.png"))) == 2
 
@@ -91,7 +97,7 @@ def test_bad_folders(folders, changed, message, monkeypatch):
 
 def test_a_label_of_another_size_is_one_line(folders):
     images, labels, out = folders
-    Image.new("L", (10, 10)).save(labels / "depth" / "one.png")
+    Image.new("L", (10, 10)).save(labels / "depth" / "images" / "one.png")
     done = demo_vis("--images", images, "--labels", labels, "--out", out)
     assert done.returncode == 2
     assert "depth" in done.stderr
