@@ -29,7 +29,6 @@ def draw(args: argparse.Namespace) -> int:
     """Draws each image below `args.images`; one that cannot be read is named and left out."""
     # Imported here, so that --help and a mistyped flag are answered at once.
     from dataset.captions import demo_label_folder
-    from dataset.captions import demo_label_folder
     from dataset.class_tables import read_class_tables
     from dataset.images import UnreadableImage, list_images, read_image
     from helpers.pictures import draw_picture, experts_in, save_picture

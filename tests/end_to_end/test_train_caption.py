@@ -1,0 +1,155 @@
+"""train_caption.py, run as a user does: training, resuming, evaluating, and mistakes."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.end_to_end.conftest import script, write_caption_config
+
+
+def weights(folder: Path, name: str = "last/model.safetensors") -> dict[str, torch.Tensor]:
+    return load_file(folder / name)
+
+
+def records(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def trained(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder a user worked in, after two epochs."""
+    work = tmp_path_factory.mktemp("trained")
+    config = write_caption_config(work / "caption.yaml", scenes)
+    done = script("train_caption.py", "--exp_name", "tiny", "--config", config, cwd=work)
+    assert done.returncode == 0, done.stderr
+    return work
+
+
+def test_training_leaves_weights_results_and_metrics(trained):
+    folder = trained / "logging" / "caption_tiny"
+    results = json.loads((folder / "results" / "coco_epoch_2.json").read_text())
+    assert [row["image_id"] for row in results] == [1000000, 1000001, 1000002, 1000003]
+    assert all(row["caption"].endswith(".") for row in results)
+    epochs = [record for record in records(folder) if "CIDEr" in record]
+    assert [record["epoch"] for record in epochs] == [1, 2]
+    assert epochs[1]["train_loss"] < epochs[0]["train_loss"]
+    assert (folder / "model.json").is_file()
+    assert weights(folder, "model.safetensors").keys() == weights(folder).keys()
+
+
+def test_a_run_that_was_stopped_after_an_epoch_ends_as_one_that_was_not(trained, scenes, tmp_path):
+    config = write_caption_config(tmp_path / "caption.yaml", scenes)
+    # The schedule is that of two epochs; a run of one epoch's length is cut by stopping it after the first.
+    interrupted = tmp_path / "logging" / "caption_tiny"
+    stop = script(
+        "tests/end_to_end/stop_after_epoch.py", "--exp_name", "tiny", "--config", config, cwd=tmp_path
+    )
+    assert stop.returncode == 130, stop.stderr
+    assert torch.load(interrupted / "last" / "training_state.pt", weights_only=True)["progress"]["epoch"] == 1
+    resumed = script(
+        "train_caption.py", "--exp_name", "tiny", "--config", config, "--from_checkpoint", cwd=tmp_path
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    whole = weights(trained / "logging" / "caption_tiny")
+    for key, value in weights(interrupted).items():
+        assert torch.equal(value, whole[key]), key
+
+
+def test_evaluation_of_a_checkpoint_gives_the_scores_of_training(trained, scenes):
+    config = trained / "caption.yaml"
+    args = ("train_caption.py", "--exp_name", "tiny", "--config", config, "--from_checkpoint", "--evaluate")
+    done = script(*args, cwd=trained)
+    assert done.returncode == 0, done.stderr
+    folder = trained / "logging" / "caption_tiny"
+    scores = json.loads((folder / "results" / "coco_test_scores.json").read_text())["scores"]
+    best = max(record["CIDEr"] for record in records(folder) if "CIDEr" in record)
+    assert scores["CIDEr"] == pytest.approx(best, abs=1e-6)
+    assert "CIDEr" in done.stdout
+
+
+def test_training_starts_from_pretrained_weights_of_another_resolution(trained, scenes, tmp_path):
+    pretrained = tmp_path / "logging" / "pretrain_tiny"
+    pretrained.mkdir(parents=True)
+    shutil.copy(trained / "logging" / "caption_tiny" / "model.safetensors", pretrained)
+    config = write_caption_config(
+        tmp_path / "caption.yaml", scenes, from_scratch=False, image_resolution=64, max_epoch=1
+    )
+    done = script("train_caption.py", "--exp_name", "tiny", "--config", config, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    positions = weights(tmp_path / "logging" / "caption_tiny")["expert_encoder.positional_embedding"]
+    assert positions.shape == (16, 128)
+
+
+def test_a_data_set_of_ones_own_needs_no_code(trained, scenes, tmp_path):
+    rows = json.loads((scenes / "coco_karpathy_test.json").read_text())
+    lines = ["image,caption"] + [f'{row["image"]},"{caption}"' for row in rows for caption in row["caption"]]
+    (tmp_path / "mine.csv").write_text("\n".join(lines))
+    labels = tmp_path / "labels"
+    for expert in (scenes / "labels").iterdir():
+        shutil.copytree(expert / "vqav2", labels / expert.name)
+    config = write_caption_config(
+        tmp_path / "caption.yaml",
+        scenes,
+        dataset="custom",
+        data_path=str(scenes / "vqav2"),
+        label_path=str(labels),
+        train_list=str(tmp_path / "mine.csv"),
+        test_list=str(tmp_path / "mine.csv"),
+        max_epoch=1,
+    )
+    done = script("train_caption.py", "--exp_name", "mine", "--config", config, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "logging/caption_mine/results/coco_epoch_1.json").read_text())
+    assert [row["image_id"] for row in results] == [row["image"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "expected"),
+    [
+        ({"learning_rate": 1}, (), "unknown key 'learning_rate'"),
+        ({"data_path": "nowhere"}, (), "nowhere"),
+        ({"label_path": "nowhere"}, (), "label folder nowhere/depth/vqav2 is missing"),
+        ({"class_tables": "nowhere"}, (), "nowhere"),
+        ({"experts": ["dept"]}, (), "unknown expert 'dept'"),
+        ({"prismer_model": "prismer_tiny"}, (), "unknown prismer_model 'prismer_tiny'"),
+        ({}, ("--from_checkpoint",), "no weights of experiment 'tiny'"),
+        ({"from_scratch": False}, (), "no weights of experiment 'tiny' in logging/pretrain_tiny"),
+        ({}, ("--target_dataset", "flickr"), "no section 'flickr'; it has: coco"),
+        ({}, ("--full_shard",), "--full_shard needs several processes"),
+    ],
+)
+def test_a_mistake_is_one_line_and_writes_nothing(scenes, tmp_path, changes, arguments, expected):
+    config = write_caption_config(tmp_path / "caption.yaml", scenes, **changes)
+    done = script("train_caption.py", "--exp_name", "tiny", "--config", config, *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    assert expected in lines[0]
+    assert not (tmp_path / "logging").exists()
+
+
+def test_a_checkpoint_of_another_size_names_the_first_keys(trained, scenes, tmp_path):
+    pretrained = tmp_path / "logging" / "pretrain_tiny"
+    pretrained.mkdir(parents=True)
+    shutil.copy(trained / "logging" / "caption_tiny" / "model.safetensors", pretrained)
+    config = write_caption_config(tmp_path / "caption.yaml", scenes, from_scratch=False, experts=["depth"])
+    done = script("train_caption.py", "--exp_name", "tiny", "--config", config, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "made for another model: unexpected 'expert_encoder." in done.stderr
+    assert list(tmp_path.glob("logging/caption_*")) == []
+
+
+def test_a_truncated_checkpoint_is_named(trained, scenes, tmp_path):
+    pretrained = tmp_path / "logging" / "pretrain_tiny"
+    pretrained.mkdir(parents=True)
+    whole = (trained / "logging" / "caption_tiny" / "model.safetensors").read_bytes()
+    (pretrained / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    config = write_caption_config(tmp_path / "caption.yaml", scenes, from_scratch=False)
+    done = script("train_caption.py", "--exp_name", "tiny", "--config", config, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "pretrain_tiny/model.safetensors: truncated or not a checkpoint" in done.stderr
