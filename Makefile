@@ -36,3 +36,28 @@ lint: setup ## ruff's checks and its format
 format: setup ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The embedded miniature, from nothing to nano/ (see nano/README.md).
+
+nano: nano-data nano-tokenizer nano-experts nano-labels nano-caption ## make and train the whole miniature anew
+
+nano-data: setup ## render the Scenes: one set to train the experts, one to train and test captions
+	$(RUN) -m dataset.scenes --tables nano/tables
+	$(RUN) -m dataset.scenes --out $(DATA)_experts --train 4000 --test 200 --seed 7
+	$(RUN) -m dataset.scenes --out $(DATA) --train $(TRAIN) --test $(TEST) --seed 0 --no-labels
+
+nano-tokenizer: setup ## train the small tokenizer
+	$(RUN) -m helpers.train_tokenizer --out nano/tokenizer \
+		--lists $(DATA)/coco_karpathy_train.json $(DATA)/vqav2_train_val.json
+
+nano-experts: setup ## train the nano experts
+	$(RUN) -m experts.nano.train --data $(DATA)_experts --out nano/experts --seed 0
+
+nano-labels: setup ## run the nano experts on the captioning scenes
+	$(RUN) experts/generate.py --data_path $(DATA) --datasets vqav2 --save_path $(DATA)/labels_nano
+
+nano-caption: setup ## train Prismer-Nano and PrismerZ-Nano on captions
+	$(RUN) train_caption.py --exp_name prismer_nano --config configs/caption_nano.yaml
+	$(RUN) train_caption.py --exp_name prismerz_nano --config configs/caption_nanoz.yaml
+	$(RUN) -m helpers.caption_baseline --train_list $(DATA)/coco_karpathy_train.json \
+		--test_gt $(DATA)/coco_karpathy_test_gt.json

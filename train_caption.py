@@ -38,7 +38,7 @@ def train(args: argparse.Namespace) -> None:
     from helpers.models import build_model, describe, prepare_inputs
     from helpers.optimisation import build_optimizer, cosine_lr, set_lr, warmup_lr
     from helpers.processes import broadcast_from_main, start_accelerator
-    from helpers.sharding import distribute, unwrap
+    from helpers.sharding import average_statistics, distribute, unwrap
     from helpers.training_state import Progress, load_last_progress, save_best, save_last
     from model.captioning import PrismerCaption
 
@@ -125,6 +125,7 @@ def train(args: argparse.Namespace) -> None:
         progress.epoch += 1
         seconds = time.perf_counter() - began
 
+        average_statistics(model, accelerator)
         scores = evaluate(f"{args.target_dataset}_epoch_{progress.epoch}")
         record = {"epoch": progress.epoch, "train_loss": float(running_loss) / max(batches, 1)}
         record |= {"train_seconds": seconds, **scores}

@@ -2,7 +2,7 @@
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 
 
 def start_accelerator(mixed_precision: str | None) -> Accelerator:
@@ -14,7 +14,10 @@ def start_accelerator(mixed_precision: str | None) -> Accelerator:
     """
     if mixed_precision is None and torch.cuda.is_available() and torch.cuda.is_bf16_supported():
         mixed_precision = "bf16"
-    return Accelerator(mixed_precision=mixed_precision)
+    # Running statistics are averaged before evaluation (`average_statistics`), in every mode alike,
+    # rather than overwritten by the first process's in each step.
+    ddp = DistributedDataParallelKwargs(broadcast_buffers=False)
+    return Accelerator(mixed_precision=mixed_precision, kwargs_handlers=[ddp])
 
 
 def broadcast_from_main(value: float) -> float:

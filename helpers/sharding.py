@@ -61,6 +61,21 @@ def unwrap(model: nn.Module) -> Prismer:
     return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
 
 
+def average_statistics(model: nn.Module, accelerator: Accelerator) -> None:
+    """Makes the running statistics of the stems' BatchNorms those of all processes' data.
+
+    Each process has seen its own samples alone; without this, what is evaluated and saved would depend on
+    the process. Every process must call it, before evaluation.
+    """
+    if accelerator.num_processes == 1:
+        return
+    for module in unwrap(model).modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for statistic in (module.running_mean, module.running_var):
+                torch.distributed.all_reduce(statistic)
+                statistic /= accelerator.num_processes
+
+
 def full_state_dict(model: nn.Module) -> dict[str, torch.Tensor]:
     """All weights, on the CPU; every process must call it, the main one gets the tensors."""
     return get_model_state_dict(unwrap(model), options=FULL)

@@ -14,35 +14,38 @@ from helpers.cli import run
 from model.errors import UserError
 
 SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>"]  # RoBERTa's ids 0 to 3
-TEXT_FIELDS = ("caption", "question", "answer")
 
 
-def texts(path: Path) -> Iterator[str]:
-    """Every caption, question and answer of a list, as the model is fed them."""
+def texts(path: Path, prefix: str) -> Iterator[str]:
+    """Every caption, question and answer of a list, as the model is fed them.
+
+    Raises:
+        UserError: the list cannot be read.
+    """
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{path}: not readable as JSON ({error})") from None
     for row in rows:
-        for field in TEXT_FIELDS:
-            if isinstance(row.get(field), str):
-                # Questions and answers are capitalised, captions follow the prefix.
-                text = row[field]
-                yield f" {text}" if field == "caption" else f" {text.capitalize()}"
-                yield text.capitalize()
+        if "caption" in row:
+            yield f"{prefix} {row['caption']}"
+        if "question" in row:
+            yield row["question"].capitalize()
+            yield f" {row['answer'].capitalize()}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--lists", type=Path, nargs="+", required=True, help="JSON arrays of objects")
     parser.add_argument("--out", type=Path, required=True, help="folder for vocab.json and merges.txt")
-    parser.add_argument("--vocab_size", type=int, default=1000)
+    parser.add_argument("--vocab_size", type=int, default=1000, help="at most (default: %(default)s)")
+    parser.add_argument("--prefix", default="A picture of", help="of captions (default: %(default)s)")
     args = parser.parse_args()
 
     from tokenizers import ByteLevelBPETokenizer
 
     tokenizer = ByteLevelBPETokenizer()
-    corpus = [text for path in args.lists for text in texts(path)]
+    corpus = [text for path in args.lists for text in texts(path, args.prefix)]
     tokenizer.train_from_iterator(
         corpus, vocab_size=args.vocab_size, special_tokens=[*SPECIAL_TOKENS, "<mask>"], show_progress=False
     )

@@ -14,18 +14,11 @@ ROOT = Path(__file__).resolve().parents[2]
 def script(*args: object, cwd: Path, processes: int = 1, timeout: int = 300) -> subprocess.CompletedProcess:
     """Runs a script of the project, on the CPU, from a folder of the test's own."""
     path, *rest = map(str, args)
-    launch = [
-        "-m",
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes",
-        str(processes),
-        "--num_machines",
-        "1",
-    ]
-    launch += ["--mixed_precision", "no", "--main_process_port", "0"]
+    # torchrun, since `accelerate launch` starts several processes on a CPU only through MPI.
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     command = [sys.executable, *(launch if processes > 1 else []), str(ROOT / path), *rest]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": ""}
+    environment["ACCELERATE_USE_CPU"] = "true"
     return subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False
     )
