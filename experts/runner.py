@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from torch import Tensor
@@ -77,7 +78,7 @@ def generate_labels(
     save_path = Path(save_path)
     work = passes(backends)
     images = list_images(Path(data_path), datasets, prefix, exclude=save_path)
-    state = PartialState()
+    state = PartialState(cpu=not torch.accelerator.is_available())
     labelled: set[str] = set()
     unreadable: dict[str, str] = {}
     for module, experts in work:

@@ -20,7 +20,7 @@ from experts.nano.network import NanoConfig, NanoNetwork
 from model.errors import UserError
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "nano" / "experts"
-_CHUNK = 8  # images per forward; always so many, so that a label does not depend on the others'
+CHUNK = 8  # images per forward; always so many, so that a label does not depend on the others'
 
 LABELS = {
     "depth": lambda raw, size: decode.depth_label(raw["depth"], size),
@@ -69,9 +69,9 @@ class NanoExpert:
     def predict(self, inputs: list[Tensor]) -> list[dict[str, Any]]:
         """Per image: arrays at the network's side for surfaces, at half of it for things; the word."""
         raw = []
-        for start in range(0, len(inputs), _CHUNK):
-            chunk = inputs[start : start + _CHUNK]
-            filled = chunk + [torch.zeros_like(chunk[0])] * (_CHUNK - len(chunk))
+        for start in range(0, len(inputs), CHUNK):
+            chunk = inputs[start : start + CHUNK]
+            filled = chunk + [torch.zeros_like(chunk[0])] * (CHUNK - len(chunk))
             raw += self._predict_chunk(torch.stack(filled).to(self.device))[: len(chunk)]
         return raw
 

@@ -14,7 +14,7 @@ MINIMAL_TEXT = 12
 def stretch(values: np.ndarray) -> np.ndarray:
     """Brings a map to bytes, its minimum to 0 and its maximum to 255; a flat one to zeros."""
     low, high = float(values.min()), float(values.max())
-    return ((values - low) * (255 / max(high - low, 1e-6))).astype(np.uint8)
+    return np.rint((values - low) * (255 / max(high - low, 1e-6))).astype(np.uint8)
 
 
 def depth_label(depth: np.ndarray, size: tuple[int, int]) -> Label:

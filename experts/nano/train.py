@@ -107,17 +107,20 @@ def evaluate(data: Path, folder: Path) -> dict[str, float]:
     import torch
 
     from experts.images import read_image
-    from experts.nano.backend import LABELS, NanoExpert, read_network
+    from experts.nano.backend import CHUNK, LABELS, NanoExpert, read_network
     from experts.nano.data import read_truth, scene_images
     from experts.nano.metrics import Scores
 
     network = read_network(folder)
     expert = NanoExpert(network, tuple(LABELS), torch.device("cpu"))
     scores = Scores(network.config.semantic_classes)
-    for image in scene_images(data, "val2014"):
-        truth = read_truth(data / "labels", image.label)
-        raw = expert.predict([expert.prepare(read_image(image.path))])[0]
-        scores.add(expert.decode(raw, truth.maps["depth"].shape), truth)
+    images = scene_images(data, "val2014")
+    for start in range(0, len(images), CHUNK):
+        chunk = images[start : start + CHUNK]
+        raws = expert.predict([expert.prepare(read_image(image.path)) for image in chunk])
+        for image, raw in zip(chunk, raws, strict=True):
+            truth = read_truth(data / "labels", image.label)
+            scores.add(expert.decode(raw, truth.maps["depth"].shape), truth)
     return scores.summary()
 
 

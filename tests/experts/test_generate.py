@@ -1,0 +1,117 @@
+"""The commands, run as a user runs them: by path, from elsewhere, without PYTHONPATH."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from experts.nano.backend import LABELS
+from experts.runner import UNREADABLE_LOG
+
+EXPERTS = Path(__file__).resolve().parent.parent.parent / "experts"
+
+
+def _run(
+    script: str, *arguments: str, cwd: Path, launcher: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(
+        [sys.executable, *launcher, EXPERTS / script, *arguments],
+        cwd=cwd,
+        env=environment | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture
+def config(tmp_path: Path, scenes: Path) -> Path:
+    path = tmp_path / "experts.yaml"
+    content = {"data_path": str(scenes), "save_path": "labels", "backends": dict.fromkeys(LABELS, "nano")}
+    path.write_text(yaml.safe_dump(content | {"num_workers": 0, "batch_size": 4}))
+    return path
+
+
+def test_one_expert_then_all_then_nothing_left_to_do(config, scenes, tmp_path):
+    done = _run("generate_depth.py", "--config", str(config), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "6 images: 6 labelled, 0 had labels" in done.stdout
+    assert os.listdir(tmp_path / "labels") == ["depth"]
+    done = _run("generate.py", "--config", str(config), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for image in sorted(path for path in scenes.rglob("*") if path.is_file()):
+        name = image.relative_to(scenes).as_posix().rsplit(".", 1)[0]
+        size = Image.open(image).size
+        for expert, mode in dict.fromkeys(LABELS, "L").items() | {("normal", "RGB")}:
+            png = tmp_path / "labels" / expert / f"{name}.png"
+            if expert != "ocr_detection" or png.stat().st_size:
+                assert Image.open(png).size == size
+                assert Image.open(png).mode in (mode, "RGB")
+        ids = set(np.unique(Image.open(tmp_path / "labels/obj_detection" / f"{name}.png"))) - {255}
+        classes = json.loads((tmp_path / "labels/obj_detection" / f"{name}.json").read_text())
+        assert {int(key) for key in classes} == ids
+        assert all(0 <= index < 33 for index in classes.values())
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "labels").rglob("*.*")}
+    done = _run("generate.py", "--config", str(config), cwd=tmp_path)
+    assert "6 images: 0 labelled, 6 had labels" in done.stdout
+    assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "labels").rglob("*.*")}
+
+
+def test_unreadable_images_give_exit_code_3(config, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    Image.new("RGB", (40, 30)).save(data / "good.png")
+    (data / "bad.png").write_bytes(b"no image")
+    done = _run("generate_edge.py", "--config", str(config), "--data_path", str(data), cwd=tmp_path)
+    assert done.returncode == 3
+    assert "1 unreadable images skipped" in done.stderr
+    assert "bad.png\tcannot identify" in (tmp_path / "labels" / UNREADABLE_LOG).read_text()
+    assert os.listdir(tmp_path / "labels" / "edge") == ["good.png"]
+
+
+def test_two_processes_share_the_images(config, scenes, tmp_path):
+    (scenes / "a" / "broken.png").touch()
+    try:
+        launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+        done = _run("generate_normal.py", "--config", str(config), cwd=tmp_path, launcher=launcher)
+    finally:
+        (scenes / "a" / "broken.png").unlink()
+    assert done.stdout.count("7 images: 6 labelled, 0 had labels") == 1, done.stderr
+    assert len(list((tmp_path / "labels" / "normal").rglob("*.png"))) == 6
+    assert len((tmp_path / "labels" / UNREADABLE_LOG).read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "change", "message"),
+    [
+        ("generate.py", {"data_path": "nowhere"}, "nowhere: no such image folder"),
+        ("generate.py", {"batchsize": 4}, "experts.yaml: unknown key 'batchsize'"),
+        ("generate.py", {"backends": {"depth": "dpt"}}, "has no backend 'dpt'; it has: nano"),
+        ("generate.py", {"backends": {"smell": "nano"}}, "unknown expert 'smell'"),
+        ("generate_segmentation.py", {"backends": {"depth": "nano"}}, "key 'backends' names no network for"),
+    ],
+)
+def test_mistakes_are_one_line_and_write_nothing(config, tmp_path, script, change, message):
+    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | change))
+    done = _run(script, "--config", str(config), cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert os.listdir(tmp_path) == ["experts.yaml"]
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in EXPERTS.glob("generate*.py")))
+def test_help_comes_at_once(script, tmp_path):
+    start = time.perf_counter()
+    done = _run(script, "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "--overwrite" in done.stdout
+    assert time.perf_counter() - start < 3  # below a second on a machine that is not busy

@@ -1,0 +1,67 @@
+"""Label files: layout, completeness."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experts.base import Label, Word
+from experts.write import is_finished, label_png, write_label
+from model.modalities import BACKGROUND
+
+
+def test_instances_are_a_map_and_a_sidecar(tmp_path):
+    ids = np.array([[0, BACKGROUND, 1]], np.uint8)
+    write_label(tmp_path, "obj_detection", "set/v1.2", Label(ids, instances={0: 5, 1: 32}))
+    png = tmp_path / "obj_detection" / "set" / "v1.2.png"
+    assert np.asarray(Image.open(png)).tolist() == ids.tolist()
+    assert json.loads((png.parent / "v1.2.json").read_text()) == {"0": 5, "1": 32}
+    assert sorted(os.listdir(png.parent)) == ["v1.2.json", "v1.2.png"]
+
+
+def test_words_keep_their_float32(tmp_path):
+    features = np.random.default_rng(0).standard_normal(64).astype(np.float32)
+    write_label(
+        tmp_path, "ocr_detection", "a", Label(np.zeros((2, 3), np.uint8), words={0: Word("exit", features)})
+    )
+    word = json.loads((tmp_path / "ocr_detection" / "a.json").read_text())["0"]
+    assert word["text"] == "exit"
+    assert np.array_equal(np.array(word["features"], np.float32), features)
+
+
+def test_no_word_is_an_empty_png_without_sidecar(tmp_path):
+    old = Label(np.zeros((2, 3), np.uint8), words={0: Word("exit", np.zeros(64, np.float32))})
+    write_label(tmp_path, "ocr_detection", "a", old)
+    (tmp_path / "ocr_detection" / "a.pt").touch()
+    write_label(tmp_path, "ocr_detection", "a", Label(None))
+    assert os.listdir(tmp_path / "ocr_detection") == ["a.png"]
+    assert label_png(tmp_path, "ocr_detection", "a").stat().st_size == 0
+    assert is_finished(tmp_path, ["ocr_detection"], "a")
+    assert not is_finished(tmp_path, ["ocr_detection", "depth"], "a")
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
+    write_label(tmp_path, "depth", "a", Label(np.zeros((2, 3), np.uint8)))
+    before = label_png(tmp_path, "depth", "a").read_bytes()
+
+    def full(source, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("experts.write.os.replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_label(tmp_path, "depth", "a", Label(np.ones((2, 3), np.uint8)))
+    assert os.listdir(tmp_path / "depth") == ["a.png"]
+    assert label_png(tmp_path, "depth", "a").read_bytes() == before
+
+
+def test_the_png_comes_last(tmp_path, monkeypatch):
+    order = []
+    replace = os.replace
+    monkeypatch.setattr(
+        "experts.write.os.replace",
+        lambda source, target: (order.append(target.suffix), replace(source, target)),
+    )
+    write_label(tmp_path, "obj_detection", "a", Label(np.zeros((2, 2), np.uint8), instances={0: 1}))
+    assert order == [".json", ".png"]
