@@ -27,10 +27,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="a folder of Scenes with exact labels")
     parser.add_argument("--out", type=Path, required=True, help="where weights, config and scores go")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--learning_rate", type=float, default=3e-3, help="the schedule's maximum")
-    parser.add_argument("--precision", choices=["no", "bf16"], default="no", help="bf16 needs a recent CPU")
+    parser.add_argument(
+        "--precision", choices=["auto", "no", "bf16"], default="auto", help="auto: bf16 where the CPU has it"
+    )
     return parser
 
 
@@ -45,6 +47,8 @@ def train(
     from experts.nano.data import SceneTargets, find_words, load_targets, scene_images
     from experts.nano.network import NanoConfig, NanoNetwork
 
+    if precision == "auto":
+        precision = "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "no"
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     images = scene_images(data, "train2014")
