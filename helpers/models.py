@@ -46,7 +46,13 @@ def build_model(cls: type[M], config: PrismerConfig, tokenizer: str) -> M:
         tokenizer: a folder, also relative to the project, or a name on the hub.
     """
     folder = ROOT / tokenizer
-    return cls(config, load_tokenizer(str(folder) if folder.is_dir() else tokenizer))
+    loaded = load_tokenizer(folder if folder.is_dir() else tokenizer)
+    if len(loaded) > config.text.vocab_size:
+        raise UserError(
+            f"tokenizer {tokenizer} has {len(loaded)} tokens, the text tower has {config.text.vocab_size}; "
+            "set text.vocab_size in configs/models.yaml"
+        )
+    return cls(config, loaded)
 
 
 def prepare_inputs(experts: tuple[str, ...], class_tables: Path) -> PrepareInputs:
