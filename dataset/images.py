@@ -1,5 +1,7 @@
 """Reading images, and saying which of two things is wrong when that fails."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,10 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 class UnreadableImage(Exception):
     """The file is there but is not a whole image; data sets skip it."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.reason = reason
 
 
 def read_image(path: Path) -> Image.Image:
@@ -32,7 +38,7 @@ def read_image(path: Path) -> Image.Image:
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise UserError(f"image {path}: {error.strerror}; check data_path and the list") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UnreadableImage(f"{path}: {error}") from None
+        raise UnreadableImage(path, " ".join(str(error).split()) or type(error).__name__) from None
 
 
 def list_images(folder: Path, leave_out: Path | None = None) -> list[str]:
@@ -47,15 +53,8 @@ def list_images(folder: Path, leave_out: Path | None = None) -> list[str]:
     """
     if not folder.is_dir():
         raise UserError(f"image folder {folder} is missing; check data_path")
-    excluded = leave_out.resolve() if leave_out else None
     found: dict[str, str] = {}  # path without suffix -> path
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in relative.parts)
-        if hidden or path.suffix.lower() not in SUFFIXES or not path.is_file():
-            continue
-        if excluded is not None and path.resolve().is_relative_to(excluded):
-            continue
+    for relative in sorted(_image_paths(folder, leave_out)):
         stem = relative.with_suffix("").as_posix()
         if stem in found:
             raise UserError(f"{folder}: {found[stem]} and {relative} would share labels; rename one")
@@ -63,3 +62,17 @@ def list_images(folder: Path, leave_out: Path | None = None) -> list[str]:
     if not found:
         raise UserError(f"image folder {folder} has no images ({', '.join(SUFFIXES)})")
     return list(found.values())
+
+
+def _image_paths(folder: Path, leave_out: Path | None) -> Iterator[Path]:
+    """Paths relative to the folder; links to folders are followed, as data sets often are links."""
+    excluded = leave_out and os.path.abspath(leave_out)
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and os.path.abspath(os.path.join(parent, name)) != excluded
+        ]
+        for name in files:
+            if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith("."):
+                yield Path(parent, name).relative_to(folder)

@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from dataset.images import UnreadableImage, read_image
 from experts.base import Expert
-from experts.images import ImageFile, list_images, read_image
+from experts.images import ImageFile, images_to_label
 from experts.registry import load, passes
 from experts.write import is_finished, write_label
 from model.errors import UserError
@@ -77,7 +78,7 @@ def generate_labels(
     """
     save_path = Path(save_path)
     work = passes(backends)
-    images = list_images(Path(data_path), datasets, prefix, exclude=save_path)
+    images = images_to_label(Path(data_path), datasets, prefix, leave_out=save_path)
     state = PartialState(cpu=not torch.accelerator.is_available())
     labelled: set[str] = set()
     unreadable: dict[str, str] = {}
@@ -127,8 +128,8 @@ class _Images(Dataset):
         image = self.images[index]
         try:
             pixels = read_image(image.path)
-        except ValueError as error:
-            return _Loaded(image, reason=str(error))
+        except UnreadableImage as error:
+            return _Loaded(image, reason=error.reason)
         return _Loaded(image, (pixels.height, pixels.width), self.prepare(pixels))
 
 

@@ -10,7 +10,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from experts.images import ImageFile, list_images, read_image
+from dataset.images import read_image
+from experts.images import ImageFile, images_to_label
 from experts.nano.backend import prepare
 from experts.write import label_png
 from model.errors import UserError
@@ -56,7 +57,7 @@ def read_truth(labels: Path, name: str) -> Truth:
 
 def scene_images(data: Path, split: str) -> list[ImageFile]:
     """The images of a split (`train2014` or `val2014`) of a Scenes folder."""
-    return list_images(data, [f"vqav2/{split}"])
+    return images_to_label(data, [f"vqav2/{split}"])
 
 
 class SceneTargets(Dataset):

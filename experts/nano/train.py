@@ -110,7 +110,7 @@ def evaluate(data: Path, folder: Path) -> dict[str, float]:
     """The scores of saved weights on the test split of a Scenes folder."""
     import torch
 
-    from experts.images import read_image
+    from dataset.images import read_image
     from experts.nano.backend import CHUNK, LABELS, NanoExpert, read_network
     from experts.nano.data import read_truth, scene_images
     from experts.nano.metrics import Scores

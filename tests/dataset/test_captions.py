@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from dataset.captions import CaptionDataset, caption_dataset
+from dataset.captions import CaptionDataset, caption_dataset, demo_label_folder
 from dataset.collate import collate
 from model.errors import UserError
 from model.modalities import MODALITIES
@@ -92,20 +92,21 @@ def test_custom_test_list_without_captions(disk: Disk) -> None:
         open_data(disk, split="test", test_list="test.jsonl")
 
 
-def test_demo(disk: Disk) -> None:
+def test_demo(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     disk.labels = disk.data / "labels"
     for image in ("b.JPG", "sub/a.png"):
         disk.add(image)
-        disk.labels.joinpath("helpers").mkdir(exist_ok=True)
-    for name in EXPERTS:  # labels are filed under `helpers`
-        files = [path for path in (disk.labels / name).rglob("*") if path.is_file()]
-        for path in files:
-            target = disk.labels / name / "helpers" / path.relative_to(disk.labels / name)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            path.rename(target)
+    folder = demo_label_folder(disk.data)
+    assert folder == disk.data.name  # not below this folder: its name
+    for name in EXPERTS:
+        labels = (disk.labels / name).rename(disk.labels / "moved")
+        (disk.labels / name).mkdir()
+        labels.rename(disk.labels / name / folder)
     demo = open_data(disk, "demo", "test")
     assert [demo[index]["image"] for index in range(len(demo))] == ["b.JPG", "sub/a.png"]
     assert demo.references() is None
+    monkeypatch.chdir(disk.data.parent.parent)
+    assert demo_label_folder(disk.data) == f"{disk.data.parent.name}/{disk.data.name}"
 
 
 def test_prismerz_needs_no_labels(disk: Disk) -> None:

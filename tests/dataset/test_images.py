@@ -68,3 +68,11 @@ def test_what_a_folder_must_not_be(tmp_path: Path) -> None:
     (tmp_path / "a.png").touch()
     with pytest.raises(UserError, match=r"a\.jpg and a\.png would share labels"):
         list_images(tmp_path)
+
+
+def test_a_linked_folder_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.png").touch()
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "train").symlink_to(tmp_path / "elsewhere")
+    assert list_images(tmp_path / "images") == ["train/a.png"]

@@ -92,7 +92,7 @@ def test_two_processes_share_the_images(config, scenes, tmp_path):
 @pytest.mark.parametrize(
     ("script", "change", "message"),
     [
-        ("generate.py", {"data_path": "nowhere"}, "nowhere: no such image folder"),
+        ("generate.py", {"data_path": "nowhere"}, "image folder nowhere is missing"),
         ("generate.py", {"batchsize": 4}, "experts.yaml: unknown key 'batchsize'"),
         ("generate.py", {"backends": {"depth": "dpt"}}, "has no backend 'dpt'; it has: nano"),
         ("generate.py", {"backends": {"smell": "nano"}}, "unknown expert 'smell'"),
