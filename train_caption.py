@@ -31,7 +31,7 @@ def train(args: argparse.Namespace) -> None:
     from helpers.caption_metrics import score_captions
     from helpers.checkpoint import load_weights, read_weights
     from helpers.config import CaptionConfig, prismer_config, read_config, read_model_size
-    from helpers.evaluation import decoding_settings, generate_captions, write_results
+    from helpers.evaluation import decoding_settings, epoch_table, generate_captions, write_results
     from helpers.experiments import experiment_folder, starting_weights
     from helpers.files import append_json_line
     from helpers.loaders import caption_loader
@@ -139,7 +139,8 @@ def train(args: argparse.Namespace) -> None:
             append_json_line(folder / "metrics.jsonl", record)
 
     if accelerator.is_main_process:
-        print(f"best CIDEr {progress.best_score:.4f}; weights in {folder / 'model.safetensors'}")
+        print(f"\n{epoch_table(folder / 'metrics.jsonl')}")
+        print(f"the best weights by CIDEr are in {folder / 'model.safetensors'}")
 
 
 if __name__ == "__main__":

@@ -66,7 +66,10 @@ def write_weights(path: Path, state: dict[str, Tensor], dtype: torch.dtype | Non
             value = value.clone()
         stored.add(value.data_ptr())
         tensors[key] = value.contiguous()
-    write_atomically(path, lambda name: save_file(tensors, name))
+    try:
+        write_atomically(path, lambda name: save_file(tensors, name))
+    except SafetensorError as error:  # how its Rust code says that a disk is full
+        raise UserError(f"{path}: cannot be written ({error}); free some space") from None
 
 
 def load_weights(model: nn.Module, state: dict[str, Tensor], source: str) -> None:

@@ -72,6 +72,18 @@ def write_results(
     write_json(folder / "results" / f"{name}_scores.json", record, indent=2)
 
 
+def epoch_table(metrics: Path) -> str:
+    """All epochs of a run, resumed ones too, as lines to print: loss and scores."""
+    records = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    epochs = [record for record in records if "train_loss" in record]
+    names = [name for name in epochs[-1] if name not in ("epoch", "train_seconds")]
+    lines = ["epoch " + " ".join(f"{name:>10}" for name in names)]
+    for record in epochs:
+        values = (f"{record[name]:10.4f}" if name in record else f"{'':10}" for name in names)
+        lines.append(f"{record['epoch']:5d} " + " ".join(values))
+    return "\n".join(lines)
+
+
 def decoding_settings(config: CaptionConfig) -> str:
     """What a score depends on beside the weights, in one line."""
     settings = {"prefix": config.prefix, "image_resolution": config.image_resolution, **config.decoding}

@@ -41,7 +41,11 @@ def save_last(
         torch.save({"optimizer": optimizer_state, "progress": asdict(progress)}, path / "training_state.pt")
 
     if accelerator.is_main_process:
-        write_atomically(folder / LAST, write)
+        try:
+            write_atomically(folder / LAST, write)
+        except RuntimeError as error:  # how torch says that a disk is full
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(f"{folder / LAST}: cannot be written ({reason}); free some space") from None
     accelerator.wait_for_everyone()
 
 
