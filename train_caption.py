@@ -93,7 +93,7 @@ def train(args: argparse.Namespace) -> None:
         progress = load_last_progress(folder, model, optimizer)
     if accelerator.is_main_process:
         samples = config.batch_size_train * accelerator.num_processes
-        print(f"{len(train_loader.dataset)} captions, global batch {samples}, {total_steps} steps")
+        print(f"{len(train_loader.dataset)} samples, global batch {samples}, {total_steps} steps")
 
     while progress.epoch < config.max_epoch:
         # Seeded by epoch (and process), so that a resumed run draws what an uninterrupted one would.

@@ -20,7 +20,7 @@ ImageId = int | str
 
 @dataclass(frozen=True)
 class CaptionRow:
-    """One sample: in training an image and one caption, in a test an image and all its references."""
+    """One sample: an image with one caption or several, in a test with all its references."""
 
     image: str
     image_id: ImageId
@@ -78,6 +78,7 @@ class CaptionDataset(ImageLabelDataset):
         prefix: what captions begin with.
         seed: of the augmentation.
         references: captions to score against, by image id; None takes those of the rows.
+        captions_per_image: training captions that a sample has; they take turns over the epochs.
     """
 
     def __init__(
@@ -89,18 +90,23 @@ class CaptionDataset(ImageLabelDataset):
         prefix: str = "",
         seed: int = 0,
         references: dict[ImageId, list[str]] | None = None,
+        captions_per_image: int = 1,
     ) -> None:
         super().__init__([row.image for row in rows], folder, labels, transform, seed)
+        self.captions_per_image = captions_per_image
         self.rows = rows
         self.prefix = prefix
         self._references = references
 
     def text(self, index: int) -> dict[str, Any]:
-        """`image_id`, `image` (its path in the list), and in training `caption`, prefix included."""
+        """`image_id`, `image` (its path in the list), and in training `caption`, prefixes included."""
         row = self.rows[index]
         text = {"image_id": row.image_id, "image": row.image}
         if self.transform.crop_scale is not None:
-            text["caption"] = training_caption(self.prefix, row.captions[0])
+            first = self.epoch * self.captions_per_image
+            turns = range(first, first + self.captions_per_image)
+            chosen = [row.captions[turn % len(row.captions)] for turn in turns]
+            text["caption"] = [training_caption(self.prefix, caption) for caption in chosen]
         return text
 
     def references(self) -> dict[ImageId, list[str]] | None:
@@ -126,6 +132,7 @@ def caption_dataset(
     train_list: str | None = None,
     test_list: str | None = None,
     horizontal_flip: bool = True,
+    captions_per_image: int = 1,
     seed: int = 0,
     compat: bool = False,
 ) -> CaptionDataset:
@@ -143,12 +150,15 @@ def caption_dataset(
         train_list: list of a `custom` data set, absolute or relative to `data_path`.
         test_list: the same.
         horizontal_flip: mirror half of the training images.
+        captions_per_image: 1: a training sample for each caption; more: one for each image, with so many of
+            its captions.
         seed: of the augmentation.
         compat: reproduce the original's odd behaviour (empty semantic labels, shifted labels).
 
     Raises:
         UserError: something is missing or malformed; names it.
     """
+    by_image = split == "test" or captions_per_image > 1
     data_path = Path(data_path)
     if not data_path.is_dir():
         raise UserError(f"data_path {data_path} is missing; create it or change data_path in the config")
@@ -163,14 +173,14 @@ def caption_dataset(
             raise UserError(f"config key {split}_list is missing: a custom data set needs it to {split}")
         required = ("caption",) if split == "train" else ()
         listed = read_list(data_path / list_name, required)
-        rows = _rows(listed, split, lambda row: row["image"])
+        rows = _rows(listed, by_image, lambda row: row["image"])
         without = [row.image for row in rows if not row.captions]
         if 0 < len(without) < len(rows):
             raise UserError(f"list {data_path / list_name}: image '{without[0]}' has no caption, others have")
     elif (name, split) in PUBLIC_LISTS:
         layout = PUBLIC_LISTS[name, split]
         folder = ImageFolder(data_path / layout.folder, layout.folder)
-        rows = _rows(read_list(data_path / layout.file, layout.required), split, layout.image_id)
+        rows = _rows(read_list(data_path / layout.file, layout.required), by_image, layout.image_id)
         if layout.ground_truth and (data_path / layout.ground_truth).is_file():
             references = read_ground_truth(data_path / layout.ground_truth)
     else:
@@ -184,7 +194,7 @@ def caption_dataset(
         compat,
     )
     reader = LabelReader(label_path, experts, compat)
-    return CaptionDataset(rows, folder, reader, transform, prefix, seed, references)
+    return CaptionDataset(rows, folder, reader, transform, prefix, seed, references, captions_per_image)
 
 
 def demo_label_folder(images: Path) -> str:
@@ -213,10 +223,10 @@ def read_ground_truth(path: Path) -> dict[ImageId, list[str]]:
 
 
 def _rows(
-    listed: list[dict[str, Any]], split: Split, image_id: Callable[[dict[str, Any]], ImageId]
+    listed: list[dict[str, Any]], by_image: bool, image_id: Callable[[dict[str, Any]], ImageId]
 ) -> list[CaptionRow]:
-    """In training a sample for each caption; in a test one for each image, with its captions together."""
-    if split == "train":
+    """A sample for each image, with its captions together; or one for each caption."""
+    if not by_image:
         return [
             CaptionRow(row["image"], image_id(row), (caption,))
             for row in listed

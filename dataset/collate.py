@@ -6,6 +6,7 @@ would be 43 MB.
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -27,12 +28,16 @@ def collate(samples: Sequence[dict[str, Any] | None]) -> dict[str, Any] | None:
     Returns:
         None if no sample is left, otherwise: `rgb` uint8 (b, 3, H, H); `labels`, by modality name uint8
         (b, c, L, L); `tables`, by modality name int64 (b, n) padded with -1 for instances, float32
-        (b, n, 64) padded with zeros for words; `index` int64 (b,); every other key as a list.
+        (b, n, 64) padded with zeros for words; `index` int64 (b,); every other key as a list, into which
+        samples' own lists (their captions) are laid end to end.
     """
     present = [sample for sample in samples if sample is not None]
     if not present:
         return None
     batch: dict[str, Any] = {key: [sample[key] for sample in present] for key in present[0]}
+    for key, values in batch.items():
+        if isinstance(values[0], list):
+            batch[key] = list(chain.from_iterable(values))
     batch["rgb"] = torch.stack(batch["rgb"])
     batch["labels"] = {name: torch.stack(labels) for name, labels in _by_name(batch["labels"])}
     batch["tables"] = {

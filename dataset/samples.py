@@ -79,6 +79,11 @@ class ImageLabelDataset(Dataset, ABC):
         self._epoch.fill_(epoch)
 
     @property
+    def epoch(self) -> int:
+        """The epoch of the pass, in this process and in the workers."""
+        return int(self._epoch)
+
+    @property
     def skipped(self) -> list[str]:
         """Images that were met so far and could not be decoded."""
         return [self.images[index] for index in self._unreadable.nonzero().flatten().tolist()]
@@ -115,5 +120,5 @@ class ImageLabelDataset(Dataset, ABC):
         return {"rgb": rgb, "labels": labels, "tables": tables, "index": index, **self.text(index)}
 
     def _generator(self, index: int) -> torch.Generator:
-        entropy = np.random.SeedSequence([self.seed, int(self._epoch), index])
+        entropy = np.random.SeedSequence([self.seed, self.epoch, index])
         return torch.Generator().manual_seed(int(entropy.generate_state(1)[0]))

@@ -34,6 +34,7 @@ def caption_loader(config: CaptionConfig, split: Split, seed: int, accelerator: 
         train_list=config.train_list,
         test_list=config.test_list,
         horizontal_flip=config.horizontal_flip,
+        captions_per_image=config.captions_per_image if split == "train" else 1,
         seed=seed,
         compat=config.compat,
     )

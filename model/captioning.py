@@ -29,7 +29,7 @@ class PrismerCaption(Prismer):
 
         Args:
             experts: the input of `ExpertEncoder`.
-            captions: b captions, each with the prefix.
+            captions: k captions for each of the b images, those of an image together, each with the prefix.
             prefix: what they all start with; it has no loss.
             instance_indices: those of `ExpertEncoder`.
 
@@ -37,6 +37,9 @@ class PrismerCaption(Prismer):
             The mean over samples of the summed losses of their tokens, scalar.
         """
         encoded = self.expert_encoder(experts, instance_indices)
+        encoded = encoded.repeat_interleave(
+            len(captions) // len(encoded), dim=0
+        )  # (b, l, d) -> (b * k, l, d)
         ids, mask = self.tokens(captions, truncation=True, max_length=MAX_CAPTION_TOKENS)
         labels = ids.masked_fill(mask == 0, IGNORE)
         labels[:, : len(self.start_ids(prefix))] = IGNORE

@@ -23,7 +23,7 @@ class VisionConfig:
 
 @dataclass(frozen=True)
 class TextConfig:
-    """A RoBERTa text tower."""
+    """A RoBERTa text tower. `initializer_range`: standard deviation of new weights."""
 
     __pydantic_config__ = STRICT
     hidden_size: int
@@ -33,6 +33,7 @@ class TextConfig:
     vocab_size: int = 50265
     max_positions: int = 514
     dropout: float = 0.1
+    initializer_range: float = 0.02
     pad_id: int = 1
     bos_id: int = 0
     eos_id: int = 2

@@ -1,6 +1,7 @@
 """The text decoder: RoBERTa made causal, reading the encoder's tokens through cross-attention."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Self
 
 import torch
@@ -46,7 +47,7 @@ class TextDecoder(nn.Module):
             }
         )
         self.lm_head = LMHead(config.text)
-        self.apply(init_weights)
+        self.apply(partial(init_weights, std=config.text.initializer_range))
         self.tie_weights()
         self.register_load_state_dict_post_hook(lambda module, _: module.tie_weights())
 

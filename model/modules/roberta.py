@@ -12,8 +12,6 @@ from model.config import TextConfig
 from model.modules.adaptor import LanguageAdaptor
 from model.modules.norm import LayerNorm
 
-INIT_STD = 0.02
-
 
 class Embeddings(nn.Module):
     """Word, token type and position embeddings, and their norm."""
@@ -169,9 +167,9 @@ class LMHead(nn.Module):
         return self.decoder(self.layer_norm(F.gelu(self.dense(x))))
 
 
-def init_weights(module: nn.Module) -> None:
-    """RoBERTa's initialisation of one module, for `Module.apply`: N(0, 0.02), no biases."""
+def init_weights(module: nn.Module, std: float) -> None:
+    """RoBERTa's initialisation of one module: N(0, std), no biases."""
     if isinstance(module, nn.Linear | nn.Embedding):
-        nn.init.normal_(module.weight, std=INIT_STD)
+        nn.init.normal_(module.weight, std=std)
     if isinstance(module, nn.Linear):
         nn.init.zeros_(module.bias)

@@ -41,7 +41,7 @@ def test_coco(disk: Disk) -> None:
     disk.write("coco_karpathy_train.json", [{"image": image, "caption": "A  Cat."} for image in COCO])
     disk.write("coco_karpathy_test.json", [{"image": image, "caption": ["a", "b"]} for image in COCO])
     train = open_data(disk, "coco", prefix="A picture of")
-    assert train[1]["caption"] == "A picture of a cat"
+    assert train[1]["caption"] == ["A picture of a cat"]
     test = open_data(disk, "coco", "test")
     assert [test[index]["image_id"] for index in (0, 1)] == [9, 391895]
     assert "caption" not in test[0]
@@ -53,6 +53,19 @@ def test_coco(disk: Disk) -> None:
     disk.write("coco_karpathy_test_gt.json", [1])
     with pytest.raises(UserError, match=r"test_gt\.json: not in COCO's caption format"):
         open_data(disk, "coco", "test")
+
+
+def test_an_image_can_bring_several_of_its_captions(disk: Disk) -> None:
+    for image in ("a.png", "b.png"):
+        disk.add(image)
+    rows = [{"image": image, "caption": f"{image[0]}{i}"} for image in ("a.png", "b.png") for i in range(3)]
+    disk.write("list.json", rows)
+    train = open_data(disk, train_list="list.json", captions_per_image=2)
+    assert len(train) == 2
+    assert train[0]["caption"] == ["a0", "a1"]
+    assert collate([train[0], train[1]])["caption"] == ["a0", "a1", "b0", "b1"]
+    train.set_epoch(1)
+    assert train[1]["caption"] == ["b2", "b0"]  # they take turns
 
 
 def test_coco_names_end_in_a_number(disk: Disk) -> None:
@@ -75,7 +88,7 @@ def test_custom_lists(disk: Disk) -> None:
     disk.write("train.json", [{"image": "a.png", "caption": ["one", "two"]}])
     disk.write("test.csv", "image,caption\na.png,one\nsub/b.jpg,two\na.png,three\n")
     train = open_data(disk, train_list="train.json")
-    assert [train[index]["caption"] for index in range(len(train))] == ["one", "two"]
+    assert [train[index]["caption"] for index in range(len(train))] == [["one"], ["two"]]
     assert train.references() == {"a.png": ["one", "two"]}
     test = open_data(disk, split="test", test_list=str(disk.data / "test.csv"))
     assert [test[index]["image_id"] for index in range(len(test))] == ["a.png", "sub/b.jpg"]
@@ -167,7 +180,7 @@ def test_training_takes_the_next_sample_for_an_unreadable_image(disk: Disk, capl
     data = open_data(disk, train_list="list.json")
     with caplog.at_level(logging.WARNING):
         assert [data[index]["index"] for index in (5, 5, 0, 1)] == [1, 1, 1, 1]
-    assert data[5]["caption"] == "number 1"
+    assert data[5]["caption"] == ["number 1"]
     assert data.skipped == [names[0], names[5]]
     assert len(caplog.records) == 2
     for name in names:

@@ -43,6 +43,14 @@ def test_a_batch_gives_each_image_what_it_gets_alone():
     assert captions == [model.generate({"rgb": image[None]}, PREFIX)[0] for image in images["rgb"]]
 
 
+def test_several_captions_of_an_image_are_as_many_samples_of_it():
+    model = tiny.build(PrismerCaption)
+    images = tiny.images(2)
+    captions = [CAPTIONS[0], CAPTIONS[1], CAPTIONS[1], CAPTIONS[0]]
+    repeated = {"rgb": images["rgb"].repeat_interleave(2, dim=0)}
+    torch.testing.assert_close(model(images, captions, PREFIX), model(repeated, captions, PREFIX))
+
+
 def test_learns_captions_by_heart():
     torch.manual_seed(0)
     model = PrismerCaption(tiny.CONFIG, load_tokenizer(tiny.TOKENIZER))
