@@ -74,11 +74,12 @@ class CaptionDataset(ImageLabelDataset):
         rows: the samples.
         folder: where images and labels are.
         labels: reads the labels.
-        transform: of image and labels; one that augments makes training samples.
+        transform: of image and labels.
         prefix: what captions begin with.
         seed: of the augmentation.
         references: captions to score against, by image id; None takes those of the rows.
-        captions_per_image: training captions that a sample has; they take turns over the epochs.
+        training: whether samples have captions to learn.
+        captions_per_image: captions that a training sample has; they take turns over the epochs.
     """
 
     def __init__(
@@ -90,9 +91,10 @@ class CaptionDataset(ImageLabelDataset):
         prefix: str = "",
         seed: int = 0,
         references: dict[ImageId, list[str]] | None = None,
+        training: bool = False,
         captions_per_image: int = 1,
     ) -> None:
-        super().__init__([row.image for row in rows], folder, labels, transform, seed)
+        super().__init__([row.image for row in rows], folder, labels, transform, seed, training)
         self.captions_per_image = captions_per_image
         self.rows = rows
         self.prefix = prefix
@@ -102,7 +104,7 @@ class CaptionDataset(ImageLabelDataset):
         """`image_id`, `image` (its path in the list), and in training `caption`, prefixes included."""
         row = self.rows[index]
         text = {"image_id": row.image_id, "image": row.image}
-        if self.transform.crop_scale is not None:
+        if self.training:
             first = self.epoch * self.captions_per_image
             turns = range(first, first + self.captions_per_image)
             chosen = [row.captions[turn % len(row.captions)] for turn in turns]
@@ -131,7 +133,7 @@ def caption_dataset(
     prefix: str = "",
     train_list: str | None = None,
     test_list: str | None = None,
-    horizontal_flip: bool = True,
+    augment: bool = True,
     captions_per_image: int = 1,
     seed: int = 0,
     compat: bool = False,
@@ -140,7 +142,7 @@ def caption_dataset(
 
     Args:
         name: `coco`, `nocaps`, `custom` (images and lists of your own) or `demo` (a folder of images).
-        split: `train` augments the images and gives captions; `demo` has only `test`.
+        split: `train` gives captions to learn; `demo` has only `test`.
         data_path: where lists and image folders are.
         label_path: where the experts' labels are.
         experts: modality names; none for PrismerZ.
@@ -149,7 +151,7 @@ def caption_dataset(
         prefix: what training captions begin with.
         train_list: list of a `custom` data set, absolute or relative to `data_path`.
         test_list: the same.
-        horizontal_flip: mirror half of the training images.
+        augment: whether training images are cropped, mirrored and altered by RandAugment.
         captions_per_image: 1: a training sample for each caption; more: one for each image, with so many of
             its captions.
         seed: of the augmentation.
@@ -186,15 +188,19 @@ def caption_dataset(
     else:
         known = ", ".join(dict.fromkeys(known for known, _ in PUBLIC_LISTS))
         raise UserError(f"unknown caption data set '{name}' ({split}); known: {known}, custom, demo")
-    transform = JointTransform(
-        image_resolution,
-        label_resolution,
-        FINE_TUNING_SCALE if split == "train" else None,
-        horizontal_flip,
-        compat,
+    training = split == "train"
+    scale = FINE_TUNING_SCALE if training and augment else None
+    return CaptionDataset(
+        rows,
+        folder,
+        LabelReader(label_path, experts, compat),
+        JointTransform(image_resolution, label_resolution, scale, compat),
+        prefix,
+        seed,
+        references,
+        training,
+        captions_per_image,
     )
-    reader = LabelReader(label_path, experts, compat)
-    return CaptionDataset(rows, folder, reader, transform, prefix, seed, references, captions_per_image)
 
 
 def demo_label_folder(images: Path) -> str:

@@ -52,6 +52,7 @@ class ImageLabelDataset(Dataset, ABC):
         labels: reads the labels.
         transform: of image and labels.
         seed: of the augmentation.
+        training: whether these are training samples.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class ImageLabelDataset(Dataset, ABC):
         labels: LabelReader,
         transform: JointTransform,
         seed: int = 0,
+        training: bool = False,
     ) -> None:
         if not folder.images.is_dir():
             raise UserError(f"image folder {folder.images} is missing; check data_path")
@@ -70,6 +72,7 @@ class ImageLabelDataset(Dataset, ABC):
         self.labels = labels
         self.transform = transform
         self.seed = seed
+        self.training = training
         # Shared memory: workers see a new epoch, and this process sees what they skipped.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._unreadable = torch.zeros(len(images), dtype=torch.bool).share_memory_()
@@ -94,7 +97,7 @@ class ImageLabelDataset(Dataset, ABC):
     def __getitem__(self, index: int) -> dict[str, Any] | None:
         """A sample: `rgb` uint8 (3, H, H), `labels`, `tables`, `index`, and the subclass's `text`."""
         sample = self._read(index)
-        if sample is not None or self.transform.crop_scale is None:
+        if sample is not None or not self.training:
             return sample
         for step in range(1, len(self)):
             sample = self._read((index + step) % len(self))

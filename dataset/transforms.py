@@ -24,14 +24,12 @@ class JointTransform:
         image_resolution: side of the image that comes out.
         label_resolution: side of the labels that come out.
         crop_scale: share of the area that a random crop keeps; None: no augmentation at all.
-        horizontal_flip: mirror half of the training samples; not where captions say left and right.
         compat: RandAugment shifts labels by as many pixels as the image, as the original does.
     """
 
     image_resolution: int
     label_resolution: int
     crop_scale: tuple[float, float] | None = None
-    horizontal_flip: bool = True
     compat: bool = False
 
     def __call__(
@@ -56,7 +54,7 @@ class JointTransform:
         small = (self.label_resolution,) * 2
         labels = {name: label.resize(small, Image.Resampling.NEAREST) for name, label in labels.items()}
         if self.crop_scale is not None:
-            if self.horizontal_flip and torch.rand((), generator=generator) < 0.5:
+            if torch.rand((), generator=generator) < 0.5:
                 mirror = Image.Transpose.FLIP_LEFT_RIGHT
                 image = image.transpose(mirror)
                 labels = {name: label.transpose(mirror) for name, label in labels.items()}

@@ -76,7 +76,7 @@ class CaptionConfig(InputConfig):
 
     Attributes:
         train_list, test_list: caption lists of a `custom` data set, relative to `data_path`.
-        horizontal_flip: mirror half of the training images; wrong where captions say left and right.
+        augment: crop, mirror and alter training images; mirroring is wrong where captions say left and right.
         captions_per_image: with more than 1, an image is read and encoded once for so many of its captions,
             which then count as one sample of `batch_size_train`.
         from_scratch: start from new weights instead of `logging/pretrain_<exp_name>`.
@@ -87,7 +87,7 @@ class CaptionConfig(InputConfig):
     dataset: Literal["coco", "nocaps", "custom"]
     train_list: str | None = None
     test_list: str | None = None
-    horizontal_flip: bool = True
+    augment: bool = True
     captions_per_image: PositiveInt = 1
     freeze: FreezeMode
     from_scratch: bool = False

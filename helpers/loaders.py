@@ -33,7 +33,7 @@ def caption_loader(config: CaptionConfig, split: Split, seed: int, accelerator: 
         prefix=config.prefix,
         train_list=config.train_list,
         test_list=config.test_list,
-        horizontal_flip=config.horizontal_flip,
+        augment=config.augment,
         captions_per_image=config.captions_per_image if split == "train" else 1,
         seed=seed,
         compat=config.compat,
