@@ -56,8 +56,11 @@ nano-experts: setup ## train the nano experts
 nano-labels: setup ## run the nano experts on the captioning scenes
 	$(RUN) experts/generate.py --data_path $(DATA) --datasets vqav2 --save_path $(DATA)/labels_nano
 
-nano-caption: setup ## train Prismer-Nano and PrismerZ-Nano on captions
-	$(RUN) train_caption.py --exp_name prismer_nano --config configs/caption_nano.yaml
-	$(RUN) train_caption.py --exp_name prismerz_nano --config configs/caption_nanoz.yaml
+nano-caption: setup ## train Prismer-Nano and PrismerZ-Nano on captions, side by side with a core each
+	OMP_NUM_THREADS=1 $(RUN) train_caption.py --exp_name prismerz_nano --config configs/caption_nanoz.yaml \
+		> $(DATA)_prismerz.log 2>&1 & \
+	OMP_NUM_THREADS=1 $(RUN) train_caption.py --exp_name prismer_nano --config configs/caption_nano.yaml; wait
+	tail -n 20 $(DATA)_prismerz.log
+	$(RUN) -m helpers.export --exp_name prismer_nano --out nano/caption_prismer_nano
 	$(RUN) -m helpers.caption_baseline --train_list $(DATA)/coco_karpathy_train.json \
 		--test_gt $(DATA)/coco_karpathy_test_gt.json

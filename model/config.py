@@ -11,7 +11,13 @@ FreezeMode = Literal["none", "freeze_vision", "freeze_lang", "freeze_lang_vision
 
 @dataclass(frozen=True)
 class VisionConfig:
-    """A CLIP vision transformer. `activation`: `quick_gelu` (OpenAI) or `gelu` (OpenCLIP ViT-H/14)."""
+    """A CLIP vision transformer, with the resampler that shares its width.
+
+    Attributes:
+        activation: `quick_gelu` (OpenAI) or `gelu` (OpenCLIP ViT-H/14).
+        latents_std: standard deviation of the resampler's new latents; None is width ** -0.5, as the
+            original has it. So small ones soon look alike, and take long to part when trained from scratch.
+    """
 
     __pydantic_config__ = STRICT
     width: int
@@ -19,6 +25,7 @@ class VisionConfig:
     heads: int
     patch_size: int
     activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
+    latents_std: float | None = None
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,10 @@ class ResamplerBlock(nn.Module):
 class Resampler(nn.Module):
     """A perceiver, https://arxiv.org/abs/2103.03206."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, latents_std: float | None = None) -> None:
         super().__init__()
-        self.latents = nn.Parameter(torch.randn(LATENTS, width) * width**-0.5)
+        std = width**-0.5 if latents_std is None else latents_std
+        self.latents = nn.Parameter(torch.randn(LATENTS, width) * std)
         self.perceiver_blocks = nn.ModuleList(ResamplerBlock(width) for _ in range(BLOCKS))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -49,6 +49,8 @@ def write_caption_config(path: Path, scenes: Path, **changes: object) -> Path:
         "class_tables": str(ROOT / "nano" / "tables"),
         "init_lr": 1e-3,
         "min_lr": 0.0,
+        "augment": True,
+        "captions_per_image": 1,
         "batch_size_train": 10,
         "batch_size_test": 3,
         "max_epoch": 2,

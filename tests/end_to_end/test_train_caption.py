@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from tests.end_to_end.conftest import script, write_caption_config
@@ -131,6 +132,30 @@ def test_a_mistake_is_one_line_and_writes_nothing(scenes, tmp_path, changes, arg
     assert lines[0].startswith("error: ")
     assert expected in lines[0]
     assert not (tmp_path / "logging").exists()
+
+
+def test_a_label_of_another_size_is_one_line_from_a_worker_too(scenes, tmp_path):
+    labels = shutil.copytree(scenes / "labels", tmp_path / "labels")
+    label = next((labels / "depth").rglob("*SCENE_train*.png"))
+    Image.new("L", (7, 5)).save(label)
+    config = write_caption_config(tmp_path / "caption.yaml", scenes, label_path=str(labels), num_workers=1)
+    done = script("train_caption.py", "--exp_name", "tiny", "--config", config, cwd=tmp_path)
+    assert done.returncode == 2
+    message = done.stderr.strip().splitlines()[-1]
+    assert message.startswith("error: ")
+    assert label.name in message
+    assert "7 x 5" in message
+    assert "Traceback" not in done.stderr
+
+
+def test_a_corrupt_image_does_not_stop_a_training(scenes, tmp_path):
+    data = shutil.copytree(scenes, tmp_path / "data")
+    image = next((data / "vqav2" / "train2014").iterdir())
+    image.write_bytes(image.read_bytes()[:500])
+    config = write_caption_config(tmp_path / "caption.yaml", data, max_epoch=1)
+    done = script("train_caption.py", "--exp_name", "tiny", "--config", config, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert image.name in done.stderr
 
 
 def test_a_checkpoint_of_another_size_names_the_first_keys(trained, scenes, tmp_path):
