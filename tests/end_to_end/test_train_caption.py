@@ -85,6 +85,38 @@ def test_training_starts_from_pretrained_weights_of_another_resolution(trained, 
     assert positions.shape == (16, 128)
 
 
+def test_prismerz_needs_no_labels_and_is_evaluated_zero_shot(scenes, tmp_path):
+    changes = {"experts": "none", "label_path": "nowhere", "class_tables": "nowhere", "max_epoch": 1}
+    config = write_caption_config(tmp_path / "caption.yaml", scenes, **changes, prefix="")
+    arguments = ("train_caption.py", "--exp_name", "z", "--config", config)
+    done = script(*arguments, "--mixed_precision", "bf16", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "logging" / "caption_z").rename(tmp_path / "logging" / "pretrain_z")
+    done = script(*arguments, "--evaluate", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert 'prefix ""' in done.stdout
+    assert (tmp_path / "logging" / "caption_z" / "results" / "coco_test.json").is_file()
+
+
+def test_nocaps_is_captioned_and_not_scored(trained, scenes, tmp_path):
+    rows = json.loads((scenes / "coco_karpathy_test.json").read_text())
+    data = tmp_path / "data"
+    shutil.copytree(scenes / "vqav2" / "val2014", data / "nocaps" / "val2014")
+    nocaps = [{"image": row["image"], "img_id": 70 + index} for index, row in enumerate(rows)]
+    (data / "nocaps_val.json").write_text(json.dumps(nocaps))
+    for expert in (scenes / "labels").iterdir():
+        shutil.copytree(expert / "vqav2", tmp_path / "labels" / expert.name / "nocaps")
+    changes = {"dataset": "nocaps", "data_path": str(data), "label_path": str(tmp_path / "labels")}
+    config = write_caption_config(tmp_path / "caption.yaml", scenes, **changes)
+    shutil.copytree(trained / "logging", tmp_path / "logging")
+    arguments = ("train_caption.py", "--exp_name", "tiny", "--config", config)
+    done = script(*arguments, "--from_checkpoint", "--evaluate", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "logging/caption_tiny/results/coco_test.json").read_text())
+    assert [row["image_id"] for row in results] == [70, 71, 72, 73]
+    assert "no references" in done.stdout
+
+
 def test_a_data_set_of_ones_own_needs_no_code(trained, scenes, tmp_path):
     rows = json.loads((scenes / "coco_karpathy_test.json").read_text())
     lines = ["image,caption"] + [f'{row["image"]},"{caption}"' for row in rows for caption in row["caption"]]
