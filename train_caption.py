@@ -58,6 +58,7 @@ def train(args: argparse.Namespace) -> None:
     prepare = prepare_inputs(network.experts, config.class_tables).to(accelerator.device)
     test_loader = caption_loader(config, "test", args.seed, accelerator)
     references = test_loader.dataset.references()
+    train_loader = None if args.evaluate else caption_loader(config, "train", args.seed, accelerator)
 
     set_seed(args.seed)
     model = build_model(PrismerCaption, network, size.tokenizer)
@@ -81,11 +82,10 @@ def train(args: argparse.Namespace) -> None:
         print(scores.table() if scores else "no references are given, so no scores", flush=True)
         return scores.metrics if scores else {}
 
-    if args.evaluate:
+    if train_loader is None:
         evaluate(f"{args.target_dataset}_test")
         return
 
-    train_loader = caption_loader(config, "train", args.seed, accelerator)
     total_steps = config.max_epoch * len(train_loader)
     optimizer = accelerator.prepare(build_optimizer(model, config.init_lr, config.weight_decay))
     progress = Progress()
