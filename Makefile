@@ -27,7 +27,7 @@ demo: setup ## caption the images in helpers/images and draw their labels
 	$(RUN) demo_vis.py
 
 test: setup lint ## lint and all tests
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest
 
 lint: setup ## ruff's checks and its format
 	$(BIN)/ruff check .
