@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from pydantic import TypeAdapter
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -45,8 +46,12 @@ def read_network(folder: Path) -> NanoNetwork:
     for path in (config, weights):
         if not path.exists():
             raise UserError(f"{path}: missing; make it with: python -m experts.nano.train")
-    network = NanoNetwork(TypeAdapter(NanoConfig).validate_python(json.loads(config.read_text())))
-    network.load_state_dict(load_file(weights))  # copies into float32
+    try:
+        network = NanoNetwork(TypeAdapter(NanoConfig).validate_python(json.loads(config.read_text())))
+        network.load_state_dict(load_file(weights))  # copies into float32
+    except (SafetensorError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{folder}: damaged nano experts ({reason}); fetch or train them again") from None
     return network
 
 
