@@ -4,10 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/python
 
-# Scenes and training runs of the embedded miniature; `make nano DATA=elsewhere` puts them elsewhere.
-DATA ?= data/scenes
-TRAIN ?= 6000
-TEST ?= 200
+# Where configs/caption_nano.yaml reads the Scenes.
+DATA := data/scenes
 
 .PHONY: help setup demo test lint format nano nano-data nano-tokenizer nano-experts nano-labels nano-caption
 
@@ -44,7 +42,7 @@ nano: nano-data nano-tokenizer nano-experts nano-labels nano-caption ## make and
 nano-data: setup ## render the Scenes: one set to train the experts, one to train and test captions
 	$(RUN) -m dataset.scenes --tables nano/tables
 	$(RUN) -m dataset.scenes --out $(DATA)_experts --train 4000 --test 200 --seed 7
-	$(RUN) -m dataset.scenes --out $(DATA) --train $(TRAIN) --test $(TEST) --seed 0 --no-labels
+	$(RUN) -m dataset.scenes --out $(DATA) --train 6000 --test 200 --seed 0 --no-labels
 
 nano-tokenizer: setup ## train the small tokenizer
 	$(RUN) -m helpers.train_tokenizer --out nano/tokenizer \
@@ -59,7 +57,8 @@ nano-labels: setup ## run the nano experts on the captioning scenes
 nano-caption: setup ## train Prismer-Nano and PrismerZ-Nano on captions, side by side with a core each
 	OMP_NUM_THREADS=1 $(RUN) train_caption.py --exp_name prismerz_nano --config configs/caption_nanoz.yaml \
 		> $(DATA)_prismerz.log 2>&1 & \
-	OMP_NUM_THREADS=1 $(RUN) train_caption.py --exp_name prismer_nano --config configs/caption_nano.yaml; wait
+	OMP_NUM_THREADS=1 $(RUN) train_caption.py --exp_name prismer_nano --config configs/caption_nano.yaml; \
+		code=$$?; wait; exit $$code
 	tail -n 20 $(DATA)_prismerz.log
 	$(RUN) -m helpers.export --exp_name prismer_nano --out nano/caption_prismer_nano
 	$(RUN) -m helpers.caption_baseline --train_list $(DATA)/coco_karpathy_train.json \
