@@ -39,7 +39,6 @@ NAME_SIZE = 12
 LINE: Colour = (208, 211, 216)
 MAX_BYTES = 400_000
 MIN_FIT = 0.6  # a name may hang out of its region a little; below this it is in the legend alone
-COLOUR_MAPS = {"depth": "magma"}  # quantities that are easier to see in colour; others stay as they are
 _TITLES = {Kind.SEMANTIC: "Segmentation", Kind.INSTANCE: "Object detection", Kind.WORDS: "Text"}
 _NOTHING = {Kind.INSTANCE: "no object found", Kind.WORDS: "no text found"}
 
@@ -128,9 +127,9 @@ def _label_panel(
 
 
 def _quantity(entry: Modality, label: Image.Image) -> Image.Image:
-    if entry.name not in COLOUR_MAPS:
+    if entry.colour_map is None:
         return label.convert("RGB")
-    colours = matplotlib.colormaps[COLOUR_MAPS[entry.name]](np.asarray(label), bytes=True)  # (h, w, 4)
+    colours = matplotlib.colormaps[entry.colour_map](np.asarray(label), bytes=True)  # (h, w, 4)
     return Image.fromarray(colours[..., :3].copy())
 
 

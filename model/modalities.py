@@ -33,6 +33,7 @@ class Modality:
         stem: name of its stem in the model (`expert_encoder.conv1.<stem>`).
         sidecars: suffixes of the file beside the PNG, the one written first; older ones are only read.
         classes: name of the class table its indices point into, None if it has none.
+        colour_map: matplotlib's name of the colours that pictures show it in; None: as it is.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Modality:
     stem: str
     sidecars: tuple[str, ...] = ()
     classes: str | None = None
+    colour_map: str | None = None
 
     @property
     def is_label_map(self) -> bool:
@@ -56,7 +58,7 @@ class Modality:
 MODALITIES = {
     modality.name: modality
     for modality in (
-        Modality("depth", Kind.CONTINUOUS, 1, "depth"),
+        Modality("depth", Kind.CONTINUOUS, 1, "depth", colour_map="magma"),
         Modality("normal", Kind.CONTINUOUS, 3, "normal"),
         Modality("seg_coco", Kind.SEMANTIC, 1, "seg", classes="coco"),
         Modality("seg_ade", Kind.SEMANTIC, 1, "seg", classes="ade"),
