@@ -36,11 +36,11 @@ def demo(args: argparse.Namespace) -> int:
 
     from dataset.captions import caption_dataset, demo_label_folder
     from dataset.collate import collate
+    from dataset.files import write_text
     from experts.runner import generate_labels
     from helpers.config import DemoConfig, read_config
     from helpers.evaluation import as_sentence
     from helpers.experiments import find_experiment
-    from helpers.files import write_text
     from helpers.models import load_model, prepare_inputs
     from helpers.processes import start_accelerator
     from model.captioning import PrismerCaption

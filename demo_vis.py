@@ -43,6 +43,7 @@ def draw(args: argparse.Namespace) -> int:
         raise UserError(f"label folder {args.labels} has no labels; run demo.py, or name yours with --labels")
     tables = read_class_tables(args.class_tables, [expert.classes for expert in experts if expert.classes])
 
+    label_folder = demo_label_folder(args.images)
     code = 0
     for name in list_images(args.images, leave_out=args.labels):
         path = args.images / name
@@ -57,7 +58,7 @@ def draw(args: argparse.Namespace) -> int:
             " ".join(text.read_text(encoding="utf-8", errors="replace").split()) if text.is_file() else ""
         )
         stem = Path(name).with_suffix("").as_posix()
-        key = f"{demo_label_folder(args.images)}/{stem}"
+        key = f"{label_folder}/{stem}"
         picture = args.out / f"{stem}.png"
         save_picture(draw_picture(image, key, args.labels, experts, tables, caption or None), picture)
         print(picture)

@@ -28,12 +28,12 @@ def train(args: argparse.Namespace) -> None:
     from accelerate.utils import send_to_device, set_seed
     from tqdm import tqdm
 
+    from dataset.files import append_json_line
     from helpers.caption_metrics import score_captions
     from helpers.checkpoint import load_weights, read_weights
     from helpers.config import CaptionConfig, prismer_config, read_config, read_model_size
     from helpers.evaluation import decoding_settings, epoch_table, generate_captions, write_results
     from helpers.experiments import experiment_folder, starting_weights
-    from helpers.files import append_json_line
     from helpers.loaders import caption_loader
     from helpers.models import build_model, describe, prepare_inputs
     from helpers.optimisation import build_optimizer, cosine_lr, set_lr, warmup_lr

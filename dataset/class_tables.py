@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.errors import UserError
+from model.errors import UserError, first_line
 from model.modalities import EMBEDDING_DIM
 
 BACKGROUND_TABLE = "background"
@@ -70,7 +70,7 @@ def _read(folder: Path, name: str) -> tuple[Path, Any]:
             "or fetch it (docs/labels.md)"
         ) from None
     except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise UserError(f"class table {path}: damaged ({reason}); fetch it again (docs/labels.md)") from None
 
 

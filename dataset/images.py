@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from model.errors import UserError
+from model.errors import UserError, one_line
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -38,7 +38,7 @@ def read_image(path: Path) -> Image.Image:
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise UserError(f"image {path}: {error.strerror}; check data_path and the list") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UnreadableImage(path, " ".join(str(error).split()) or type(error).__name__) from None
+        raise UnreadableImage(path, one_line(error)) from None
 
 
 def list_images(folder: Path, leave_out: Path | None = None) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.errors import UserError
+from model.errors import UserError, one_line
 from model.modalities import EMBEDDING_DIM
 
 
@@ -41,7 +41,7 @@ def read_words(path: Path) -> dict[int, Word]:
             f"words {path}: holds more than data, or is damaged; delete it, make it anew"
         ) from None
     except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:100]
+        reason = one_line(error)[:100]
         raise UserError(f"words {path}: damaged ({reason}); delete it and make it anew") from None
 
 

@@ -2,18 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
-
-class Word(NamedTuple):
-    """A word that was read: its text and its embedding, (64,) float32."""
-
-    text: str
-    features: np.ndarray
+from dataset.words import Word
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pydantic import Field
 
-from helpers.cli import run
+from helpers.cli import UNREADABLE_IMAGES, run
 from helpers.config import ROOT, PositiveInt, read_config
 from model.config import STRICT
 from model.errors import UserError
 from model.modalities import MODALITIES, Kind
 
-UNREADABLE_IMAGES = 3  # exit code
 SEGMENTATIONS = tuple(name for name, modality in MODALITIES.items() if modality.kind is Kind.SEMANTIC)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from dataset.files import write_text
 from dataset.images import UnreadableImage, read_image
 from experts.base import Expert
 from experts.images import ImageFile, images_to_label
@@ -164,7 +165,6 @@ def _write_labels(expert: Expert, raw: Any, item: _Loaded, save_path: Path) -> N
 def _write_log(path: Path, unreadable: dict[str, str]) -> None:
     """One line per unreadable image: its path, a tab, the reason; no file if there is none."""
     if unreadable:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(f"{name}\t{reason}\n" for name, reason in unreadable.items()))
+        write_text(path, "".join(f"{name}\t{reason}\n" for name, reason in unreadable.items()))
     else:
         path.unlink(missing_ok=True)

@@ -6,13 +6,12 @@ which reads as "nothing here". The PNG comes last, so where there is one its lab
 
 import io
 import json
-import os
-import threading
 from collections.abc import Iterable
 from pathlib import Path
 
 from PIL import Image
 
+from dataset.files import write_bytes
 from experts.base import Label
 from model.modalities import modality
 
@@ -30,18 +29,17 @@ def is_finished(save_path: Path, experts: Iterable[str], label: str) -> bool:
 def write_label(save_path: Path, expert: str, name: str, label: Label) -> None:
     """Writes one label, each of its files whole or not at all."""
     png = label_png(save_path, expert, name)
-    png.parent.mkdir(parents=True, exist_ok=True)
     content = _sidecar(label)
     for index, suffix in enumerate(modality(expert).sidecars):
         sidecar = png.with_name(f"{png.name.removesuffix('.png')}{suffix}")
         if index == 0 and content is not None:
-            _write(sidecar, json.dumps(content).encode())
+            write_bytes(sidecar, json.dumps(content).encode())
         else:
             sidecar.unlink(missing_ok=True)  # of an earlier label that this one replaces
     buffer = io.BytesIO()
     if label.map is not None:
         Image.fromarray(label.map).save(buffer, format="PNG")
-    _write(png, buffer.getvalue())
+    write_bytes(png, buffer.getvalue())
 
 
 def _sidecar(label: Label) -> dict | None:
@@ -54,12 +52,3 @@ def _sidecar(label: Label) -> dict | None:
             for key, word in label.words.items()
         }
     return None
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pycocoevalcap
 from pycocoevalcap.bleu.bleu import Bleu
@@ -19,14 +19,15 @@ from pycocoevalcap.meteor.meteor import Meteor
 from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.spice.spice import Spice
 
+from helpers.config import Metric
 from helpers.ptb_tokenizer import tokenize_java, tokenize_python
-from model.errors import UserError
+from model.errors import UserError, one_line
 
 ImageId = int | str
 Captions = Mapping[ImageId, Sequence[str]]
 Scored = tuple[float | list[float], Sequence[Any]]
 
-METRICS = ("bleu", "meteor", "rouge", "cider", "spice")
+METRICS = get_args(Metric)
 FAST_METRICS = ("bleu", "rouge", "cider")  # those that take no time to start
 JAVA_METRICS = {"meteor": "METEOR", "spice": "SPICE"}
 
@@ -144,7 +145,7 @@ def _attempt(name: str, compute: Callable[[], Scored], notes: list[str]) -> dict
     try:
         score, _ = compute()
     except Exception as error:
-        notes.append(f"{name} skipped: {' '.join(str(error).split()) or type(error).__name__}")
+        notes.append(f"{name} skipped: {one_line(error)}")
         return {}
     return {name: float(score)}
 

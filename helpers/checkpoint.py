@@ -11,9 +11,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from helpers.files import write_atomically
+from dataset.files import write_atomically
 from model.encoder import resize_positions
-from model.errors import UserError
+from model.errors import UserError, first_line
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # in the order in which they are looked for
 POSITIONS = "expert_encoder.positional_embedding"
@@ -41,7 +41,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise UserError(f"{path}: truncated or not a checkpoint ({reason}); fetch it again") from None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{path}: not a state dict of tensors")

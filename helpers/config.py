@@ -14,7 +14,7 @@ import yaml
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from model.config import STRICT, FreezeMode, PrismerConfig, TextConfig, VisionConfig
-from model.errors import UserError
+from model.errors import UserError, one_line
 from model.modalities import modality
 
 T = TypeVar("T")
@@ -144,7 +144,7 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such config file") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path}: not readable as YAML: {one_line(error)}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected a mapping of keys to values at the top level")
     return content

@@ -11,9 +11,9 @@ from accelerate.utils import gather_object, send_to_device
 from torch import nn
 from tqdm import tqdm
 
+from dataset.files import write_json
 from helpers.caption_metrics import CaptionScores
 from helpers.config import CaptionConfig, config_as_json
-from helpers.files import write_json
 from model.captioning import PrismerCaption
 
 

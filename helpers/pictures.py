@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from dataset.class_tables import ClassTables
+from dataset.files import write_atomically
 from dataset.labels import LabelReader, read_instances
 from dataset.words import read_words
 from helpers.drawing import (
@@ -28,7 +29,6 @@ from helpers.drawing import (
     tag,
     wrap,
 )
-from helpers.files import write_atomically
 from model.modalities import BACKGROUND, MODALITIES, Kind, Modality
 
 COLUMNS = 4

@@ -7,10 +7,10 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from dataset.files import write_atomically, write_json
 from helpers.checkpoint import write_weights
-from helpers.files import write_atomically, write_json
 from helpers.sharding import full_optimizer_state, full_state_dict, load_optimizer_state, unwrap
-from model.errors import UserError
+from model.errors import UserError, first_line
 
 LAST = "last"  # subfolder of the newest state; the experiment's folder itself holds the best weights
 
@@ -44,7 +44,7 @@ def save_last(
         try:
             write_atomically(folder / LAST, write)
         except RuntimeError as error:  # how torch says that a disk is full
-            reason = str(error).strip().splitlines()[0]
+            reason = first_line(error)
             raise UserError(f"{folder / LAST}: cannot be written ({reason}); free some space") from None
     accelerator.wait_for_everyone()
 
@@ -66,7 +66,7 @@ def load_last_progress(folder: Path, model: nn.Module, optimizer: torch.optim.Op
         load_optimizer_state(unwrap(model), optimizer, state["optimizer"])
         return Progress(**state["progress"])
     except (OSError, RuntimeError, KeyError, TypeError, EOFError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise UserError(
             f"{path}: cannot continue from it ({reason}); remove {path.parent} to start anew"
         ) from None

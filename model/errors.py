@@ -1,4 +1,4 @@
-"""The one exception that is the user's to mend."""
+"""The one exception that is the user's to mend, and others put in a line."""
 
 
 class UserError(Exception):
@@ -7,3 +7,13 @@ class UserError(Exception):
     Its message is one line that names the file and the remedy. The scripts print it and exit with
     code 2, without a stack trace; everything else that is raised is a defect of ours.
     """
+
+
+def one_line(error: Exception) -> str:
+    """What an exception says, in one line; its type if it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an exception says, where torch goes on for paragraphs."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

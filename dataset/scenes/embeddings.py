@@ -1,12 +1,13 @@
 """Text embeddings of the Scenes: what CLIP's text tower is to the real label sets."""
 
-import os
+import io
 from functools import lru_cache
 from pathlib import Path
 from zlib import crc32
 
 import numpy as np
 
+from dataset.files import write_bytes
 from dataset.scenes.lexicon import DETECTION_CLASSES, SCENES_CLASSES
 from model.modalities import EMBEDDING_DIM
 
@@ -27,7 +28,6 @@ def embed(text: str) -> np.ndarray:
 
 def write_tables(folder: Path) -> list[Path]:
     """Writes scenes.npz, detection.npz (labels, features) and background.npz (features) into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
     content = {
         name: {"labels": np.array(labels), "features": np.stack([embed(label) for label in labels])}
         for name, labels in TABLES.items()
@@ -36,9 +36,8 @@ def write_tables(folder: Path) -> list[Path]:
     paths = []
     for name, arrays in content.items():
         path = folder / f"{name}.npz"
-        temporary = path.with_suffix(".tmp")
-        with open(temporary, "wb") as file:
-            np.savez(file, **arrays)
-        os.replace(temporary, path)
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        write_bytes(path, buffer.getvalue())
         paths.append(path)
     return paths

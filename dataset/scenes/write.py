@@ -1,8 +1,8 @@
 """Writes Scenes to disk in the files and folders of COCO (captions) and VQAv2 (questions)."""
 
+import io
 import json
 import multiprocessing
-import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from dataset.files import write_bytes
 from dataset.scenes.labels import make_labels
 from dataset.scenes.questions import answer_list
 from dataset.scenes.render import render
@@ -187,9 +188,7 @@ def _write_json(path: Path, content) -> None:
 
 
 def _save(path: Path, write: Callable) -> None:
-    """Writes a file under a temporary name and renames it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        write(file)
-    os.replace(temporary, path)
+    """Gives `write` an open file, which appears as `path` when it is whole."""
+    buffer = io.BytesIO()
+    write(buffer)
+    write_bytes(path, buffer.getvalue())

@@ -15,10 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from experts.base import Label, Word
+from dataset.words import Word
+from experts.base import Label
 from experts.nano import decode
 from experts.nano.network import NanoConfig, NanoNetwork
-from model.errors import UserError
+from model.errors import UserError, one_line
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "nano" / "experts"
 CHUNK = 8  # images per forward; always so many, so that a label does not depend on the others'
@@ -50,7 +51,7 @@ def read_network(folder: Path) -> NanoNetwork:
         network = NanoNetwork(TypeAdapter(NanoConfig).validate_python(json.loads(config.read_text())))
         network.load_state_dict(load_file(weights))  # copies into float32
     except (SafetensorError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)[:200]
         raise UserError(f"{folder}: damaged nano experts ({reason}); fetch or train them again") from None
     return network
 

@@ -3,7 +3,8 @@
 import numpy as np
 from PIL import Image
 
-from experts.base import Label, Word
+from dataset.words import Word
+from experts.base import Label
 from model.modalities import BACKGROUND
 
 CENTRE_THRESHOLD = 0.25

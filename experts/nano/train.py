@@ -10,6 +10,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from dataset.files import write_atomically, write_json
 from helpers.cli import run
 from model.errors import UserError
 
@@ -95,15 +96,12 @@ def save(network, out: Path) -> None:
     """Writes model.safetensors (half precision) and config.json."""
     from safetensors.torch import save_file
 
-    out.mkdir(parents=True, exist_ok=True)
     weights = {
         name: (value.half() if value.is_floating_point() else value).contiguous()
         for name, value in network.state_dict().items()
     }
-    temporary = out / "model.safetensors.tmp"
-    save_file(weights, temporary)
-    temporary.replace(out / "model.safetensors")
-    (out / "config.json").write_text(json.dumps(asdict(network.config), indent=2) + "\n")
+    write_atomically(out / "model.safetensors", lambda name: save_file(weights, name))
+    write_json(out / "config.json", asdict(network.config), indent=2)
 
 
 def evaluate(data: Path, folder: Path) -> dict[str, float]:

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 
 from dataset.scenes.scene import render_scene
+from dataset.words import Word
 from experts import registry
-from experts.base import Label, Word
+from experts.base import Label
 
 
 def _prepare(image: Image.Image) -> torch.Tensor:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experts.base import Label, Word
+from dataset.words import Word
+from experts.base import Label
 from experts.write import is_finished, label_png, write_label
 from model.modalities import BACKGROUND
 
@@ -49,7 +50,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
     def full(source, target):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("experts.write.os.replace", full)
+    monkeypatch.setattr("dataset.files.os.replace", full)
     with pytest.raises(OSError, match="No space left"):
         write_label(tmp_path, "depth", "a", Label(np.ones((2, 3), np.uint8)))
     assert os.listdir(tmp_path / "depth") == ["a.png"]
@@ -60,7 +61,7 @@ def test_the_png_comes_last(tmp_path, monkeypatch):
     order = []
     replace = os.replace
     monkeypatch.setattr(
-        "experts.write.os.replace",
+        "dataset.files.os.replace",
         lambda source, target: (order.append(target.suffix), replace(source, target)),
     )
     write_label(tmp_path, "obj_detection", "a", Label(np.zeros((2, 2), np.uint8), instances={0: 1}))

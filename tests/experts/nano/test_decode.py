@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experts.base import Word
+from dataset.words import Word
 from experts.nano import decode
 from model.modalities import BACKGROUND
 

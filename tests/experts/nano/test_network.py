@@ -7,7 +7,8 @@ from PIL import Image
 
 from dataset.scenes.lexicon import WORDS
 from dataset.scenes.scene import render_scene
-from experts.base import Label, Word
+from dataset.words import Word
+from experts.base import Label
 from experts.images import ImageFile
 from experts.nano import decode, losses
 from experts.nano.backend import FOLDER, LABELS, NanoExpert, prepare, read_network

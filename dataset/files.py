@@ -34,6 +34,11 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes bytes atomically."""
+    write_atomically(path, lambda name: name.write_bytes(content))
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a text atomically, in UTF-8."""
     write_atomically(path, lambda name: name.write_text(text, encoding="utf-8"))

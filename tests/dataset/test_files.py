@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers.files import append_json_line, write_atomically, write_json
+from dataset.files import append_json_line, write_atomically, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
