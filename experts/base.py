@@ -1,14 +1,53 @@
-"""What an expert is: it turns images into labels, in three steps that can overlap."""
+"""What an expert is: it turns images into labels, in three steps that can overlap.
+
+A backend is a module with three things, named in `experts/registry.py`:
+
+- `Options`: a frozen dataclass with `__pydantic_config__ = STRICT`, what a config may set for it;
+- `files(modalities, options, weights)`: the files it reads, checked before anything starts;
+- `load(modalities, options, setting)`: the `Expert`.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
 from dataset.words import Word
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and how a network runs.
+
+    Attributes:
+        device: of the network.
+        weights: folder of the released weight files.
+        dtype: of the network's weights and activations, float32 on a CPU.
+    """
+
+    device: torch.device
+    weights: Path
+    dtype: torch.dtype = torch.float32
+
+
+@dataclass(frozen=True)
+class Target:
+    """An image that is to be labelled.
+
+    Attributes:
+        size: its height and width.
+        key: its labels' path below `<save_path>/<expert>/`, without suffix.
+        save_path: the label folder, where an expert may read what an earlier one saw.
+    """
+
+    size: tuple[int, int]
+    key: str = ""
+    save_path: Path = Path()
 
 
 @dataclass(frozen=True)
@@ -44,12 +83,12 @@ class Expert(Protocol):
         """
         ...
 
-    def decode(self, raw: Any, size: tuple[int, int]) -> dict[str, Label]:
+    def decode(self, raw: Any, target: Target) -> dict[str, Label]:
         """Turns the raw output of an image into its labels; runs in the writers' threads.
 
         Args:
             raw: what `predict` returned for the image.
-            size: the image's height and width.
+            target: the image.
 
         Returns:
             A label for each modality that the expert was loaded for.

@@ -20,13 +20,14 @@ from tqdm import tqdm
 
 from dataset.files import write_text
 from dataset.images import UnreadableImage, read_image
-from experts.base import Expert
+from experts.base import Expert, Setting, Target
 from experts.images import ImageFile, images_to_label
-from experts.registry import load, passes
+from experts.registry import backend, passes
 from experts.write import is_finished, write_label
 from model.errors import UserError
 
 UNREADABLE_LOG = "unreadable_images.txt"  # below save_path
+WEIGHTS = Path("experts/expert_weights")  # where download_checkpoints.py puts the released files
 _WRITERS = 2
 _WAITING_BATCHES = 4  # labels that may wait for a writer before the network is held up
 
@@ -88,7 +89,8 @@ def generate_labels(
         if not overwrite:
             mine = [image for image in mine if not is_finished(save_path, experts, image.label)]
         if mine:
-            expert = load(module, experts, state.device)
+            network = backend(module)
+            expert = network.load(experts, network.Options(), Setting(state.device, WEIGHTS))
             title = ", ".join(experts) if len(work) > 1 else "labels"
             loader = DataLoader(
                 _Images(mine, expert.prepare), batch_size, num_workers=num_workers, collate_fn=list
@@ -154,7 +156,7 @@ def _label_images(loader: DataLoader, expert: Expert, save_path: Path, bar: tqdm
 
 
 def _write_labels(expert: Expert, raw: Any, item: _Loaded, save_path: Path) -> None:
-    labels = expert.decode(raw, item.size)
+    labels = expert.decode(raw, Target(item.size, item.image.label, save_path))
     try:
         for name, label in labels.items():
             write_label(save_path, name, item.image.label, label)

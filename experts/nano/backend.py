@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dataset.words import Word
-from experts.base import Label
+from experts.base import Label, Setting, Target
 from experts.nano import decode
 from experts.nano.network import NanoConfig, NanoNetwork
+from model.config import STRICT
 from model.errors import UserError, one_line
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "nano" / "experts"
@@ -36,9 +38,21 @@ LABELS = {
 }
 
 
-def load(modalities: Sequence[str], device: torch.device) -> "NanoExpert":
+@dataclass(frozen=True)
+class Options:
+    """There is nothing to set."""
+
+    __pydantic_config__ = STRICT
+
+
+def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Path]:
+    """They come with the project."""
+    return [FOLDER / "config.json", FOLDER / "model.safetensors"]
+
+
+def load(modalities: Sequence[str], options: Options, setting: Setting) -> "NanoExpert":
     """The expert with the weights that come with the project."""
-    return NanoExpert(read_network(FOLDER), modalities, device)
+    return NanoExpert(read_network(FOLDER), modalities, setting.device)
 
 
 def read_network(folder: Path) -> NanoNetwork:
@@ -113,6 +127,6 @@ class NanoExpert:
             for box, word in zip(boxes, logits.argmax(1).tolist(), strict=True)
         ]
 
-    def decode(self, raw: dict[str, Any], size: tuple[int, int]) -> dict[str, Label]:
+    def decode(self, raw: dict[str, Any], target: Target) -> dict[str, Label]:
         """The labels asked for, at the image's size."""
-        return {name: LABELS[name](raw, size) for name in self.modalities}
+        return {name: LABELS[name](raw, target.size) for name in self.modalities}

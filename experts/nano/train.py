@@ -109,6 +109,7 @@ def evaluate(data: Path, folder: Path) -> dict[str, float]:
     import torch
 
     from dataset.images import read_image
+    from experts.base import Target
     from experts.nano.backend import CHUNK, LABELS, NanoExpert, read_network
     from experts.nano.data import read_truth, scene_images
     from experts.nano.metrics import Scores
@@ -122,7 +123,7 @@ def evaluate(data: Path, folder: Path) -> dict[str, float]:
         raws = expert.predict([expert.prepare(read_image(image.path)) for image in chunk])
         for image, raw in zip(chunk, raws, strict=True):
             truth = read_truth(data / "labels", image.label)
-            scores.add(expert.decode(raw, truth.maps["depth"].shape), truth)
+            scores.add(expert.decode(raw, Target(truth.maps["depth"].shape)), truth)
     return scores.summary()
 
 

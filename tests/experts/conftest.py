@@ -1,7 +1,7 @@
 """Rendered scenes and a stand-in expert for the runner."""
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from PIL import Image
 from dataset.scenes.scene import render_scene
 from dataset.words import Word
 from experts import registry
-from experts.base import Label
+from experts.base import Label, Target
 
 
 def _prepare(image: Image.Image) -> torch.Tensor:
@@ -31,7 +31,8 @@ class Grey:
         self.batches.append(len(inputs))
         return [values.numpy() for values in inputs]
 
-    def decode(self, raw: np.ndarray, size: tuple[int, int]) -> dict[str, Label]:
+    def decode(self, raw: np.ndarray, target: Target) -> dict[str, Label]:
+        size = target.size
         assert raw.shape == size
         word = Word("stop", np.arange(64, dtype=np.float32) / 3)
         ids = np.zeros(size, np.uint8)
@@ -47,13 +48,13 @@ def grey(monkeypatch: pytest.MonkeyPatch) -> Grey:
     """Makes `grey` a backend of three experts, and the only one."""
     expert = Grey()
 
-    def load(module: str, modalities: list[str], device: Any) -> Grey:
+    def backend(module: str) -> SimpleNamespace:
         assert module == "grey module"
-        return expert
+        return SimpleNamespace(Options=SimpleNamespace, load=lambda modalities, options, setting: expert)
 
     backends = {name: {"grey": "grey module"} for name in ("depth", "obj_detection", "ocr_detection")}
     monkeypatch.setattr(registry, "BACKENDS", backends)
-    monkeypatch.setattr("experts.runner.load", load)
+    monkeypatch.setattr("experts.runner.backend", backend)
     return expert
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 from dataset.scenes.lexicon import WORDS
 from dataset.scenes.scene import render_scene
 from dataset.words import Word
-from experts.base import Label
+from experts.base import Label, Target
 from experts.images import ImageFile
 from experts.nano import decode, losses
 from experts.nano.backend import FOLDER, LABELS, NanoExpert, prepare, read_network
@@ -116,7 +116,7 @@ def test_committed_weights_label_unseen_scenes_well():
     for seed in range(12):
         scene = render_scene([987, seed])
         raw = expert.predict([expert.prepare(Image.fromarray(scene.image))])[0]
-        labels = expert.decode(raw, scene.image.shape[:2])
+        labels = expert.decode(raw, Target(scene.image.shape[:2]))
         maps = scene.labels.maps
         depth_errors.append(np.abs(labels["depth"].map.astype(float) - maps["depth"]).mean() / 255)
         agreement.append((labels["seg_scenes"].map == maps["seg_scenes"]).mean())
