@@ -205,7 +205,11 @@ def demo_label_folder(images: Path) -> str:
 
 def read_ground_truth(path: Path) -> dict[ImageId, list[str]]:
     """The references by image id, from a file in COCO's caption format."""
-    content = parse_json(path, read_text(path))
+    return ground_truth_of(parse_json(path, read_text(path)), path)
+
+
+def ground_truth_of(content: Any, path: Path) -> dict[ImageId, list[str]]:
+    """The references by image id, from the content of a file in COCO's caption format."""
     references: dict[ImageId, list[str]] = {}
     try:
         for annotation in content["annotations"]:

@@ -172,6 +172,7 @@ def _write_lists(out: Path, train: list[dict], test: list[dict]) -> None:
             "question": q["question"],
             "answer": q["answer"],
             "weight": 1.0,
+            "type": q["type"],
         }
         for r in train
         for q in r["questions"]
