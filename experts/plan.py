@@ -5,8 +5,7 @@ or, to overwrite them, first removes the old labels, then replaces the manifest,
 there is no moment at which it may not be killed.
 """
 
-import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -25,7 +24,7 @@ from experts.manifest import (
     write_manifest,
 )
 from experts.registry import Pass
-from experts.write import remove_label
+from experts.write import remove_label, stored_labels
 from model.errors import UserError
 
 
@@ -94,7 +93,9 @@ def make_plan(
             # Weights that are not there, and not needed, pass for the same.
             same = files is None and old is not None
             new = new_manifest(expert, each, precision, old.weights if same else hashes, device)
-            others = _labels_outside(folder, scope) if overwrite or old is None else []
+            others = []
+            if overwrite or old is None:
+                others = [label for label in stored_labels(folder) if label not in scope]
             _check(folder, old, new, overwrite, others)
             if old is None and others:
                 notes.append(f"{folder}: kept {len(others)} labels without {MANIFEST}, made elsewhere")
@@ -139,17 +140,6 @@ def _weight_files(work: Pass, weights: Path, needed: bool) -> list[Path] | None:
                 )
             return None
     return files
-
-
-def _labels_outside(folder: Path, scope: Collection[str]) -> list[str]:
-    """The labels in an expert's folder that are not among those of this run."""
-    found = []
-    for parent, _, names in os.walk(folder):
-        below = os.path.relpath(parent, folder).replace(os.sep, "/")
-        start = "" if below == "." else f"{below}/"
-        labels = (start + name.removesuffix(".png") for name in names if name.endswith(".png"))
-        found += [label for label in labels if label not in scope]
-    return found
 
 
 def _check(folder: Path, old: Manifest | None, new: Manifest, overwrite: bool, others: list[str]) -> None:

@@ -6,6 +6,8 @@ which reads as "nothing here". The PNG comes last, so where there is one its lab
 
 import io
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
@@ -38,6 +40,14 @@ def remove_label(save_path: Path, expert: str, name: str) -> None:
     """Removes one label, if it is there; the PNG first, so that nothing looks finished that is not."""
     for path in (label_png(save_path, expert, name), *_sidecars(save_path, expert, name)):
         path.unlink(missing_ok=True)
+
+
+def stored_labels(folder: Path) -> Iterator[str]:
+    """The labels in an expert's folder, as paths below it without suffix."""
+    for parent, _, names in os.walk(folder):
+        below = os.path.relpath(parent, folder).replace(os.sep, "/")
+        start = "" if below == "." else f"{below}/"
+        yield from (start + name.removesuffix(".png") for name in names if name.endswith(".png"))
 
 
 def _sidecars(save_path: Path, expert: str, name: str) -> list[Path]:
