@@ -12,6 +12,8 @@ SCRIPTS = [
     "demo_vis.py",
     *sorted(path.name for path in ROOT.glob("train_*.py")),
     *sorted(map(str, (ROOT / "experts").glob("generate*.py"))),
+    "helpers/build_class_tables.py",
+    "helpers/inspect_labels.py",
 ]
 HELP = """
 import runpy, sys
