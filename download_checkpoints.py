@@ -51,7 +51,9 @@ def _parser() -> argparse.ArgumentParser:
         "hide_tqdm": "no progress bar",
         "force_redownload": "fetch again what is here, and replace other files in its place",
     }.items():
-        parser.add_argument(f"--{name}", type=_truth, nargs="?", const=True, metavar="True|False", help=text)
+        parser.add_argument(
+            f"--{name}", type=_truth, nargs="?", const=True, default=False, metavar="True|False", help=text
+        )
     parser.add_argument(
         "--download_models",
         nargs="*",

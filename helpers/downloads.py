@@ -93,7 +93,7 @@ def _fetch(steps: list[Step], hide_bar: bool) -> None:
                 f"{folder}: {_bytes(needed)} are needed there, {_bytes(free)} are free; make room"
             )
     with (
-        tqdm(total=total, initial=here, unit="B", unit_scale=True, disable=hide_bar or None) as bar,
+        tqdm(total=total, initial=here, unit="B", unit_scale=True, disable=hide_bar) as bar,
         _explained_errors(),
     ):
         for step in steps:

@@ -12,6 +12,7 @@ from torch import Tensor
 from dataset.class_tables import read_class_tables
 from helpers.checkpoint import POSITIONS, find_weights, load_weights, read_weights
 from helpers.config import MODELS_FILE, ROOT, CaptionConfig, ModelSize, read_model_size, read_yaml, validate
+from helpers.released import CLASS_TABLES
 from model.config import PrismerConfig
 from model.errors import UserError
 from model.inputs import PrepareInputs
@@ -22,7 +23,6 @@ from model.tokenizer import load_tokenizer
 M = TypeVar("M", bound=Prismer)
 DESCRIPTION = "model.json"  # beside the weights: what `describe` gives
 # What the released captioning checkpoints, which have no description, were made with.
-RELEASED_TABLES = Path("data/class_tables")
 RELEASED_PREFIX = "A picture of"
 RELEASED_DECODING = {"num_beams": 3, "max_length": 20, "min_length": 8}
 
@@ -98,7 +98,7 @@ def load_model(cls: type[M], folder: Path) -> LoadedModel[M]:
             raise UserError(f"{description}: damaged ({error!r}); write it anew or remove it") from None
     else:
         config, tokenizer = infer_config(state, str(path))
-        class_tables, prefix, decoding = RELEASED_TABLES, RELEASED_PREFIX, RELEASED_DECODING
+        class_tables, prefix, decoding = CLASS_TABLES, RELEASED_PREFIX, RELEASED_DECODING
     model = build_model(cls, config, tokenizer)
     load_weights(model, state, str(path))
     return LoadedModel(model.eval(), prefix, decoding, class_tables)

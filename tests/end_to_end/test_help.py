@@ -10,6 +10,7 @@ from tests.end_to_end.conftest import ROOT
 SCRIPTS = [
     "demo.py",
     "demo_vis.py",
+    "download_checkpoints.py",
     "train_caption.py",
     *sorted(map(str, (ROOT / "experts").glob("generate*.py"))),
 ]
