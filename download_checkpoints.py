@@ -37,7 +37,8 @@ def main() -> int:
         from helpers.pca import convert_pca
 
         convert_pca(released.PCA_PICKLE, released.PCA_ARRAYS)
-    print(f"all is in place, below {', '.join(_places(files))} and in the hub's cache {hub.cache()}")
+    folders = sorted({str(file.target.parent) for file in files if file.target is not None})
+    print("all is in place:", ", ".join([*folders, f"the hub's cache {hub.cache()}"]))
     return 0
 
 
@@ -74,14 +75,12 @@ def _model_names(words: list[str] | None, known: tuple[str, ...]) -> tuple[str, 
     """The names in the flag's words, which may also be written as a list: "['a', 'b']" or a,b."""
     if words is None:
         return ()
+    if not words:  # the flag alone
+        return known
     names = re.findall(r"""[^\s,'"\[\]()]+""", " ".join(words))
     if len(names) == 1 and names[0].lower() in _TRUTH:
         return known if _TRUTH[names[0].lower()] else ()
-    return tuple(names) or known
-
-
-def _places(files: list) -> list[str]:
-    return sorted({str(file.target.parent) for file in files if file.target is not None})
+    return tuple(names)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,10 @@ from tqdm import tqdm
 from dataset.files import write_atomically
 from helpers import hub
 from helpers.fetch import Remote, bytes_here, fetch, is_intact
-from helpers.released import HubFile, WebFile
+from helpers.released import SOURCE, HubFile, WebFile
 from model.errors import UserError, one_line
 
 RAW_ENDPOINT = "PRISMER_RAW_ENDPOINT"  # the environment's name for a mirror of GitHub's raw files
-SOURCE = "NVlabs/prismer/4f27ab37e8ff5436707c5badd0ec744980608edd"  # repository and commit
 
 
 class State(Enum):
@@ -161,10 +160,11 @@ def _plan_hub(file: HubFile, force: bool) -> Step | None:
                 fetch(remote, located.blob, advance)
 
     def install() -> None:
-        if target is None:
-            located.enter()
-        elif state is not State.PRESENT:
-            _link(located.enter(), target)
+        if state is State.PRESENT and target is not None:
+            return
+        located.enter()
+        if target is not None:
+            _link(located.blob, target)
 
     name = str(target or f"{file.repository}/{located.name}")
     return Step(name, remote.size, state, located.blob, fetch_to_cache, install)

@@ -48,13 +48,9 @@ class Located:
         path.parent.mkdir(parents=True, exist_ok=True)
         return WeakFileLock(path)
 
-    def enter(self) -> Path:
-        """Makes the cache know the content that lies in `blob` by its name.
-
-        Returns:
-            The file, for reading; its content is in the cache.
-        """
-        return Path(hf_hub_download(self.repository, self.name))
+    def enter(self) -> None:
+        """Makes the cache know the content that lies in `blob` by its name, for offline use as well."""
+        hf_hub_download(self.repository, self.name)
 
 
 def cache() -> Path:

@@ -10,6 +10,7 @@ EXPERT_WEIGHTS = Path("experts/expert_weights")
 CLASS_TABLES = Path("data/class_tables")
 
 REPOSITORY = "shikunl/prismer"  # on the Hugging Face hub
+SOURCE = "NVlabs/prismer/4f27ab37e8ff5436707c5badd0ec744980608edd"  # on GitHub: repository and commit
 WEIGHTS = "pytorch_model.bin"
 MODELS = tuple(
     f"{task}_{model}_{size}"

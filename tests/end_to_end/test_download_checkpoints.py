@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from helpers import released
-from helpers.downloads import SOURCE
+from helpers.released import SOURCE
 from tests.end_to_end.conftest import ROOT
 from tests.end_to_end.hub_server import Fault, Hub
 
@@ -160,13 +160,16 @@ def test_the_experts_get_all_they_read(hub, tmp_path):
     assert "nothing to fetch: all of it is here" in again.stdout
     assert not hub.fetched("")
 
-    # Without a network what is here is found, and the text embedding's files load from the cache.
+    # Without a network what is here is found, and what only the cache has is linked.
+    (weights / "10_model.pth").unlink()
     offline = run(hub, tmp_path, "--download_experts=True", HF_HUB_OFFLINE="1")
     assert offline.returncode == 0, offline.stderr
     assert "not checked: offline" in offline.stdout
+    assert (weights / "10_model.pth").read_bytes() == contents("shikunl/prismer/expert_weights/10_model.pth")
     assert not hub.fetched("")
 
-    # What is damaged is what a fresh run mends: the remedy that the experts' messages name.
+    # A fresh run mends what is damaged: the remedy that the experts' messages name. Its file in the cache
+    # is the same one, and damaged with it.
     (weights / "scannet.pt").write_bytes(b"truncated")
     (tables / "ade_features.pt").write_bytes(b"truncated")
     mended = run(hub, tmp_path, "--download_experts=True", "--hide_tqdm=True")
@@ -231,6 +234,10 @@ def test_all_models_and_the_backbones(hub, tmp_path):
     }
 
 
+def bytes_of_incomplete_files(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*.incomplete"))
+
+
 def test_an_interrupted_run_is_continued_by_the_next(hub, tmp_path):
     hub.large[MODEL] = content = contents(MODEL) * 100
     hub.faults[MODEL] = Fault("stall")
@@ -243,14 +250,16 @@ def test_an_interrupted_run_is_continued_by_the_next(hub, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert hub.stalled.wait(60)
-    end = time.monotonic() + 30
-    while not any(path.stat().st_size for path in (tmp_path / "cache").rglob("*.incomplete")):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    time.sleep(0.3)  # the rest of the half
-    running.send_signal(signal.SIGINT)
-    _, errors = running.communicate(timeout=30)
+    try:
+        assert hub.stalled.wait(60)
+        end = time.monotonic() + 30
+        while bytes_of_incomplete_files(tmp_path) < half - 8192:  # a buffer's worth may be on its way
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate(timeout=30)
+    finally:
+        running.kill()
     assert running.returncode == 130
     assert errors.strip().endswith("interrupted")
     assert not (tmp_path / MODEL_FILE).exists()

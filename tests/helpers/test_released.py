@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from experts.registry import BACKENDS, backend
 from experts.runner import WEIGHTS
 from helpers.experiments import experiment_folder, find_experiment
-from helpers.released import EXPERT_WEIGHTS, MODELS, TABLES, backbones, experts, models
+from helpers.released import EXPERT_WEIGHTS, MODELS, PCA_ARRAYS, TABLES, backbones, experts, models
 from model.errors import UserError
 from tests.end_to_end.conftest import ROOT
 
@@ -25,6 +26,16 @@ def test_the_twelve_checkpoints_go_into_folders_of_experiments():
 def test_experts_find_their_files():
     assert EXPERT_WEIGHTS == WEIGHTS
     assert {file.target.parent for file in experts() if file.target} == {WEIGHTS, Path("data/class_tables")}
+
+
+@pytest.mark.parametrize(
+    ("expert", "name"), [(expert, name) for expert, names in BACKENDS.items() for name in names]
+)
+def test_every_released_file_that_a_backend_reads_is_fetched(expert, name):
+    module = backend(BACKENDS[expert][name])
+    fetched = {PCA_ARRAYS, *(file.target for file in experts())}
+    read = {path for path in module.files([expert], module.Options(), WEIGHTS) if WEIGHTS in path.parents}
+    assert read <= fetched
 
 
 def test_prismerz_needs_no_class_tables():
