@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,12 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any, indent: int | None = None) -> None:
     """Writes JSON atomically."""
     write_text(path, json.dumps(content, indent=indent, ensure_ascii=False) + "\n")
+
+
+def numbered(path: Path) -> Path:
+    """`path` if nothing is there, else the first free of `<stem>_2<suffix>`, `<stem>_3<suffix>`, ..."""
+    names = chain([path], (path.with_stem(f"{path.stem}_{number}") for number in count(2)))
+    return next(name for name in names if not name.exists())
 
 
 def append_json_line(path: Path, record: dict[str, Any]) -> None:
