@@ -112,7 +112,7 @@ def run(hub: Hub, folder: Path, *args: str, **changes: str) -> subprocess.Comple
         env=environment(hub, folder, **changes),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 
@@ -251,13 +251,13 @@ def test_an_interrupted_run_is_continued_by_the_next(hub, tmp_path):
         text=True,
     )
     try:
-        assert hub.stalled.wait(60)
-        end = time.monotonic() + 30
+        assert hub.stalled.wait(240)
+        end = time.monotonic() + 240
         while bytes_of_incomplete_files(tmp_path) < half - 8192:  # a buffer's worth may be on its way
             assert time.monotonic() < end
             time.sleep(0.05)
         running.send_signal(signal.SIGINT)
-        _, errors = running.communicate(timeout=30)
+        _, errors = running.communicate(timeout=240)
     finally:
         running.kill()
     assert running.returncode == 130
