@@ -6,21 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from dataset.ground_truth import ImageId, read_ground_truth, read_nocaps
 from dataset.image_list import (
     Split,
     captions_of,
     check_data_path,
     custom_list,
-    parse_json,
     read_list,
-    read_text,
 )
 from dataset.images import list_images
 from dataset.samples import ImageFolder, ImageLabelDataset, Visual
 from dataset.text import training_caption
 from model.errors import UserError
-
-ImageId = int | str
 
 
 @dataclass(frozen=True)
@@ -42,6 +39,7 @@ class ListLayout:
         image_id: takes a row to its id.
         required: keys a row must have, besides `image`.
         ground_truth: COCO caption file with the references, under `data_path`; None: they are in the list.
+        domains: whether that file has the domains of images as well.
     """
 
     file: str
@@ -49,6 +47,7 @@ class ListLayout:
     image_id: Callable[[dict[str, Any]], ImageId]
     required: tuple[str, ...]
     ground_truth: str | None = None
+    domains: bool = False
 
 
 def coco_image_id(row: dict[str, Any]) -> int:
@@ -63,7 +62,14 @@ _COCO_TRAIN = ListLayout("coco_karpathy_train.json", "vqav2", coco_image_id, ("c
 _COCO_TEST = ListLayout(
     "coco_karpathy_test.json", "vqav2", coco_image_id, ("caption",), "coco_karpathy_test_gt.json"
 )
-_NOCAPS_TEST = ListLayout("nocaps_val.json", "nocaps", lambda row: row["img_id"], ("img_id",))
+_NOCAPS_TEST = ListLayout(
+    "nocaps_val.json",
+    "nocaps",
+    lambda row: row["img_id"],
+    ("img_id",),
+    "nocaps_val_4500_captions.json",
+    domains=True,
+)
 _VG_TRAIN = ListLayout("vg_caption.json", "vg", lambda row: row["image"], ("caption",))
 PUBLIC_LISTS: dict[tuple[str, Split], ListLayout] = {
     ("coco", "train"): _COCO_TRAIN,
@@ -83,6 +89,7 @@ class CaptionDataset(ImageLabelDataset):
         visual: how they are read.
         prefix: what captions begin with.
         references: captions to score against, by image id; None takes those of the rows.
+        domains: by image id, where scores by domain are wanted.
         training: whether samples have captions to learn.
         captions_per_image: captions that a training sample has; they take turns over the epochs.
         tolerant: skip samples of which anything is missing or damaged.
@@ -96,6 +103,7 @@ class CaptionDataset(ImageLabelDataset):
         *,
         prefix: str = "",
         references: dict[ImageId, list[str]] | None = None,
+        domains: dict[ImageId, str] | None = None,
         training: bool = False,
         captions_per_image: int = 1,
         tolerant: bool = False,
@@ -104,6 +112,7 @@ class CaptionDataset(ImageLabelDataset):
         self.captions_per_image = captions_per_image
         self.rows = rows
         self.prefix = prefix
+        self.domains = domains
         self._references = references
 
     def text(self, index: int) -> dict[str, Any]:
@@ -160,7 +169,7 @@ def caption_dataset(
     training = split == "train"
     by_image = not training or captions_per_image > 1
     data_path = check_data_path(data_path)
-    references = None
+    references = domains = None
     if (name, split) == ("demo", "test"):
         folder = ImageFolder(data_path, demo_label_folder(data_path))
         rows = [CaptionRow(image, image, ()) for image in list_images(data_path, Path(visual.label_path))]
@@ -176,7 +185,8 @@ def caption_dataset(
         folder = ImageFolder(data_path / layout.folder, layout.folder)
         rows = _rows(read_list(data_path / layout.file, layout.required), by_image, layout.image_id)
         if layout.ground_truth and (data_path / layout.ground_truth).is_file():
-            references = read_ground_truth(data_path / layout.ground_truth)
+            path = data_path / layout.ground_truth
+            references, domains = read_nocaps(path) if layout.domains else (read_ground_truth(path), None)
     else:
         known = ", ".join(dict.fromkeys(known for known, _ in PUBLIC_LISTS))
         raise UserError(f"unknown caption data set '{name}' ({split}); known: {known}, custom, demo")
@@ -186,6 +196,7 @@ def caption_dataset(
         visual,
         prefix=prefix,
         references=references,
+        domains=domains,
         training=training,
         captions_per_image=captions_per_image,
         tolerant=tolerant,
@@ -201,24 +212,6 @@ def demo_label_folder(images: Path) -> str:
     images = images.resolve()
     here = Path.cwd()
     return images.relative_to(here).as_posix() if images.is_relative_to(here) else images.name
-
-
-def read_ground_truth(path: Path) -> dict[ImageId, list[str]]:
-    """The references by image id, from a file in COCO's caption format."""
-    return ground_truth_of(parse_json(path, read_text(path)), path)
-
-
-def ground_truth_of(content: Any, path: Path) -> dict[ImageId, list[str]]:
-    """The references by image id, from the content of a file in COCO's caption format."""
-    references: dict[ImageId, list[str]] = {}
-    try:
-        for annotation in content["annotations"]:
-            references.setdefault(annotation["image_id"], []).append(annotation["caption"])
-    except (KeyError, TypeError):
-        raise UserError(
-            f"{path}: not in COCO's caption format ('annotations' of image_id, caption)"
-        ) from None
-    return references
 
 
 def _rows(

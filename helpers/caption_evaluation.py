@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 from dataset.captions import CaptionDataset
 from helpers.caption_metrics import score_captions
 from helpers.evaluation import Experts, Results, predict_all, settings_line, write_results
+from helpers.nocaps import OVERALL, domain_table, score_domains
 from helpers.session import Session
 from helpers.task_configs import DecodingConfig
 
@@ -50,15 +51,23 @@ def evaluate_captions(
     results = generate_captions(session, loader, prefix)
     if not session.is_main:
         return {}
-    config, record, scores = session.config, {}, None
+    config, record, metrics = session.config, {}, {}
+    table = "no references are given, so no scores"
     references = dataset.references()
     if references and results:
         # Without the images that could not be read; the loader has named them.
         captioned = {row["image_id"]: references[row["image_id"]] for row in results}
-        scores = score_captions(results, captioned, metrics=config.metrics)
-        record = {"scores": scores.metrics, "notes": scores.notes}
+        if dataset.domains:
+            by_domain = score_domains(results, captioned, dataset.domains, config.metrics)
+            scores, table = by_domain[OVERALL], domain_table(by_domain)
+            record = {"domains": {domain: found.metrics for domain, found in by_domain.items()}}
+        else:
+            scores = score_captions(results, captioned, config.metrics)
+            table = scores.table()
+        metrics = scores.metrics
+        record |= {"scores": metrics, "notes": scores.notes}
     path = write_results(session.folder, name, results, config, record)
     settings = {"prefix": prefix, "image_resolution": config.image_resolution, **config.decoding}
     print(f"\n{name}: {len(results)} captions in {path} ({settings_line(settings)})")
-    print(scores.table() if scores else "no references are given, so no scores", flush=True)
-    return scores.metrics if scores else {}
+    print(table, flush=True)
+    return metrics

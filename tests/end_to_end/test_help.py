@@ -11,7 +11,7 @@ SCRIPTS = [
     "demo.py",
     "demo_vis.py",
     "download_checkpoints.py",
-    "train_caption.py",
+    *sorted(path.name for path in ROOT.glob("train_*.py")),
     *sorted(map(str, (ROOT / "experts").glob("generate*.py"))),
 ]
 HELP = """
