@@ -5,6 +5,7 @@ from pathlib import Path
 from dataset.files import recover_folder
 from helpers.checkpoint import WEIGHT_FILES, find_weights
 from helpers.config import ROOT
+from helpers.released import MODELS
 from helpers.training_state import LAST
 from model.errors import UserError
 
@@ -35,6 +36,8 @@ def find_experiment(task: str, exp_name: str) -> Path:
         if _has_weights(folder)
     )
     there = f"there are: {', '.join(known)}" if known else f"there is none for {task} yet"
+    if f"{task}_{exp_name}" in MODELS:
+        there = f"fetch them with: python download_checkpoints.py --download_models={task}_{exp_name}"
     raise UserError(f"no weights of experiment '{exp_name}' in {LOGGING / f'{task}_{exp_name}'}; {there}")
 
 
