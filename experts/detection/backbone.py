@@ -22,7 +22,7 @@ class Pyramid(nn.Module):
         self.p7 = nn.Conv2d(CHANNELS, CHANNELS, 3, stride=2, padding=1)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Normalised images (b, 3, h, w), sides multiples of 32 -> p3 to p7, (b, 256, h / stride, w / stride)."""
+        """Normalised images (b, 3, h, w), sides multiples of 32 -> p3 to p7, each (b, 256, h', w')."""
         merged = None
         levels: list[Tensor] = []
         stages = zip(self.body(images), self.laterals, self.outputs, strict=True)

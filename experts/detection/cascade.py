@@ -103,4 +103,3 @@ def crop(levels: list[Tensor], boxes: list[Tensor]) -> Tensor:
         cut = roi_align(features.float(), rows[chosen], POOLED, 1 / stride, aligned=True)
         crops[chosen] = cut.to(crops.dtype)
     return crops
-

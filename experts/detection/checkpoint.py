@@ -6,10 +6,11 @@ from pathlib import Path
 from re import Match
 
 import torch
+from torch import Tensor
 
-from dataset.pickles import FETCH, read_torch
+from dataset.pickles import read_torch
 from experts.detection.network import UniDet
-from model.errors import UserError, one_line
+from experts.weights import load_weights, state_dict
 
 # How released names begin -> how ours do; the first rule that fits holds.
 _STEM, _BLOCK = r"backbone\.bottom_up\.stem\.conv1_", r"backbone\.bottom_up\.res(\d)\.(\d+)\."
@@ -34,44 +35,32 @@ _BEGINNINGS: dict[str, Callable[[Match], str]] = {
     _PREDICTOR + r"cls_score\.": lambda m: f"cascade.heads.{m[1]}.classes.",
     _PREDICTOR + r"bbox_pred\.": lambda m: f"cascade.heads.{m[1]}.deltas.",
 }
-# Constants, which some files have among the weights and `network` and `boxes` know.
+# Constants, which some versions of the framework save with the weights; ours stand in the code.
 _DROPPED = r"pixel_(mean|std)$|proposal_generator\.anchor_generator\.cell_anchors\."
 
 
-def our_name(released: str) -> str | None:
-    """Our name of a released weight; None for one that is not used.
+def converted(released: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The released state dict by our names; a name that is none of this network's is kept."""
+    return {_our_name(name): value for name, value in released.items() if not re.match(_DROPPED, name)}
 
-    Raises:
-        KeyError: no weight of this network.
-    """
-    if re.match(_DROPPED, released):
-        return None
+
+def _our_name(released: str) -> str:
     for beginning, rename in _BEGINNINGS.items():
         if match := re.match(beginning, released):
             return rename(match) + released[match.end() :]
-    raise KeyError(released)
+    return released
 
 
 def load_network(path: Path) -> UniDet:
-    """The network with the weights of a released file: a state dict, or a dict with it under `model`.
+    """The network with the weights of the released file.
 
     Raises:
         UserError: the file is missing, damaged or of another network.
     """
     content = read_torch(path)
-    content = content.get("model", content) if isinstance(content, dict) else {}
+    wrapped = isinstance(content, dict) and "model" in content
+    released = state_dict(content, path, "model" if wrapped else "")
     with torch.device("meta"):
         network = UniDet()
-    try:
-        names = {released: our_name(released) for released in content}
-        weights = {ours: content[released] for released, ours in names.items() if ours is not None}
-        network.load_state_dict(weights, assign=True)
-    except KeyError as error:
-        raise _foreign(path, f"it has {error}") from None
-    except RuntimeError as error:
-        raise _foreign(path, one_line(error)) from None
+    load_weights(network, converted(released), path)
     return network.requires_grad_(False).eval()
-
-
-def _foreign(path: Path, reason: str) -> UserError:
-    return UserError(f"{path}: not the weights of UniDet ({reason[:200]}); fetch it again: {FETCH}")

@@ -20,7 +20,6 @@ from experts.resize import shortest_side
 from model.config import STRICT
 
 FILE = "Unified_learned_OCIM_RS200_6x+2x.pth"
-SHORTEST, LONGEST = 479, 480  # sides of the network's input, pixels
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def load(modalities: Sequence[str], options: Options, setting: Setting) -> "UniD
 
 def prepare(image: Image.Image, channel_order: str) -> Tensor:
     """An RGB image -> uint8 (3, h, w), its channels in the given order."""
-    pixels = np.asarray(shortest_side(image, SHORTEST, LONGEST)).transpose(2, 0, 1)
+    pixels = np.asarray(shortest_side(image)).transpose(2, 0, 1)
     return torch.from_numpy((pixels[::-1] if channel_order == "bgr" else pixels).copy())
 
 
