@@ -1,5 +1,5 @@
 """Object detection: boxes of 722 classes, painted into one map of instances.
 
-`unidet` (backbone, proposals, cascade, network, checkpoint) is the detector of the released labels, `owlv2`
-a modern alternative; `label` turns the boxes of either into a label.
+`unidet` made the released models' labels (reading order: backbone, boxes, proposals, cascade, network,
+checkpoint, unidet), `owlv2` is a modern alternative. Both leave `detections`, which `label` turns into a label.
 """
