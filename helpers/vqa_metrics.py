@@ -1,7 +1,7 @@
 """VQA accuracy by the rule of the VQA challenge: an answer is as right as people agree with it.
 
-Ten people answered each question, and an answer that three of them gave is wholly right. As in the
-challenge's evaluator each of the ten is left out in turn; the accuracy is the mean over what the others say.
+Of ten people who answered a question each is left out in turn. If three of the others gave the answer it is
+wholly right, if fewer in part; the accuracy is the mean of the ten (0.3, 0.6, 0.9, 1 for one to four people).
 Answers are compared in a normal form (`normalise`).
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 from helpers.results import Id, match_results
 from model.errors import UserError
 
-ENOUGH = 3  # people who agree with an answer that is wholly right
+ENOUGH = 3  # of the others, who make an answer wholly right
 
 _TO_TEN = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBERS = {word: str(number) for number, word in enumerate(_TO_TEN)} | {"none": "0"}
