@@ -37,9 +37,10 @@ def demo(args: argparse.Namespace) -> int:
     from dataset.captions import caption_dataset, demo_label_folder
     from dataset.collate import collate
     from dataset.files import write_text
+    from dataset.samples import Visual
     from experts.runner import generate_labels
+    from helpers.caption_evaluation import as_sentence
     from helpers.config import DemoConfig, read_config
-    from helpers.evaluation import as_sentence
     from helpers.experiments import find_experiment
     from helpers.models import load_model, prepare_inputs
     from helpers.processes import start_accelerator
@@ -51,22 +52,21 @@ def demo(args: argparse.Namespace) -> int:
     accelerator = start_accelerator(None)
     loaded = load_model(PrismerCaption, folder)
     model, network = loaded.model.to(accelerator.device), loaded.model.config
+    usage = loaded.usage
     prepare = prepare_inputs(network.experts, loaded.class_tables).to(accelerator.device)
 
     # An expert without a backend in the config must have left its labels before.
     backends = {name: config.backends[name] for name in network.experts if name in config.backends}
     if backends:
         generate_labels(images, labels, backends, prefix=demo_label_folder(images))
-    dataset = caption_dataset(
-        "demo",
-        "test",
-        data_path=images,
+    visual = Visual(
         label_path=labels,
         experts=network.experts,
         image_resolution=network.image_resolution,
         label_resolution=network.label_resolution,
         compat=network.compat,
     )
+    dataset = caption_dataset("demo", "test", images, visual)
 
     rows: list[tuple[str, str, float]] = []
     for batch in tqdm(DataLoader(dataset, config.batch_size, collate_fn=collate), desc="captions"):
@@ -74,7 +74,7 @@ def demo(args: argparse.Namespace) -> int:
             continue
         experts = prepare(send_to_device(batch, accelerator.device))
         with torch.inference_mode(), accelerator.autocast():
-            texts, scores = model.generate(experts, loaded.prefix, **loaded.decoding, return_scores=True)
+            texts, scores = model.generate(experts, usage.prefix, **usage.decoding, return_scores=True)
         for image, text, score in zip(batch["image"], texts, scores, strict=True):
             caption = as_sentence(text)
             write_text((images / image).with_suffix(".txt"), caption + "\n")

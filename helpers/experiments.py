@@ -42,11 +42,11 @@ def starting_weights(
 ) -> Path | None:
     """The weight file a run begins with; None for new weights.
 
-    A new run starts from `pretrain_<exp_name>`; `from_checkpoint` evaluates the task's own best weights,
-    or continues from its last ones.
+    A new run starts from `pretrain_<exp_name>`, pre-training from new weights; `from_checkpoint` evaluates
+    the task's own best weights, or continues from its last ones.
     """
     if not from_checkpoint:
-        if from_scratch and not evaluate:
+        if (from_scratch or task == "pretrain") and not evaluate:
             return None
         return find_weights(find_experiment("pretrain", exp_name))
     folder = find_experiment(task, exp_name)

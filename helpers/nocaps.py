@@ -1,44 +1,12 @@
 """NoCaps: scores in, near and out of the domain of COCO, and of all images."""
 
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from dataset.captions import ImageId, ground_truth_of
-from dataset.image_list import parse_json, read_text
+from dataset.ground_truth import DOMAINS, ImageId
 from helpers.caption_metrics import METRICS, Captions, CaptionScores, score_groups
-from model.errors import UserError
 
-DOMAINS = ("in-domain", "near-domain", "out-domain")
 OVERALL = "overall"
-
-
-def read_nocaps(path: Path) -> tuple[dict[ImageId, list[str]], dict[ImageId, str]]:
-    """Reads the annotations of the validation split, `nocaps_val_4500_captions.json`.
-
-    Args:
-        path: a file in COCO's caption format whose images have a `domain`. Its image ids are the `img_id`
-            of the list `nocaps_val.json`.
-
-    Returns:
-        The references by image id, and the domain (one of `DOMAINS`) of each of these images.
-
-    Raises:
-        UserError: the file is missing, in another format, or has no domain for an image.
-    """
-    content = parse_json(path, read_text(path))
-    references = ground_truth_of(content, path)
-    try:
-        listed = {image["id"]: image.get("domain") for image in content["images"]}
-    except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{path}: not NoCaps' annotations ('images' of id, domain); fetch it again") from None
-    domains = {image: listed.get(image) for image in references}
-    if without := [image for image, domain in domains.items() if domain not in DOMAINS]:
-        raise UserError(
-            f"{path}: the domain of image {without[0]} is '{domains[without[0]]}', not one of "
-            f"{', '.join(DOMAINS)}; use NoCaps' own nocaps_val_4500_captions.json"
-        )
-    return references, domains
 
 
 def score_domains(
