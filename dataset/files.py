@@ -21,7 +21,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         if temporary.is_dir() and path.exists():
             # A folder cannot be renamed over another: move the old one aside, so that at any
             # moment a whole one exists under one of the two names.
-            old = path.with_name(f".{path.name}.old")
+            old = _replaced(path)
             shutil.rmtree(old, ignore_errors=True)
             path.rename(old)
             temporary.rename(path)
@@ -33,6 +33,16 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def recover_folder(path: Path) -> None:
+    """Brings back a folder whose replacement was killed between the two renames of `write_atomically`."""
+    if not path.exists() and _replaced(path).is_dir():
+        _replaced(path).rename(path)
+
+
+def _replaced(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from dataset.files import recover_folder
 from helpers.checkpoint import WEIGHT_FILES, find_weights
 from helpers.config import ROOT
 from helpers.training_state import LAST
@@ -52,6 +53,7 @@ def starting_weights(
     folder = find_experiment(task, exp_name)
     if evaluate:
         return find_weights(folder)
+    recover_folder(folder / LAST)
     if not (folder / LAST).is_dir():
         raise UserError(f"{folder}: has weights but no training state ({LAST}/) to continue from")
     return find_weights(folder / LAST)
