@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dataset.class_tables import read_class_tables
 from helpers.checkpoint import POSITIONS, find_weights, load_weights, read_weights
-from helpers.config import MODELS_FILE, ROOT, ModelSize, read_model_size, read_yaml, validate
+from helpers.config import MODELS_FILE, ROOT, ModelSize, read_model_size, read_yaml
 from helpers.released import CLASS_TABLES
 from model.config import STRICT, PrismerConfig
 from model.errors import UserError
@@ -19,6 +19,7 @@ from model.inputs import PrepareInputs
 from model.modalities import MODALITIES, modality
 from model.prismer import Prismer
 from model.tokenizer import load_tokenizer
+from model.validation import validate
 
 M = TypeVar("M", bound=Prismer)
 DESCRIPTION = "model.json"  # beside the weights: what `describe` gives
