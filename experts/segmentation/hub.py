@@ -20,7 +20,7 @@ from transformers import (
 from experts.base import Setting
 from experts.class_names import class_names
 from experts.pretrained import load_checkpoint
-from experts.segmentation.expert import Network, SegmentationExpert, on_device
+from experts.segmentation.expert import UNUSED, Network, SegmentationExpert, on_device
 from model.config import STRICT
 from model.errors import UserError
 from model.modalities import MODALITIES
@@ -114,7 +114,11 @@ def _word(name: str) -> str:
 
 
 def _load_network(checkpoint: str, modality: str, setting: Setting) -> Network:
-    network = load_checkpoint(AutoModelForUniversalSegmentation.from_pretrained, checkpoint)
+    network, report = load_checkpoint(
+        AutoModelForUniversalSegmentation.from_pretrained, checkpoint, output_loading_info=True
+    )
+    if missing := sorted(report["missing_keys"] - UNUSED):
+        raise UserError(f"checkpoint '{checkpoint}': has no {missing[0]}")
     labels = network.config.id2label
     try:
         order = class_order([labels[index] for index in sorted(labels)], _classes(modality))
