@@ -67,13 +67,13 @@ def train(args: argparse.Namespace) -> None:
         """For each image a list of `{"question_id", "answer"}`, when ranked with all answers scored."""
         questions, counts = batch["question"], batch["count"]
         if rank:
-            ranking = session.prismer.rank(experts, questions, answers, config.k_test, counts)
+            ranking = session.prismer.rank(experts, questions, answers, config.k_test, counts=counts)
             rows = [{"answer": answers[index]} for index in ranking.best.tolist()]
             for row, kept, scores in zip(rows, ranking.kept.tolist(), ranking.scores.tolist(), strict=True):
                 best_first = sorted(zip(scores, kept, strict=True), reverse=True)
                 row["ranking"] = {answers[index]: round(score, 4) for score, index in best_first}
         else:
-            rows = [{"answer": text} for text in session.prismer.generate(experts, questions, counts)]
+            rows = [{"answer": text} for text in session.prismer.generate(experts, questions, counts=counts)]
         named = zip(batch["question_id"], rows, strict=True)
         flat = iter([{"question_id": name, **row} for name, row in named])
         return [[next(flat) for _ in range(count)] for count in counts]

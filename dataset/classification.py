@@ -89,9 +89,7 @@ def classification_dataset(
         images = list_images(path)
         if split == "train":
             if len(images) < shots:
-                raise UserError(
-                    f"{path}: {len(images)} images, but 'shots' is {shots}; lower it in the config"
-                )
+                raise UserError(f"{path}: {len(images)} images, fewer than 'shots' ({shots}) in the config")
             images = images[:shots]
         rows += [(f"{folder}/{image}", number) for image in images]
     training = split == "train"

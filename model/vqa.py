@@ -52,25 +52,25 @@ class PrismerVQA(Prismer):
         self,
         experts: Mapping[str, Tensor | LabelMap],
         questions: Sequence[str],
-        counts: Sequence[int] | None = None,
         *,
         num_beams: int = 3,
         max_new: int = 10,
         min_new: int = 2,
         return_scores: bool = False,
         instance_indices: Tensor | None = None,
+        counts: Sequence[int] | None = None,
     ) -> list[str] | tuple[list[str], list[float]]:
         """Answers questions by beam search.
 
         Args:
             experts: the input of `ExpertEncoder`.
             questions: q questions, those of an image together.
-            counts: how many each image has; None: all as many.
             num_beams: beams of each question.
             max_new: the most tokens of an answer, end token included.
             min_new: the fewest, end token excluded.
             return_scores: whether to return the answers' scores as well.
             instance_indices: those of `ExpertEncoder`.
+            counts: how many questions each image has; None: all as many.
 
         Returns:
             q answers in lower case; with `return_scores` a pair of these and of their scores: the
@@ -101,8 +101,8 @@ class PrismerVQA(Prismer):
         questions: Sequence[str],
         answers: Sequence[str],
         k: int,
-        counts: Sequence[int] | None = None,
         instance_indices: Tensor | None = None,
+        counts: Sequence[int] | None = None,
     ) -> Ranking:
         """Chooses each question's best answer among given ones.
 
@@ -111,8 +111,8 @@ class PrismerVQA(Prismer):
             questions: q questions, those of an image together.
             answers: the answers to choose from, the same for all.
             k: how many of them to score in full, those with the likeliest first token.
-            counts: how many questions each image has; None: all as many.
             instance_indices: those of `ExpertEncoder`.
+            counts: how many questions each image has; None: all as many.
         """
         encoded = self.encode(experts, len(questions), counts, instance_indices)
         ends = self.ends(answers)
@@ -123,11 +123,12 @@ class PrismerVQA(Prismer):
         return join_rankings(rankings)
 
     def _parts(self, questions: Sequence[str], encoded: Tensor) -> Iterator[tuple[list[str], Tensor]]:
-        """Questions with their encoder tokens, so many at once that memory does not run out."""
+        """Questions with their images' tokens, so many at once that memory does not run out."""
+        each = len(questions) // len(encoded)
         # The original pads all questions of a batch to one length, and with `compat` that shows.
-        size = len(questions) if self.config.compat else QUESTIONS_AT_ONCE
-        for start in range(0, len(questions), size):
-            yield list(questions[start : start + size]), encoded[start : start + size]
+        size = len(encoded) if self.config.compat else max(QUESTIONS_AT_ONCE // each, 1)  # images at once
+        for start in range(0, len(encoded), size):
+            yield list(questions[start * each : (start + size) * each]), encoded[start : start + size]
 
     def prompt(self, questions: Sequence[str], encoded: Tensor) -> Prompt:
         """The questions, to be continued by their answers.

@@ -13,7 +13,7 @@ import pytest
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
-from dataset.captions import read_ground_truth
+from dataset.ground_truth import read_ground_truth
 from helpers import caption_metrics
 from helpers.caption_metrics import FAST_METRICS, score_captions
 from helpers.ptb_tokenizer import tokenize_java, tokenize_python
