@@ -91,6 +91,7 @@ def read_network(path: Path, classes: int) -> Mask2FormerForUniversalSegmentatio
                 None,
                 config=config,
                 state_dict=convert(released),
+                dtype=torch.float32,
                 ignore_mismatched_sizes=True,  # they are in the report
                 output_loading_info=True,
             )
@@ -98,7 +99,7 @@ def read_network(path: Path, classes: int) -> Mask2FormerForUniversalSegmentatio
             raise UserError(f"without {missing[0]}")
         for name, found, wanted in sorted(report["mismatched_keys"]):
             raise UserError(f"{name} is {tuple(found)}, not {tuple(wanted)}")
-    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, UserError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, RuntimeError, UserError) as error:
         reason = one_line(error)[:150]
         raise UserError(
             f"{path}: not the Mask2Former that is expected there ({reason}); fetch it again: {FETCH}"

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForUniversalSegmentation, AutoProcessor
 
 from dataset.scenes.scene import render_scene
@@ -96,6 +97,22 @@ def test_a_folder_without_a_checkpoint_is_named(tmp_path):
     with pytest.raises(UserError, match=f"checkpoint '{tmp_path}': cannot be loaded") as error:
         hub.load(["seg_coco"], hub.Options(str(tmp_path)), CPU)
     assert "\n" not in str(error.value)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    weights = save_mask2former(tmp_path) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(UserError, match=f"checkpoint '{tmp_path}': cannot be loaded"):
+        hub.load(["seg_coco"], hub.Options(str(tmp_path)), CPU)
+
+
+def test_a_checkpoint_without_a_part_is_named(tmp_path):
+    path = save_mask2former(tmp_path) / "model.safetensors"
+    weights = load_file(path)
+    del weights["class_predictor.bias"]
+    save_file(weights, path, {"format": "pt"})
+    with pytest.raises(UserError, match=f"checkpoint '{tmp_path}': has no class_predictor.bias"):
+        hub.load(["seg_coco"], hub.Options(str(tmp_path)), CPU)
 
 
 def test_files_are_those_of_a_folder(tmp_path):
