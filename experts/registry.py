@@ -27,7 +27,11 @@ BACKENDS: dict[str, dict[str, str]] = {
     "seg_ade": _SEGMENTATION,
     "seg_scenes": {"nano": _NANO},
     "edge": {"nano": _NANO, "dexined": "experts.edge.dexined"},
-    "obj_detection": {"nano": _NANO},
+    "obj_detection": {
+        "nano": _NANO,
+        "unidet": "experts.detection.unidet",
+        "owlv2": "experts.detection.owlv2",
+    },
     "ocr_detection": {"nano": _NANO},
 }
 
