@@ -21,12 +21,12 @@ _SEGMENTATION = {
 }
 
 BACKENDS: dict[str, dict[str, str]] = {
-    "depth": {"nano": _NANO},
-    "normal": {"nano": _NANO},
+    "depth": {"nano": _NANO, "dpt": "experts.depth.dpt", "depth_anything": "experts.depth.depth_anything"},
+    "normal": {"nano": _NANO, "nll_angmf": "experts.normal.nll_angmf"},
     "seg_coco": _SEGMENTATION,
     "seg_ade": _SEGMENTATION,
     "seg_scenes": {"nano": _NANO},
-    "edge": {"nano": _NANO},
+    "edge": {"nano": _NANO, "dexined": "experts.edge.dexined"},
     "obj_detection": {
         "nano": _NANO,
         "unidet": "experts.detection.unidet",
