@@ -12,10 +12,16 @@ from model.errors import UserError
 from model.modalities import MODALITIES
 
 _NANO = "experts.nano.backend"
+_SEGMENTATION = {
+    "mask2former": "experts.segmentation.mask2former",
+    "hub": "experts.segmentation.hub",
+}
 
 BACKENDS: dict[str, dict[str, str]] = {
     "depth": {"nano": _NANO},
     "normal": {"nano": _NANO},
+    "seg_coco": _SEGMENTATION,
+    "seg_ade": _SEGMENTATION,
     "seg_scenes": {"nano": _NANO},
     "edge": {"nano": _NANO},
     "obj_detection": {"nano": _NANO},
