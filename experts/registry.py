@@ -25,7 +25,11 @@ BACKENDS: dict[str, dict[str, str]] = {
     "seg_scenes": {"nano": _NANO},
     "edge": {"nano": _NANO},
     "obj_detection": {"nano": _NANO},
-    "ocr_detection": {"nano": _NANO},
+    "ocr_detection": {
+        "nano": _NANO,
+        "charnet": "experts.ocr.charnet",
+        "rapidocr": "experts.ocr.rapidocr",
+    },
 }
 
 

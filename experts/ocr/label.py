@@ -1,6 +1,6 @@
-"""A text label: the words of an image painted as ids."""
+"""A text label: the words of an image painted as ids, with their embeddings."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -10,19 +10,25 @@ from experts.base import Label
 from model.modalities import BACKGROUND
 
 
-def words_label(words: Sequence[tuple[Word, np.ndarray]], size: tuple[int, int]) -> Label:
+def words_label(
+    words: Sequence[tuple[str, np.ndarray]],
+    embed: Callable[[Sequence[str]], np.ndarray],
+    size: tuple[int, int],
+) -> Label:
     """Paints words, the last one first, so that the first lies on top.
 
     Args:
-        words: each with its corners, x and y in pixels (4, 2), the surest first; those for which a byte has
-            no id are left out.
+        words: what each says, and its corners, x and y in pixels (4, 2), the surest first. Of more than a
+            byte has ids for, the first are taken.
+        embed: gives texts their features, float32 (n, 64).
         size: height and width of the image.
     """
+    words = list(reversed(words[:BACKGROUND]))
     if not words:
         return Label(None)
     ids = np.full(size, BACKGROUND, np.uint8)
-    painted = {}
-    for number, (word, corners) in enumerate(reversed(words[:BACKGROUND])):
+    for number, (_, corners) in enumerate(words):
         cv2.fillPoly(ids, [corners.astype(np.int32)], number)
-        painted[number] = word
+    texts = [text for text, _ in words]
+    painted = {number: Word(*word) for number, word in enumerate(zip(texts, embed(texts), strict=True))}
     return Label(ids, words=painted)

@@ -58,7 +58,7 @@ class Residual(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """Adds to a map what can be seen from further away: at half the size, and there again `depth - 1` times."""
+    """Adds to a map what is seen from further away: at half its size, and there again, `depth` times."""
 
     def __init__(self, depth: int) -> None:
         super().__init__()
