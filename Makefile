@@ -7,7 +7,8 @@ RUN := $(BIN)/python
 # Where configs/caption_nano.yaml reads the Scenes.
 DATA := data/scenes
 
-.PHONY: help setup demo test lint format nano nano-data nano-tokenizer nano-experts nano-labels nano-caption
+.PHONY: help setup demo test bench lint format nano nano-data nano-tokenizer nano-experts nano-labels \
+	nano-caption nano-vqa nano-pretrain nano-classification
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -37,7 +38,7 @@ format: setup ## let ruff mend what it can
 
 # The embedded miniature, from nothing to nano/ (see nano/README.md).
 
-nano: nano-data nano-tokenizer nano-experts nano-labels nano-caption ## make and train the whole miniature anew
+nano: nano-data nano-tokenizer nano-experts nano-labels nano-caption nano-vqa ## make and train the whole miniature anew
 
 nano-data: setup ## render the Scenes: one set to train the experts, one to train and test captions
 	$(RUN) -m dataset.scenes --tables nano/tables
@@ -63,3 +64,26 @@ nano-caption: setup ## train Prismer-Nano and PrismerZ-Nano on captions, side by
 	$(RUN) -m helpers.export --exp_name prismer_nano --out nano/caption_prismer_nano
 	$(RUN) -m helpers.caption_baseline --train_list $(DATA)/coco_karpathy_train.json \
 		--test_gt $(DATA)/coco_karpathy_test_gt.json
+
+nano-vqa: setup ## fine-tune both on questions, from their captioning weights, side by side
+	mkdir -p logging/pretrain_prismer_nano logging/pretrain_prismerz_nano
+	cp nano/caption_prismer_nano/model.* logging/pretrain_prismer_nano/
+	cp logging/caption_prismerz_nano/model.* logging/pretrain_prismerz_nano/
+	OMP_NUM_THREADS=1 $(RUN) train_vqa.py --exp_name prismerz_nano --config configs/vqa_nanoz.yaml \
+		> $(DATA)_prismerz_vqa.log 2>&1 & \
+	OMP_NUM_THREADS=1 $(RUN) train_vqa.py --exp_name prismer_nano --config configs/vqa_nano.yaml; \
+		code=$$?; wait; exit $$code
+	tail -n 20 $(DATA)_prismerz_vqa.log
+	$(RUN) -m helpers.export --task vqa --exp_name prismer_nano --out nano/vqa_prismer_nano
+	$(RUN) -m helpers.vqa_baseline --train_list $(DATA)/vqav2_train_val.json --test_list $(DATA)/vqav2_test.json
+
+# The other two tasks on Scenes: they show the scripts, and leave nothing in nano/.
+
+nano-pretrain: setup ## pre-train on captions from new weights
+	$(RUN) train_pretrain.py --exp_name scenes --config configs/pretrain_nano.yaml
+
+nano-classification: setup ## tell 32 kinds of solids apart after four examples of each
+	$(RUN) -m dataset.scenes --classes --out $(DATA)_classes --train 4 --test 10 --seed 3
+	mkdir -p logging/pretrain_prismer_nano
+	cp nano/caption_prismer_nano/model.* logging/pretrain_prismer_nano/
+	$(RUN) train_classification.py --exp_name prismer_nano --config configs/classification_nano.yaml

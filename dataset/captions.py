@@ -4,18 +4,20 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
-from dataset.image_list import captions_of, parse_json, read_list, read_text
+from dataset.ground_truth import ImageId, read_ground_truth, read_nocaps
+from dataset.image_list import (
+    Split,
+    captions_of,
+    check_data_path,
+    custom_list,
+    read_list,
+)
 from dataset.images import list_images
-from dataset.labels import LabelReader
-from dataset.samples import ImageFolder, ImageLabelDataset
+from dataset.samples import ImageFolder, ImageLabelDataset, Visual
 from dataset.text import training_caption
-from dataset.transforms import FINE_TUNING_SCALE, JointTransform
 from model.errors import UserError
-
-Split = Literal["train", "test"]
-ImageId = int | str
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class ListLayout:
         image_id: takes a row to its id.
         required: keys a row must have, besides `image`.
         ground_truth: COCO caption file with the references, under `data_path`; None: they are in the list.
+        domains: whether that file has the domains of images as well.
     """
 
     file: str
@@ -44,6 +47,7 @@ class ListLayout:
     image_id: Callable[[dict[str, Any]], ImageId]
     required: tuple[str, ...]
     ground_truth: str | None = None
+    domains: bool = False
 
 
 def coco_image_id(row: dict[str, Any]) -> int:
@@ -58,12 +62,21 @@ _COCO_TRAIN = ListLayout("coco_karpathy_train.json", "vqav2", coco_image_id, ("c
 _COCO_TEST = ListLayout(
     "coco_karpathy_test.json", "vqav2", coco_image_id, ("caption",), "coco_karpathy_test_gt.json"
 )
-_NOCAPS_TEST = ListLayout("nocaps_val.json", "nocaps", lambda row: row["img_id"], ("img_id",))
+_NOCAPS_TEST = ListLayout(
+    "nocaps_val.json",
+    "nocaps",
+    lambda row: row["img_id"],
+    ("img_id",),
+    "nocaps_val_4500_captions.json",
+    domains=True,
+)
+_VG_TRAIN = ListLayout("vg_caption.json", "vg", lambda row: row["image"], ("caption",))
 PUBLIC_LISTS: dict[tuple[str, Split], ListLayout] = {
     ("coco", "train"): _COCO_TRAIN,
     ("coco", "test"): _COCO_TEST,
     ("nocaps", "train"): _COCO_TRAIN,
     ("nocaps", "test"): _NOCAPS_TEST,
+    ("vg", "train"): _VG_TRAIN,
 }
 
 
@@ -73,31 +86,33 @@ class CaptionDataset(ImageLabelDataset):
     Args:
         rows: the samples.
         folder: where images and labels are.
-        labels: reads the labels.
-        transform: of image and labels.
+        visual: how they are read.
         prefix: what captions begin with.
-        seed: of the augmentation.
         references: captions to score against, by image id; None takes those of the rows.
+        domains: by image id, where scores by domain are wanted.
         training: whether samples have captions to learn.
         captions_per_image: captions that a training sample has; they take turns over the epochs.
+        tolerant: skip samples of which anything is missing or damaged.
     """
 
     def __init__(
         self,
         rows: Sequence[CaptionRow],
         folder: ImageFolder,
-        labels: LabelReader,
-        transform: JointTransform,
+        visual: Visual,
+        *,
         prefix: str = "",
-        seed: int = 0,
         references: dict[ImageId, list[str]] | None = None,
+        domains: dict[ImageId, str] | None = None,
         training: bool = False,
         captions_per_image: int = 1,
+        tolerant: bool = False,
     ) -> None:
-        super().__init__([row.image for row in rows], folder, labels, transform, seed, training)
+        super().__init__([row.image for row in rows], folder, visual, training, tolerant)
         self.captions_per_image = captions_per_image
         self.rows = rows
         self.prefix = prefix
+        self.domains = domains
         self._references = references
 
     def text(self, index: int) -> dict[str, Any]:
@@ -124,82 +139,67 @@ class CaptionDataset(ImageLabelDataset):
 def caption_dataset(
     name: str,
     split: Split,
-    *,
     data_path: Path | str,
-    label_path: Path | str,
-    experts: Sequence[str],
-    image_resolution: int,
-    label_resolution: int,
+    visual: Visual,
+    *,
     prefix: str = "",
     train_list: str | None = None,
     test_list: str | None = None,
-    augment: bool = True,
     captions_per_image: int = 1,
-    seed: int = 0,
-    compat: bool = False,
+    tolerant: bool = False,
 ) -> CaptionDataset:
     """Opens a caption data set, checking its list and folders.
 
     Args:
-        name: `coco`, `nocaps`, `custom` (images and lists of your own) or `demo` (a folder of images).
+        name: `coco`, `nocaps`, `vg` (training only), `custom` (images and lists of your own) or `demo` (a
+            folder of images).
         split: `train` gives captions to learn; `demo` has only `test`.
         data_path: where lists and image folders are.
-        label_path: where the experts' labels are.
-        experts: modality names; none for PrismerZ.
-        image_resolution: side of the image, pixels.
-        label_resolution: side of the labels, pixels.
+        visual: how images and labels are read.
         prefix: what training captions begin with.
         train_list: list of a `custom` data set, absolute or relative to `data_path`.
         test_list: the same.
-        augment: whether training images are cropped, mirrored and altered by RandAugment.
         captions_per_image: 1: a training sample for each caption; more: one for each image, with so many of
             its captions.
-        seed: of the augmentation.
-        compat: reproduce the original's odd behaviour (empty semantic labels, shifted labels).
+        tolerant: skip samples of which anything is missing or damaged.
 
     Raises:
         UserError: something is missing or malformed; names it.
     """
-    by_image = split == "test" or captions_per_image > 1
-    data_path = Path(data_path)
-    if not data_path.is_dir():
-        raise UserError(f"data_path {data_path} is missing; create it or change data_path in the config")
-    references = None
+    training = split == "train"
+    by_image = not training or captions_per_image > 1
+    data_path = check_data_path(data_path)
+    references = domains = None
     if (name, split) == ("demo", "test"):
         folder = ImageFolder(data_path, demo_label_folder(data_path))
-        rows = [CaptionRow(image, image, ()) for image in list_images(data_path, Path(label_path))]
+        rows = [CaptionRow(image, image, ()) for image in list_images(data_path, Path(visual.label_path))]
     elif name == "custom":
         folder = ImageFolder(data_path, "")
-        list_name = train_list if split == "train" else test_list
-        if list_name is None:
-            raise UserError(f"config key {split}_list is missing: a custom data set needs it to {split}")
-        required = ("caption",) if split == "train" else ()
-        listed = read_list(data_path / list_name, required)
-        rows = _rows(listed, by_image, lambda row: row["image"])
+        path = custom_list(data_path, split, train_list, test_list)
+        rows = _rows(read_list(path, ("caption",) if training else ()), by_image, lambda row: row["image"])
         without = [row.image for row in rows if not row.captions]
         if 0 < len(without) < len(rows):
-            raise UserError(f"list {data_path / list_name}: image '{without[0]}' has no caption, others have")
+            raise UserError(f"list {path}: image '{without[0]}' has no caption, others have")
     elif (name, split) in PUBLIC_LISTS:
         layout = PUBLIC_LISTS[name, split]
         folder = ImageFolder(data_path / layout.folder, layout.folder)
         rows = _rows(read_list(data_path / layout.file, layout.required), by_image, layout.image_id)
         if layout.ground_truth and (data_path / layout.ground_truth).is_file():
-            references = read_ground_truth(data_path / layout.ground_truth)
+            path = data_path / layout.ground_truth
+            references, domains = read_nocaps(path) if layout.domains else (read_ground_truth(path), None)
     else:
         known = ", ".join(dict.fromkeys(known for known, _ in PUBLIC_LISTS))
         raise UserError(f"unknown caption data set '{name}' ({split}); known: {known}, custom, demo")
-    training = split == "train"
-    scale = FINE_TUNING_SCALE if training and augment else None
     return CaptionDataset(
         rows,
         folder,
-        LabelReader(label_path, experts, compat),
-        JointTransform(image_resolution, label_resolution, scale, compat),
-        prefix,
-        seed,
-        references,
-        training,
-        captions_per_image,
+        visual,
+        prefix=prefix,
+        references=references,
+        domains=domains,
+        training=training,
+        captions_per_image=captions_per_image,
+        tolerant=tolerant,
     )
 
 
@@ -212,20 +212,6 @@ def demo_label_folder(images: Path) -> str:
     images = images.resolve()
     here = Path.cwd()
     return images.relative_to(here).as_posix() if images.is_relative_to(here) else images.name
-
-
-def read_ground_truth(path: Path) -> dict[ImageId, list[str]]:
-    """The references by image id, from a file in COCO's caption format."""
-    content = parse_json(path, read_text(path))
-    references: dict[ImageId, list[str]] = {}
-    try:
-        for annotation in content["annotations"]:
-            references.setdefault(annotation["image_id"], []).append(annotation["caption"])
-    except (KeyError, TypeError):
-        raise UserError(
-            f"{path}: not in COCO's caption format ('annotations' of image_id, caption)"
-        ) from None
-    return references
 
 
 def _rows(

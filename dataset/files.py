@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         if temporary.is_dir() and path.exists():
             # A folder cannot be renamed over another: move the old one aside, so that at any
             # moment a whole one exists under one of the two names.
-            old = path.with_name(f".{path.name}.old")
+            old = _replaced(path)
             shutil.rmtree(old, ignore_errors=True)
             path.rename(old)
             temporary.rename(path)
@@ -32,6 +33,16 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def recover_folder(path: Path) -> None:
+    """Brings back a folder whose replacement was killed between the two renames of `write_atomically`."""
+    if not path.exists() and _replaced(path).is_dir():
+        _replaced(path).rename(path)
+
+
+def _replaced(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -47,6 +58,12 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any, indent: int | None = None) -> None:
     """Writes JSON atomically."""
     write_text(path, json.dumps(content, indent=indent, ensure_ascii=False) + "\n")
+
+
+def numbered(path: Path) -> Path:
+    """`path` if nothing is there, else the first free of `<stem>_2<suffix>`, `<stem>_3<suffix>`, ..."""
+    names = chain([path], (path.with_stem(f"{path.stem}_{number}") for number in count(2)))
+    return next(name for name in names if not name.exists())
 
 
 def append_json_line(path: Path, record: dict[str, Any]) -> None:

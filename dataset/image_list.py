@@ -5,17 +5,37 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from model.errors import UserError
 
+Split = Literal["train", "test"]
 
-def read_list(path: Path, required: tuple[str, ...]) -> list[dict[str, Any]]:
+
+def check_data_path(path: Path | str) -> Path:
+    """The folder of a data set's lists and images; one that is missing is a `UserError`."""
+    if not Path(path).is_dir():
+        raise UserError(f"data_path {path} is missing; create it or change data_path in the config")
+    return Path(path)
+
+
+def custom_list(data_path: Path, split: Split, train_list: str | None, test_list: str | None) -> Path:
+    """The list of a data set of one's own, absolute or relative to `data_path`."""
+    name = train_list if split == "train" else test_list
+    if name is None:
+        raise UserError(f"config key {split}_list is missing: a custom data set needs it to {split}")
+    return data_path / name
+
+
+def read_list(
+    path: Path, required: tuple[str, ...], may_be_empty: tuple[str, ...] = ()
+) -> list[dict[str, Any]]:
     """Reads a list; the suffix says which format it is in.
 
     Args:
         path: `.json` (an array of objects), `.jsonl` (an object a line) or `.csv` (a header line).
         required: keys that every row must have, besides `image`; texts must not be empty.
+        may_be_empty: those of them whose text may be.
 
     Returns:
         The rows, in order.
@@ -27,7 +47,10 @@ def read_list(path: Path, required: tuple[str, ...]) -> list[dict[str, Any]]:
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise UserError(f"list {path}: unknown format '{path.suffix}'; use {', '.join(readers)}")
-    rows = [_checked(row, required, f"list {path}, {where}") for where, row in reader(path, read_text(path))]
+    rows = [
+        _checked(row, required, may_be_empty, f"list {path}, {where}")
+        for where, row in reader(path, read_text(path))
+    ]
     if not rows:
         raise UserError(f"list {path}: it has no rows")
     return rows
@@ -86,11 +109,13 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
         raise UserError(f"list {path}, line {reader.line_num}: not CSV ({error})") from None
 
 
-def _checked(row: Any, required: tuple[str, ...], where: str) -> dict[str, Any]:
+def _checked(
+    row: Any, required: tuple[str, ...], may_be_empty: tuple[str, ...], where: str
+) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise UserError(f"{where}: expected an object, found {type(row).__name__}")
     for key in ("image", *required):
-        if row.get(key) in (None, "", []):
+        if row.get(key) in (None, "", []) and not (key in may_be_empty and key in row):
             raise UserError(f"{where}: '{key}' is missing or empty; it has: {', '.join(row) or 'no keys'}")
     image = row["image"]
     if not isinstance(image, str):

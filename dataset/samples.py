@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from dataset.images import UnreadableImage, read_image
 from dataset.labels import LabelReader
-from dataset.transforms import JointTransform
+from dataset.transforms import FINE_TUNING_SCALE, JointTransform
 from model.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,40 @@ class ImageFolder:
         return (PurePosixPath(self.labels) / image).with_suffix("").as_posix()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Visual:
+    """How images and labels are read, the same for all data sets of a task.
+
+    Attributes:
+        label_path: where the experts' labels are.
+        experts: modality names; none for PrismerZ.
+        image_resolution: side of the image, pixels.
+        label_resolution: side of the labels, pixels.
+        augment: whether training images are cropped, mirrored and altered by RandAugment.
+        crop_scale: share of the area that a training crop keeps.
+        seed: of the augmentation.
+        compat: reproduce the original's odd behaviour (empty semantic labels, shifted labels).
+    """
+
+    label_path: Path | str
+    experts: Sequence[str]
+    image_resolution: int
+    label_resolution: int
+    augment: bool = True
+    crop_scale: tuple[float, float] = FINE_TUNING_SCALE
+    seed: int = 0
+    compat: bool = False
+
+    def labels(self) -> LabelReader:
+        """The reader of the labels."""
+        return LabelReader(self.label_path, self.experts, self.compat)
+
+    def transform(self, training: bool) -> JointTransform:
+        """The transform of a training or a test set."""
+        scale = self.crop_scale if training and self.augment else None
+        return JointTransform(self.image_resolution, self.label_resolution, scale, self.compat)
+
+
 class ImageLabelDataset(Dataset, ABC):
     """Images with expert labels. Subclasses add what goes with them.
 
@@ -49,30 +83,29 @@ class ImageLabelDataset(Dataset, ABC):
     Args:
         images: paths relative to the image folder.
         folder: where images and labels are.
-        labels: reads the labels.
-        transform: of image and labels.
-        seed: of the augmentation.
+        visual: how they are read.
         training: whether these are training samples.
+        tolerant: skip samples of which anything is missing or damaged, too, as crawled data sets need.
     """
 
     def __init__(
         self,
         images: Sequence[str],
         folder: ImageFolder,
-        labels: LabelReader,
-        transform: JointTransform,
-        seed: int = 0,
+        visual: Visual,
         training: bool = False,
+        tolerant: bool = False,
     ) -> None:
         if not folder.images.is_dir():
             raise UserError(f"image folder {folder.images} is missing; check data_path")
-        labels.check_folders(folder.labels)
         self.images = images
         self.folder = folder
-        self.labels = labels
-        self.transform = transform
-        self.seed = seed
+        self.labels = visual.labels()
+        self.labels.check_folders(folder.labels)
+        self.transform = visual.transform(training)
+        self.seed = visual.seed
         self.training = training
+        self.tolerant = tolerant
         # Shared memory: workers see a new epoch, and this process sees what they skipped.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._unreadable = torch.zeros(len(images), dtype=torch.bool).share_memory_()
@@ -88,8 +121,12 @@ class ImageLabelDataset(Dataset, ABC):
 
     @property
     def skipped(self) -> list[str]:
-        """Images that were met so far and could not be decoded."""
+        """Images of the samples that were met so far and could not be read."""
         return [self.images[index] for index in self._unreadable.nonzero().flatten().tolist()]
+
+    def image_keys(self) -> list[str]:
+        """What names each sample's image among all data sets: its labels' path."""
+        return [self.folder.label_key(image) for image in self.images]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -103,24 +140,34 @@ class ImageLabelDataset(Dataset, ABC):
             sample = self._read((index + step) % len(self))
             if sample is not None:
                 return sample
-        raise UserError(f"image folder {self.folder.images}: no image of the list can be decoded")
+        raise UserError(f"image folder {self.folder.images}: no sample of the list can be read")
 
     @abstractmethod
     def text(self, index: int) -> dict[str, Any]:
         """What goes with an image, by key in the batch."""
 
     def _read(self, index: int) -> dict[str, Any] | None:
-        image_name = self.images[index]
+        """A sample; None if it is to be skipped."""
         try:
-            image = read_image(self.folder.images / image_name)
+            return self._load(index)
         except UnreadableImage as error:
-            if not self._unreadable[index]:
-                logger.warning("skipped an image that cannot be decoded: %s", error)
-            self._unreadable[index] = True
-            return None
+            reason = f"an image that cannot be decoded: {error}"
+        except UserError as error:
+            if not self.tolerant:
+                raise
+            reason = f"a sample: {error}"
+        if not self._unreadable[index]:
+            logger.warning("skipped %s", reason)
+        self._unreadable[index] = True
+        return None
+
+    def _load(self, index: int) -> dict[str, Any]:
+        image_name = self.images[index]
+        text = self.text(index)
+        image = read_image(self.folder.images / image_name)
         pictures, tables = self.labels.read(self.folder.label_key(image_name), image.size)
         rgb, labels = self.transform(image, pictures, self._generator(index))
-        return {"rgb": rgb, "labels": labels, "tables": tables, "index": index, **self.text(index)}
+        return {"rgb": rgb, "labels": labels, "tables": tables, "index": index, **text}
 
     def _generator(self, index: int) -> torch.Generator:
         entropy = np.random.SeedSequence([self.seed, self.epoch, index])

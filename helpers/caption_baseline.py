@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="draws captions and images (default: 0)")
     args = parser.parse_args()
 
-    from dataset.captions import read_ground_truth
+    from dataset.ground_truth import read_ground_truth
     from dataset.image_list import captions_of, read_list
     from helpers.caption_metrics import score_captions
 

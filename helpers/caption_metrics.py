@@ -21,10 +21,12 @@ from pycocoevalcap.spice.spice import Spice
 
 from helpers.config import Metric
 from helpers.ptb_tokenizer import tokenize_java, tokenize_python
+from helpers.results import match_results
 from model.errors import UserError, one_line
 
 ImageId = int | str
 Captions = Mapping[ImageId, Sequence[str]]
+Tokens = dict[ImageId, list[str]]
 Scored = tuple[float | list[float], Sequence[Any]]
 
 METRICS = get_args(Metric)
@@ -77,18 +79,49 @@ def score_captions(
     Raises:
         UserError: images without a result, twice in the results or without references; unknown metric.
     """
+    return score_groups(results, references, {"all": references}, metrics)["all"]
+
+
+def score_groups(
+    results: Sequence[Mapping[str, Any]],
+    references: Captions,
+    groups: Mapping[str, Collection[ImageId]],
+    metrics: Collection[str] = METRICS,
+) -> dict[str, CaptionScores]:
+    """Scores each group of images as a data set of its own: CIDEr weighs words by this group's references.
+
+    Args:
+        results: one {"image_id", "caption"} for each image of `references`.
+        references: the reference captions of each image.
+        groups: images of `references` by the group's name; an image may be in several.
+        metrics: which of `METRICS` to compute.
+
+    Raises:
+        UserError: as for `score_captions`.
+    """
     if unknown := sorted(set(metrics) - set(METRICS)):
         raise UserError(f"unknown caption metric '{unknown[0]}'; known metrics: {', '.join(METRICS)}")
-    captions = _match(results, references)
+    captions = match_results(results, references, "image", "caption")
     notes: list[str] = []
     gts, res, has_java = _tokenize(references, captions, notes)
+    if not has_java:
+        notes += [f"{name} skipped: it needs Java" for key, name in JAVA_METRICS.items() if key in metrics]
+        metrics = set(metrics) - set(JAVA_METRICS)
+    return {
+        name: _score({i: gts[i] for i in images}, {i: res[i] for i in images}, metrics, notes)
+        for name, images in groups.items()
+    }
 
+
+def _score(gts: Tokens, res: Tokens, metrics: Collection[str], notes: Sequence[str]) -> CaptionScores:
+    """The scores of tokenised captions."""
+    notes = [*notes]
     scores: dict[str, float] = {}
     cider: dict[ImageId, float] = {}
     if "bleu" in metrics:
         bleu, _ = Bleu(4).compute_score(gts, res, verbose=0)
         scores |= {f"Bleu_{n}": float(score) for n, score in enumerate(bleu, 1)}
-    if "meteor" in metrics and has_java:
+    if "meteor" in metrics:
         scores |= _attempt("METEOR", lambda: _meteor(gts, res), notes)
     if "rouge" in metrics:
         scores["ROUGE_L"] = float(Rouge().compute_score(gts, res)[0])
@@ -96,36 +129,14 @@ def score_captions(
         score, per_image = Cider().compute_score(gts, res)
         scores["CIDEr"] = float(score)
         cider = dict(zip(gts, map(float, per_image), strict=True))
-    if "spice" in metrics and has_java:
+    if "spice" in metrics:
         scores |= _attempt("SPICE", lambda: _spice(gts, res), notes)
-    if not has_java:
-        notes += [f"{name} skipped: it needs Java" for key, name in JAVA_METRICS.items() if key in metrics]
     return CaptionScores(scores, cider, notes)
-
-
-def _match(results: Sequence[Mapping[str, Any]], references: Captions) -> dict[ImageId, str]:
-    """The caption of each image of `references`, in their order."""
-    if not references:
-        raise UserError("no reference captions to score against; check the ground-truth file")
-    captions = {result["image_id"]: str(result["caption"]) for result in results}
-    remedy = "results and references must be of the same images"
-    if missing := [image for image in references if image not in captions]:
-        raise UserError(
-            f"{len(missing)} of {len(references)} images have no caption in the results "
-            f"(first: {missing[0]}); {remedy}"
-        )
-    if unknown := [image for image in captions if image not in references]:
-        raise UserError(
-            f"{len(unknown)} results are of images without references (first: {unknown[0]}); {remedy}"
-        )
-    if twice := len(results) - len(captions):
-        raise UserError(f"{twice} results are of an image that has one already; give one caption an image")
-    return {image: captions[image] for image in references}
 
 
 def _tokenize(
     references: Captions, captions: Mapping[ImageId, str], notes: list[str]
-) -> tuple[dict[ImageId, list[str]], dict[ImageId, list[str]], bool]:
+) -> tuple[Tokens, Tokens, bool]:
     """Tokens of the references and of the captions, as the scorers want them, and whether Java works."""
     flat = [text for texts in references.values() for text in texts] + list(captions.values())
     has_java = True

@@ -6,14 +6,14 @@ A file that is missing, a key that is unknown or absent, a value of the wrong ty
 
 import json
 import re
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
-from model.config import STRICT, FreezeMode, PrismerConfig, TextConfig, VisionConfig
+from model.config import STRICT, TextConfig, VisionConfig
 from model.errors import UserError, one_line
 from model.modalities import modality
 
@@ -49,67 +49,6 @@ class ModelSize:
     vision: VisionConfig
     text: TextConfig
     tokenizer: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class InputConfig:
-    """What every task reads: the network's name, its experts, where images and labels are."""
-
-    __pydantic_config__ = STRICT
-    dataset: str
-    data_path: Path
-    label_path: Path
-    class_tables: Path
-    experts: Experts
-    prismer_model: str
-    image_resolution: PositiveInt
-    label_resolution: PositiveInt = 224
-    prefix: str = ""
-    batch_size_test: PositiveInt
-    num_workers: Annotated[int, Field(ge=0)] = 4
-    compat: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class CaptionConfig(InputConfig):
-    """A data-set section of `configs/caption.yaml`.
-
-    Attributes:
-        train_list, test_list: caption lists of a `custom` data set, relative to `data_path`.
-        augment: crop, mirror and alter training images; mirroring is wrong where captions say left and right.
-        captions_per_image: with more than 1, an image is read and encoded once for so many of its captions,
-            which then count as one sample of `batch_size_train`.
-        from_scratch: start from new weights instead of `logging/pretrain_<exp_name>`.
-        warmup_steps: the learning rate rises linearly from 0 over so many steps.
-        metrics: what an evaluation computes; METEOR and SPICE need Java and seconds to start.
-    """
-
-    dataset: Literal["coco", "nocaps", "custom"]
-    train_list: str | None = None
-    test_list: str | None = None
-    augment: bool = True
-    captions_per_image: PositiveInt = 1
-    freeze: FreezeMode
-    from_scratch: bool = False
-    batch_size_train: PositiveInt
-    init_lr: Rate
-    min_lr: Rate = 0.0
-    weight_decay: Rate = 0.05
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    max_epoch: PositiveInt
-    num_beams: PositiveInt = 3
-    max_length: PositiveInt = 20
-    min_length: PositiveInt = 8
-    metrics: list[Metric] = field(default_factory=lambda: list(get_args(Metric)))
-
-    @property
-    def decoding(self) -> dict[str, int]:
-        """The settings of the beam search."""
-        return {
-            "num_beams": self.num_beams,
-            "max_length": self.max_length,
-            "min_length": self.min_length,
-        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,18 +136,6 @@ def read_model_size(name: str, path: Path | str = MODELS_FILE) -> ModelSize:
     if name not in sizes:
         raise UserError(f"{path}: unknown prismer_model '{name}'; known: {', '.join(sizes)}")
     return read_config(path, ModelSize, name)
-
-
-def prismer_config(config: InputConfig, size: ModelSize) -> PrismerConfig:
-    """The network that a task's config asks for."""
-    return PrismerConfig(
-        vision=size.vision,
-        text=size.text,
-        experts=tuple(config.experts),
-        image_resolution=config.image_resolution,
-        label_resolution=config.label_resolution,
-        compat=config.compat,
-    )
 
 
 def config_as_json(config: Any) -> dict[str, Any]:

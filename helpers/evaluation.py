@@ -1,82 +1,90 @@
-"""Captions for a whole data set, gathered over the processes; their file; their scores."""
+"""Predictions for a whole data set, gathered over the processes; their files; their scores."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import gather_object, send_to_device
-from torch import nn
+from accelerate.utils import gather_object
 from tqdm import tqdm
 
-from dataset.files import write_json
-from helpers.caption_metrics import CaptionScores
-from helpers.config import CaptionConfig, config_as_json
-from model.captioning import PrismerCaption
+from dataset.files import numbered, write_json
+from dataset.joined import JoinedDataset
+from dataset.samples import ImageLabelDataset
+from helpers.config import config_as_json
+from helpers.session import Session
+from helpers.sharding import gathered
+from helpers.task_configs import TaskConfig
+from model.modules.label_map import LabelMap
+
+T = TypeVar("T")
+Experts = dict[str, torch.Tensor | LabelMap]
+Results = list[dict[str, Any]]
 
 
 @torch.inference_mode()
-def generate_captions(
-    model: PrismerCaption,
-    prepare: nn.Module,
+def predict_all(
+    session: Session,
     loader: Iterable[dict[str, Any] | None],
-    accelerator: Accelerator,
-    config: CaptionConfig,
-) -> list[dict[str, Any]]:
-    """Captions every sample of a loader once.
+    predict: Callable[[Experts, dict[str, Any]], Sequence[T]],
+    title: str,
+) -> list[T]:
+    """Predicts something for every sample of a loader once.
 
     Args:
-        model: not wrapped by DDP.
-        prepare: a `PrepareInputs` on the model's device.
+        session: its model is put into eval mode.
         loader: batches of this process; None stands for a batch of unreadable images.
-        accelerator: to gather over processes.
-        config: prefix and decoding settings.
+        predict: takes the encoder's input and the batch to a prediction for each of its samples.
+        title: of the progress bar.
 
     Returns:
-        On every process, `{"image_id", "caption"}` for each image of the data set, in its order.
+        On every process, the predictions for all samples of the data set that could be read, in its order.
     """
-    model.eval()
-    captions: dict[int, dict[str, Any]] = {}
-    for batch in tqdm(loader, desc="caption", disable=not accelerator.is_main_process, leave=False):
-        if batch is None:
-            continue
-        experts = prepare(send_to_device(batch, accelerator.device, non_blocking=True))
-        with accelerator.autocast():
-            texts = model.generate(experts, config.prefix, **config.decoding)
-        for index, image_id, text in zip(batch["index"].tolist(), batch["image_id"], texts, strict=True):
-            captions[index] = {"image_id": image_id, "caption": as_sentence(text)}
+    session.model.eval()
+    found: dict[int, T] = {}
+    with gathered(session.model, session.args.sharding):
+        for batch in tqdm(loader, desc=title, disable=not session.is_main, leave=False):
+            if batch is None:
+                continue
+            with session.accelerator.autocast():
+                predictions = predict(session.inputs(batch), batch)
+            found |= dict(zip(batch["index"].tolist(), predictions, strict=True))
     # The sampler may have read a few samples twice to give every process as many: the index keeps one.
-    gathered = dict(gather_object(list(captions.items())))
-    return [gathered[index] for index in sorted(gathered)]
-
-
-def as_sentence(text: str) -> str:
-    """Generated captions are written capitalised, with a full stop."""
-    return text.strip().capitalize() + "."
+    everything = dict(gather_object(list(found.items())))
+    return [everything[index] for index in sorted(everything)]
 
 
 def write_results(
     folder: Path,
     name: str,
-    results: list[dict[str, Any]],
-    config: CaptionConfig,
-    scores: CaptionScores | None,
-) -> None:
-    """`results/<name>.json` for the evaluation servers; scores and the settings behind them beside it."""
-    write_json(folder / "results" / f"{name}.json", results)
-    record = {"config": config_as_json(config), "images": len(results)}
-    if scores is not None:
-        record |= {"scores": scores.metrics, "notes": scores.notes}
-    write_json(folder / "results" / f"{name}_scores.json", record, indent=2)
+    results: Sequence[Any],
+    config: TaskConfig,
+    scores: dict[str, Any],
+    ranking: Sequence[Any] | None = None,
+) -> Path:
+    """Writes `results/<name>.json`; scores and the settings behind them, and perhaps rankings, beside it.
+
+    Results that are there already are kept: the new ones get a number.
+
+    Returns:
+        The file of the results.
+    """
+    path = numbered(folder / "results" / f"{name}.json")
+    write_json(path, results)
+    record = {"config": config_as_json(config), "results": len(results), **scores}
+    write_json(path.with_name(f"{path.stem}_scores.json"), record, indent=2)
+    if ranking is not None:
+        write_json(path.with_name(f"{path.stem}_ranking.json"), ranking)
+    return path
 
 
 def epoch_table(metrics: Path) -> str:
     """All epochs of a run, resumed ones too, as lines to print: loss and scores."""
     records = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     epochs = [record for record in records if "train_loss" in record]
-    names = [name for name in epochs[-1] if name not in ("epoch", "train_seconds")]
+    names = list(dict.fromkeys(name for record in epochs for name in record))
+    names = [name for name in names if name not in ("epoch", "train_seconds")]
     lines = ["epoch " + " ".join(f"{name:>10}" for name in names)]
     for record in epochs:
         values = (f"{record[name]:10.4f}" if name in record else f"{'':10}" for name in names)
@@ -84,7 +92,13 @@ def epoch_table(metrics: Path) -> str:
     return "\n".join(lines)
 
 
-def decoding_settings(config: CaptionConfig) -> str:
+def settings_line(settings: dict[str, Any]) -> str:
     """What a score depends on beside the weights, in one line."""
-    settings = {"prefix": config.prefix, "image_resolution": config.image_resolution, **config.decoding}
     return ", ".join(f"{key} {json.dumps(value)}" for key, value in settings.items())
+
+
+def warn_of_overlap(train: ImageLabelDataset | JoinedDataset, test: ImageLabelDataset) -> None:
+    """Says so if images to be tested on are trained on as well: the scores would be too good."""
+    both = set(train.image_keys()) & set(test.image_keys())
+    if both:
+        print(f"warning: {len(both)} test images are in the training list, too (first: {min(both)})")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from dataset.files import recover_folder
 from helpers.checkpoint import WEIGHT_FILES, find_weights
 from helpers.config import ROOT
 from helpers.training_state import LAST
@@ -42,16 +43,17 @@ def starting_weights(
 ) -> Path | None:
     """The weight file a run begins with; None for new weights.
 
-    A new run starts from `pretrain_<exp_name>`; `from_checkpoint` evaluates the task's own best weights,
-    or continues from its last ones.
+    A new run starts from `pretrain_<exp_name>`, pre-training from new weights; `from_checkpoint` evaluates
+    the task's own best weights, or continues from its last ones.
     """
     if not from_checkpoint:
-        if from_scratch and not evaluate:
+        if (from_scratch or task == "pretrain") and not evaluate:
             return None
         return find_weights(find_experiment("pretrain", exp_name))
     folder = find_experiment(task, exp_name)
     if evaluate:
         return find_weights(folder)
+    recover_folder(folder / LAST)
     if not (folder / LAST).is_dir():
         raise UserError(f"{folder}: has weights but no training state ({LAST}/) to continue from")
     return find_weights(folder / LAST)

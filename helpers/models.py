@@ -1,9 +1,9 @@
 """From a config, or from a checkpoint folder, to a model that is ready to use."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from dataset.class_tables import read_class_tables
 from helpers.checkpoint import POSITIONS, find_weights, load_weights, read_weights
-from helpers.config import MODELS_FILE, ROOT, CaptionConfig, ModelSize, read_model_size, read_yaml, validate
-from model.config import PrismerConfig
+from helpers.config import MODELS_FILE, ROOT, ModelSize, read_model_size, read_yaml, validate
+from model.config import STRICT, PrismerConfig
 from model.errors import UserError
 from model.inputs import PrepareInputs
 from model.modalities import MODALITIES, modality
@@ -21,19 +21,35 @@ from model.tokenizer import load_tokenizer
 
 M = TypeVar("M", bound=Prismer)
 DESCRIPTION = "model.json"  # beside the weights: what `describe` gives
-# What the released captioning checkpoints, which have no description, were made with.
-RELEASED_TABLES = Path("data/class_tables")
-RELEASED_PREFIX = "A picture of"
-RELEASED_DECODING = {"num_beams": 3, "max_length": 20, "min_length": 8}
+RELEASED_TABLES = Path("data/class_tables")  # of released checkpoints, which have no description
 
 
-@dataclass
+@dataclass(frozen=True)
+class Usage:
+    """How a model is used as its task used it; the defaults are those of the released checkpoints.
+
+    Attributes:
+        prefix: what captions begin with.
+        decoding: settings of the beam search for captions.
+        answers: the answers to choose from; empty: answers are written freely.
+        k: how many of them are scored in full.
+    """
+
+    __pydantic_config__ = STRICT
+    prefix: str = "A picture of"
+    decoding: dict[str, int] = field(
+        default_factory=lambda: {"num_beams": 3, "max_length": 20, "min_length": 8}
+    )
+    answers: list[str] = field(default_factory=list)
+    k: int = 16
+
+
+@dataclass(frozen=True)
 class LoadedModel(Generic[M]):
     """A model with what it needs beside its weights; `model.config` is its network."""
 
     model: M
-    prefix: str
-    decoding: dict[str, int]
+    usage: Usage
     class_tables: Path
 
 
@@ -67,16 +83,15 @@ def prepare_inputs(experts: tuple[str, ...], class_tables: Path) -> PrepareInput
     return PrepareInputs(features, torch.from_numpy(np.asarray(tables.background)))
 
 
-def describe(network: PrismerConfig, tokenizer: str, task: CaptionConfig) -> dict:
+def describe(network: PrismerConfig, tokenizer: str, class_tables: Path, usage: Usage) -> dict[str, Any]:
     """What `load_model` needs to build the network again and to use it as its task does."""
-    tables = task.class_tables.resolve()
+    tables = class_tables.resolve()
     inside = tables.is_relative_to(ROOT)
     return {
         "config": asdict(network),
         "tokenizer": tokenizer,
         "class_tables": (tables.relative_to(ROOT) if inside else tables).as_posix(),
-        "prefix": task.prefix,
-        "decoding": task.decoding,
+        "usage": asdict(usage),
     }
 
 
@@ -92,16 +107,16 @@ def load_model(cls: type[M], folder: Path) -> LoadedModel[M]:
         try:
             content = json.loads(description.read_text(encoding="utf-8"))
             config = validate(content["config"], PrismerConfig, str(description))
+            usage = validate(content["usage"], Usage, str(description))
             tokenizer, class_tables = content["tokenizer"], ROOT / content["class_tables"]
-            prefix, decoding = content["prefix"], content["decoding"]
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
             raise UserError(f"{description}: damaged ({error!r}); write it anew or remove it") from None
     else:
         config, tokenizer = infer_config(state, str(path))
-        class_tables, prefix, decoding = RELEASED_TABLES, RELEASED_PREFIX, RELEASED_DECODING
+        class_tables, usage = RELEASED_TABLES, Usage()
     model = build_model(cls, config, tokenizer)
     load_weights(model, state, str(path))
-    return LoadedModel(model.eval(), prefix, decoding, class_tables)
+    return LoadedModel(model.eval(), usage, class_tables)
 
 
 def infer_config(state: dict[str, Tensor], source: str) -> tuple[PrismerConfig, str]:

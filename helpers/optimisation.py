@@ -1,6 +1,7 @@
 """AdamW over the trainable parameters, and the learning rate as a function of the step."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -20,6 +21,31 @@ def cosine_lr(t: float, total: float, init_lr: float, min_lr: float) -> float:
 def warmup_lr(step: int, warmup_steps: int, start_lr: float, init_lr: float) -> float:
     """Linear from `start_lr` at step 0 to `init_lr` at `warmup_steps`."""
     return start_lr + (init_lr - start_lr) * step / warmup_steps
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate of each step: a cosine, and a linear warm-up that overrides its beginning.
+
+    Attributes:
+        by_epoch: the cosine falls from epoch to epoch rather than from step to step.
+    """
+
+    init_lr: float
+    min_lr: float
+    epochs: int
+    steps_per_epoch: int
+    by_epoch: bool = False
+    warmup_steps: int = 0
+    warmup_lr: float = 0.0
+
+    def lr(self, step: int) -> float:
+        """The learning rate of a step, the first being 0."""
+        if step < self.warmup_steps:
+            return warmup_lr(step, self.warmup_steps, self.warmup_lr, self.init_lr)
+        if self.by_epoch:
+            return cosine_lr(step // self.steps_per_epoch, self.epochs, self.init_lr, self.min_lr)
+        return cosine_lr(step, self.epochs * self.steps_per_epoch, self.init_lr, self.min_lr)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -2,7 +2,7 @@
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list, gather_object
 
 
 def start_accelerator(mixed_precision: str | None) -> Accelerator:
@@ -23,3 +23,8 @@ def start_accelerator(mixed_precision: str | None) -> Accelerator:
 def broadcast_from_main(value: float) -> float:
     """The main process's value, on every process."""
     return broadcast_object_list([value])[0]
+
+
+def sum_over_processes(value: int, accelerator: Accelerator) -> int:
+    """The sum of all processes' values, on every process."""
+    return sum(gather_object([value])) if accelerator.num_processes > 1 else value

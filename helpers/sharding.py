@@ -10,6 +10,8 @@ accelerate turns its own FSDP on only for accelerators and silently uses DDP for
 autocast in every mode.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -22,7 +24,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
 from model.errors import UserError
 from model.prismer import Prismer
@@ -59,6 +61,26 @@ def distribute(model: Prismer, accelerator: Accelerator, sharding: Sharding) -> 
 def unwrap(model: nn.Module) -> Prismer:
     """The `Prismer` inside what `distribute` returned."""
     return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+
+
+@contextmanager
+def gathered(model: nn.Module, sharding: Sharding) -> Iterator[None]:
+    """Keeps whole parameters on every process meanwhile; for evaluation, without gradients.
+
+    Processes generate texts of different lengths from batches of different sizes: were parameters gathered
+    in each forward, the processes would wait for one another for ever. Every process must enter and leave.
+    """
+    groups = [module for module in model.modules() if isinstance(module, FSDPModule)]
+    for group in groups:
+        group.set_reshard_after_forward(False, recurse=False)
+        group.unshard()
+    try:
+        yield
+    finally:
+        for group in groups:
+            group.reshard()
+            if group is not model:
+                group.set_reshard_after_forward(sharding == "full_shard", recurse=False)
 
 
 def average_statistics(model: nn.Module, accelerator: Accelerator) -> None:

@@ -1,7 +1,8 @@
 """What captioning and question answering share: the two towers, and texts to tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -11,6 +12,7 @@ from model.encoder import ExpertEncoder
 from model.errors import UserError
 from model.freeze import freeze
 from model.generation import Prompt
+from model.modules.label_map import LabelMap
 from model.ranking import Ranking, rank
 
 MAX_QUESTION_TOKENS = 35
@@ -36,6 +38,33 @@ class Prismer(nn.Module):
         encoder, decoder = self.expert_encoder, self.text_decoder.roberta["encoder"]
         resampler = encoder.resampler.perceiver_blocks if encoder.modalities else []
         return [*encoder.transformer.resblocks, *resampler, *decoder.layer, decoder.output_layer]
+
+    def encode(
+        self,
+        experts: Mapping[str, Tensor | LabelMap],
+        texts: int,
+        counts: Sequence[int] | None = None,
+        instance_indices: Tensor | None = None,
+    ) -> Tensor:
+        """Encodes images, each once however many texts it has.
+
+        Args:
+            experts: the input of `ExpertEncoder`, b images.
+            texts: number of texts, those of an image together.
+            counts: of the texts of each image; None: every image has as many.
+            instance_indices: those of `ExpertEncoder`.
+
+        Returns:
+            (texts, l, d), the tokens of each text's image.
+        """
+        encoded = self.expert_encoder(experts, instance_indices)
+        if counts is None:
+            each, rest = divmod(texts, len(encoded))
+            if rest:
+                raise ValueError(f"{texts} texts for {len(encoded)} images; give their `counts`")
+            return encoded if each == 1 else encoded.repeat_interleave(each, dim=0)
+        repeats = torch.tensor(counts).to(encoded.device, non_blocking=True)
+        return encoded.repeat_interleave(repeats, dim=0, output_size=texts)
 
     def tokens(self, texts: Sequence[str], **options) -> tuple[Tensor, Tensor]:
         """Tokenises texts, padded to the longest.

@@ -1,5 +1,6 @@
 """Choosing among given answers: the likeliest by their first token, then the best by their whole text."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -25,6 +26,11 @@ class Ranking(NamedTuple):
     best: Tensor
     scores: Tensor
     kept: Tensor
+
+
+def join_rankings(rankings: Sequence[Ranking]) -> Ranking:
+    """One ranking of the samples of all; their answers and k must be the same."""
+    return Ranking(*(torch.cat(parts) for parts in zip(*rankings, strict=True)))
 
 
 @torch.no_grad()

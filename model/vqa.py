@@ -1,6 +1,6 @@
 """Visual question answering: the answer is generated, or chosen among given ones."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -9,8 +9,9 @@ from model.decoder import IGNORE
 from model.generation import Prompt, beam_search
 from model.modules.label_map import LabelMap
 from model.prismer import MAX_QUESTION_TOKENS, Prismer
-from model.ranking import Ranking
+from model.ranking import Ranking, join_rankings
 
+QUESTIONS_AT_ONCE = 32  # each keeps the keys and values of its image's tokens in every layer
 QUESTION = {"add_special_tokens": False, "truncation": True, "max_length": MAX_QUESTION_TOKENS}
 
 
@@ -29,15 +30,15 @@ class PrismerVQA(Prismer):
 
         Args:
             experts: the input of `ExpertEncoder`.
-            questions: b questions.
-            answers: b answers.
-            weights: (b,), of the answers.
+            questions: q questions: k for each of the b images, those of an image together.
+            answers: q answers.
+            weights: (q,), of the answers.
             instance_indices: those of `ExpertEncoder`.
 
         Returns:
-            The mean over samples of the weighted, summed losses of their answers' tokens, scalar.
+            The mean over questions of the weighted, summed losses of their answers' tokens, scalar.
         """
-        encoded = self.expert_encoder(experts, instance_indices)
+        encoded = self.encode(experts, len(questions), instance_indices=instance_indices)
         question_ids, question_mask = self.tokens(self.starts(questions), **QUESTION)
         answer_ids, answer_mask = self.answer_tokens(self.ends(answers))
         ids = torch.cat([question_ids, answer_ids], dim=1)
@@ -57,35 +58,41 @@ class PrismerVQA(Prismer):
         min_new: int = 2,
         return_scores: bool = False,
         instance_indices: Tensor | None = None,
+        counts: Sequence[int] | None = None,
     ) -> list[str] | tuple[list[str], list[float]]:
         """Answers questions by beam search.
 
         Args:
             experts: the input of `ExpertEncoder`.
-            questions: b questions.
+            questions: q questions, those of an image together.
             num_beams: beams of each question.
             max_new: the most tokens of an answer, end token included.
             min_new: the fewest, end token excluded.
             return_scores: whether to return the answers' scores as well.
             instance_indices: those of `ExpertEncoder`.
+            counts: how many questions each image has; None: all as many.
 
         Returns:
-            b answers in lower case; with `return_scores` a pair of these and of their scores: the
+            q answers in lower case; with `return_scores` a pair of these and of their scores: the
             log-probability times the number of tokens, the question's included.
         """
-        encoded = self.expert_encoder(experts, instance_indices)
-        found = beam_search(
-            self.text_decoder,
-            encoded,
-            self.prompt(questions, encoded),
-            num_beams=num_beams,
-            max_new=max_new,
-            min_new=min_new,
-            length_penalty=-1.0,
-        )
-        texts = self.tokenizer.batch_decode(found.ids, skip_special_tokens=True)
-        answers = [text.lower().strip() for text in texts]
-        return (answers, found.scores.tolist()) if return_scores else answers
+        encoded = self.encode(experts, len(questions), counts, instance_indices)
+        answers: list[str] = []
+        scores: list[float] = []
+        for part, tokens in self._parts(questions, encoded):
+            found = beam_search(
+                self.text_decoder,
+                tokens,
+                self.prompt(part, tokens),
+                num_beams=num_beams,
+                max_new=max_new,
+                min_new=min_new,
+                length_penalty=-1.0,
+            )
+            texts = self.tokenizer.batch_decode(found.ids, skip_special_tokens=True)
+            answers += [text.lower().strip() for text in texts]
+            scores += found.scores.tolist()
+        return (answers, scores) if return_scores else answers
 
     @torch.no_grad()
     def rank(
@@ -95,19 +102,32 @@ class PrismerVQA(Prismer):
         answers: Sequence[str],
         k: int,
         instance_indices: Tensor | None = None,
+        counts: Sequence[int] | None = None,
     ) -> Ranking:
         """Chooses each question's best answer among given ones.
 
         Args:
             experts: the input of `ExpertEncoder`.
-            questions: b questions.
+            questions: q questions, those of an image together.
             answers: the answers to choose from, the same for all.
             k: how many of them to score in full, those with the likeliest first token.
             instance_indices: those of `ExpertEncoder`.
+            counts: how many questions each image has; None: all as many.
         """
-        encoded = self.expert_encoder(experts, instance_indices)
-        prompt = self.prompt(questions, encoded)
-        return self.rank_answers(encoded, prompt, self.ends(answers), k)
+        encoded = self.encode(experts, len(questions), counts, instance_indices)
+        ends = self.ends(answers)
+        rankings = [
+            self.rank_answers(tokens, self.prompt(part, tokens), ends, k)
+            for part, tokens in self._parts(questions, encoded)
+        ]
+        return join_rankings(rankings)
+
+    def _parts(self, questions: Sequence[str], encoded: Tensor) -> Iterator[tuple[list[str], Tensor]]:
+        """Questions with their encoder tokens, so many at once that memory does not run out."""
+        # The original pads all questions of a batch to one length, and with `compat` that shows.
+        size = len(questions) if self.config.compat else QUESTIONS_AT_ONCE
+        for start in range(0, len(questions), size):
+            yield list(questions[start : start + size]), encoded[start : start + size]
 
     def prompt(self, questions: Sequence[str], encoded: Tensor) -> Prompt:
         """The questions, to be continued by their answers.

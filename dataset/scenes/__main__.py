@@ -17,6 +17,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="same seed, same bytes (0)")
     parser.add_argument("--size", type=int, default=192, metavar="PX", help="long side of the images (192)")
     parser.add_argument("--workers", type=int, default=2, metavar="W", help="processes (2)")
+    parser.add_argument(
+        "--classes",
+        action="store_true",
+        help="one solid a scene, in ImageNet's layout; N and M are of each of the 32 classes",
+    )
     parser.add_argument("--no-labels", action="store_true", help="leave out the exact labels")
     parser.add_argument(
         "--tables", type=Path, metavar="DIR", help="write the class embeddings into this folder"
@@ -46,7 +51,7 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"no scenes asked for in {options.out}; give --train N or --test M")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers are the parallelism
 
-    from dataset.scenes import embeddings, write  # imported late: --help stays quick
+    from dataset.scenes import classes, embeddings, write  # imported late: --help stays quick
 
     try:
         for path in embeddings.write_tables(options.tables) if options.tables else []:
@@ -57,8 +62,10 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"cannot write to {error.filename}: {error.strerror}") from None
     if options.out:
         wanted = write.Options(options.out, options.seed, options.size, not options.no_labels)
-        write.write_data(wanted, options.train, options.test, options.workers)
-        print(f"{options.train} training and {options.test} test scenes in {options.out}")
+        write_all = classes.write_classes if options.classes else write.write_data
+        write_all(wanted, options.train, options.test, options.workers)
+        each = " of each class" if options.classes else ""
+        print(f"{options.train} training and {options.test} test scenes{each} in {options.out}")
 
 
 if __name__ == "__main__":

@@ -168,12 +168,20 @@ class World:
         return next((thing for thing in self.objects if isinstance(thing, Sign)), None)
 
 
-def sample_world(rng: np.random.Generator, long_side: int) -> World:
-    """Draws a scene whose objects do not intersect and are each mostly visible."""
+def sample_world(rng: np.random.Generator, long_side: int, only: tuple[str, str] | None = None) -> World:
+    """Draws a scene whose objects do not intersect and are each mostly visible.
+
+    Args:
+        rng: what it is drawn from.
+        long_side: of the image, in pixels.
+        only: shape and colour of the one solid to show, without a sign; None draws up to six, and signs.
+    """
     aspect = ASPECTS[rng.integers(len(ASPECTS))]
     size = tuple(round(long_side * side / max(aspect)) for side in aspect)
     word = str(rng.choice(WORDS)) if rng.random() < 0.5 else None
     kinds = _sample_kinds(rng, int(rng.integers(1, 7)))
+    if only is not None:
+        word, kinds = None, [(*only, kinds[0][2])]
     attempts = 0
     while True:
         camera = _sample_camera(rng, size)

@@ -4,7 +4,8 @@ import io
 import json
 import multiprocessing
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from dataset.scenes.labels import make_labels
 from dataset.scenes.questions import answer_list
 from dataset.scenes.render import render
 from dataset.scenes.scene import describe_scene, render_scene
+from dataset.scenes.world import World
 from model.errors import UserError
 from model.modalities import MODALITIES
 
@@ -50,12 +52,23 @@ def write_data(options: Options, train: int, test: int, workers: int) -> None:
     Raises:
         UserError: the folder holds scenes of another seed or size, or cannot be written.
     """
+    with claimed(options):
+        jobs = [("train", i) for i in range(train)] + [("test", i) for i in range(test)]
+        records = run_jobs(partial(write_scene, options), jobs, workers)
+        _write_lists(options.out, records[:train], records[train:])
+
+
+@contextmanager
+def claimed(options: Options) -> Iterator[None]:
+    """Makes the data folder and notes seed and size in it, so that scenes of two seeds cannot be mixed.
+
+    Raises:
+        UserError: the folder holds other scenes; or, inside, it cannot be written.
+    """
     try:
         options.out.mkdir(parents=True, exist_ok=True)
         _claim(options)
-        jobs = [("train", i) for i in range(train)] + [("test", i) for i in range(test)]
-        records = _run(partial(write_scene, options), jobs, workers)
-        _write_lists(options.out, records[:train], records[train:])
+        yield
     except OSError as error:
         raise UserError(f"cannot write to {error.filename}: {error.strerror}; choose another --out") from None
 
@@ -66,12 +79,23 @@ def write_scene(options: Options, job: tuple[str, int]) -> dict:
     image_id = index + (FIRST_TEST_ID if split == "test" else 0)
     folder = "val2014" if split == "test" else "train2014"
     name = f"{folder}/SCENE_{folder}_{image_id:012d}"
-    image = options.out / DATASET / f"{name}.jpg"
     world, captions, questions = describe_scene(
         [options.seed, int(split == "test"), index], options.long_side
     )
+    write_files(options, world, f"{DATASET}/{name}", ".jpg")
+    return {
+        "image": f"{name}.jpg",
+        "id": image_id,
+        "captions": captions,
+        "questions": [vars(question) for question in questions],
+    }
+
+
+def write_files(options: Options, world: World, name: str, suffix: str) -> None:
+    """Writes the image and the labels of a world that are not there yet."""
+    image = options.out / f"{name}{suffix}"
     label_files = {
-        modality: options.out / "labels" / modality / DATASET / f"{name}.png"
+        modality: options.out / "labels" / modality / f"{name}.png"
         for modality in LABELS
         if options.labels and (modality != "ocr_detection" or world.sign)
     }
@@ -81,15 +105,9 @@ def write_scene(options: Options, job: tuple[str, int]) -> dict:
         for modality, path in label_files.items():
             if modality in labels.sidecars:
                 sidecar = path.with_suffix(MODALITIES[modality].sidecars[0])
-                _write_json(sidecar, labels.sidecars[modality])
+                write_json(sidecar, labels.sidecars[modality])
             _save(path, partial(_png, labels.maps[modality]))
         _save(image, partial(_jpeg, rendered.image))
-    return {
-        "image": f"{name}.jpg",
-        "id": image_id,
-        "captions": captions,
-        "questions": [vars(question) for question in questions],
-    }
 
 
 def write_demo(folder: Path) -> list[Path]:
@@ -108,7 +126,8 @@ def write_demo(folder: Path) -> list[Path]:
     return paths
 
 
-def _run(task: Callable, jobs: list, workers: int) -> list[dict]:
+def run_jobs(task: Callable, jobs: list, workers: int) -> list:
+    """Calls a function on each job, in several processes, and returns what it returns, in order."""
     bar = partial(tqdm, total=len(jobs), desc="scenes", unit="scene")
     if workers == 1:
         return list(bar(map(task, jobs)))
@@ -117,7 +136,6 @@ def _run(task: Callable, jobs: list, workers: int) -> list[dict]:
 
 
 def _claim(options: Options) -> None:
-    """Notes seed and size in the folder, so that scenes of two seeds cannot be mixed."""
     path = options.out / "scenes.json"
     mine = {"seed": options.seed, "long_side": options.long_side}
     if path.exists():
@@ -127,14 +145,14 @@ def _claim(options: Options) -> None:
                 f"{path} tells of other scenes ({theirs}); choose another --out or delete the folder"
             )
     else:
-        _write_json(path, mine)
+        write_json(path, mine)
 
 
 def _write_lists(out: Path, train: list[dict], test: list[dict]) -> None:
     caption_rows = [{"image": r["image"], "caption": caption} for r in train for caption in r["captions"]]
-    _write_json(out / "coco_karpathy_train.json", caption_rows)
+    write_json(out / "coco_karpathy_train.json", caption_rows)
     test_rows = [{"image": r["image"], "caption": r["captions"]} for r in test]
-    _write_json(out / "coco_karpathy_test.json", test_rows)
+    write_json(out / "coco_karpathy_test.json", test_rows)
     captions = [(r["id"], caption) for r in test for caption in r["captions"]]
     truth = {
         "info": {"description": "Scenes, test split"},
@@ -146,7 +164,7 @@ def _write_lists(out: Path, train: list[dict], test: list[dict]) -> None:
             for number, (image_id, caption) in enumerate(captions)
         ],
     }
-    _write_json(out / "coco_karpathy_test_gt.json", truth)
+    write_json(out / "coco_karpathy_test_gt.json", truth)
     question_rows = [
         {
             "dataset": "vqa",
@@ -154,11 +172,12 @@ def _write_lists(out: Path, train: list[dict], test: list[dict]) -> None:
             "question": q["question"],
             "answer": q["answer"],
             "weight": 1.0,
+            "type": q["type"],
         }
         for r in train
         for q in r["questions"]
     ]
-    _write_json(out / "vqav2_train_val.json", question_rows)
+    write_json(out / "vqav2_train_val.json", question_rows)
     test_questions = [
         {
             "dataset": "vqa",
@@ -171,8 +190,8 @@ def _write_lists(out: Path, train: list[dict], test: list[dict]) -> None:
         for r in test
         for number, q in enumerate(r["questions"])
     ]
-    _write_json(out / "vqav2_test.json", test_questions)
-    _write_json(out / "answer_list.json", answer_list())
+    write_json(out / "vqav2_test.json", test_questions)
+    write_json(out / "answer_list.json", answer_list())
 
 
 def _png(pixels: np.ndarray, file) -> None:
@@ -183,7 +202,8 @@ def _jpeg(pixels: np.ndarray, file) -> None:
     Image.fromarray(pixels).save(file, "JPEG", quality=95, subsampling=0)
 
 
-def _write_json(path: Path, content) -> None:
+def write_json(path: Path, content) -> None:
+    """Writes JSON that appears whole."""
     _save(path, lambda file: file.write(json.dumps(content).encode()))
 
 

@@ -2,15 +2,21 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from dataset.samples import Visual
 from model.modalities import EMBEDDING_DIM, Kind, modality
 
 EXPERTS = ("depth", "normal", "seg_coco", "edge", "obj_detection", "ocr_detection")
 SIZE = (40, 30)  # width, height
+
+
+VISUAL = {field.name for field in fields(Visual)}
 
 
 class Disk:
@@ -60,3 +66,9 @@ class Disk:
         else:
             path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
         return path
+
+
+def visual_of(disk: Disk, **options: Any) -> Visual:
+    """How its images and labels are read: small, with all experts, unless options say otherwise."""
+    defaults = {"label_path": disk.labels, "experts": EXPERTS, "image_resolution": 32, "label_resolution": 16}
+    return Visual(**{**defaults, **options})

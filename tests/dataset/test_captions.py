@@ -11,20 +11,14 @@ from dataset.captions import CaptionDataset, caption_dataset, demo_label_folder
 from dataset.collate import collate
 from model.errors import UserError
 from model.modalities import MODALITIES
-from tests.dataset.disk import EXPERTS, SIZE, Disk
+from tests.dataset.disk import EXPERTS, SIZE, VISUAL, Disk, visual_of
 
 COCO = ["train2014/COCO_train2014_000000000009.jpg", "train2014/COCO_train2014_000000391895.png"]
 
 
 def open_data(disk: Disk, name: str = "custom", split: str = "train", **options: Any) -> CaptionDataset:
-    defaults = {
-        "data_path": disk.data,
-        "label_path": disk.labels,
-        "experts": EXPERTS,
-        "image_resolution": 32,
-        "label_resolution": 16,
-    }
-    return caption_dataset(name, split, **{**defaults, **options})
+    visual = visual_of(disk, **{key: options.pop(key) for key in VISUAL & options.keys()})
+    return caption_dataset(name, split, options.pop("data_path", disk.data), visual, **options)
 
 
 def add_custom(disk: Disk, count: int = 6) -> list[str]:
@@ -185,7 +179,7 @@ def test_training_takes_the_next_sample_for_an_unreadable_image(disk: Disk, capl
     assert len(caplog.records) == 2
     for name in names:
         (disk.data / name).write_bytes(b"")
-    with pytest.raises(UserError, match="no image of the list can be decoded"):
+    with pytest.raises(UserError, match="no sample of the list can be read"):
         data[0]
 
 

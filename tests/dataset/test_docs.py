@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from dataset.image_list import read_list
-from helpers.config import CaptionConfig, read_config
+from helpers.config import read_config
+from helpers.task_configs import CaptionConfig
 from model.modalities import MODALITIES
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -73,9 +73,8 @@ def test_layout_is_that_of_coco_and_vqav2(data):
         image = int(Path(row["image"]).stem.split("_")[-1])
         assert [a["caption"] for a in truth.imgToAnns[image]] == row["caption"]
     answers = set(read["answer_list"])
-    assert all(
-        set(row) == {"dataset", "image", "question", "answer", "weight"} for row in read["vqav2_train_val"]
-    )
+    keys = {"dataset", "image", "question", "answer", "weight", "type"}
+    assert all(set(row) == keys for row in read["vqav2_train_val"])
     assert all(row["answer"] in answers for row in read["vqav2_train_val"])
     assert all(len(row["answer"]) == 10 and row["answer"][0] in answers for row in read["vqav2_test"])
     assert len({row["question_id"] for row in read["vqav2_test"]}) == 3 * 10

@@ -34,31 +34,28 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def caption_config(scenes: Path, tmp_path: Path) -> Path:
-    """A config that trains the nano model for two epochs on the small set."""
-    return write_caption_config(tmp_path / "caption.yaml", scenes)
-
-
 def write_caption_config(path: Path, scenes: Path, **changes: object) -> Path:
-    """The nano config for a folder of scenes with exact labels, with changes."""
-    content = yaml.safe_load((ROOT / "configs" / "caption_nano.yaml").read_text())
-    content["coco"] |= {
-        "data_path": str(scenes),
+    """The nano config for a folder of scenes with exact labels, two epochs, with changes."""
+    content = {"data_path": str(scenes), "captions_per_image": 1, "max_length": 16, "num_beams": 2}
+    return write_config(path, scenes, section="coco", **content | changes)
+
+
+def write_config(path: Path, scenes: Path, section: str | None = None, **changes: object) -> Path:
+    """The nano config of a task (the file's name) for a folder with exact labels, with changes."""
+    content = yaml.safe_load((ROOT / "configs" / f"{path.stem}_nano.yaml").read_text())
+    settings = content[section] if section else content
+    settings |= {
         "label_path": str(scenes / "labels"),
         "class_tables": str(ROOT / "nano" / "tables"),
         "init_lr": 1e-3,
         "min_lr": 0.0,
         "augment": True,
-        "captions_per_image": 1,
         "batch_size_train": 10,
         "batch_size_test": 3,
         "max_epoch": 2,
         "warmup_steps": 2,
-        "max_length": 16,
-        "num_beams": 2,
         "num_workers": 0,
     }
-    content["coco"] |= changes
+    settings |= changes
     path.write_text(yaml.safe_dump(content))
     return path

@@ -1,15 +1,18 @@
-"""Runs train_caption.py and interrupts it (as Ctrl-C does) when its first epoch is saved."""
+"""Runs a training script and interrupts it (as Ctrl-C does) when its first epoch is saved.
+
+python stop_after_epoch.py train_caption.py --exp_name ...
+"""
 
 import sys
+from importlib import import_module
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import helpers.training_state
-import train_caption
+import helpers.training
 from helpers.cli import run
 
-save_last = helpers.training_state.save_last
+save_last = helpers.training.save_last
 
 
 def save_and_stop(*args, **kwargs):
@@ -17,5 +20,5 @@ def save_and_stop(*args, **kwargs):
     raise KeyboardInterrupt
 
 
-helpers.training_state.save_last = save_and_stop
-run(train_caption.main)
+helpers.training.save_last = save_and_stop
+run(import_module(sys.argv.pop(1).removesuffix(".py")).main)

@@ -10,7 +10,7 @@ from tests.end_to_end.conftest import ROOT
 SCRIPTS = [
     "demo.py",
     "demo_vis.py",
-    "train_caption.py",
+    *sorted(path.name for path in ROOT.glob("train_*.py")),
     *sorted(map(str, (ROOT / "experts").glob("generate*.py"))),
 ]
 HELP = """

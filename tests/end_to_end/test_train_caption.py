@@ -46,14 +46,11 @@ def test_a_run_that_was_stopped_after_an_epoch_ends_as_one_that_was_not(trained,
     config = write_caption_config(tmp_path / "caption.yaml", scenes)
     # The schedule is that of two epochs; a run of one epoch's length is cut by stopping it after the first.
     interrupted = tmp_path / "logging" / "caption_tiny"
-    stop = script(
-        "tests/end_to_end/stop_after_epoch.py", "--exp_name", "tiny", "--config", config, cwd=tmp_path
-    )
+    arguments = ("train_caption.py", "--exp_name", "tiny", "--config", config)
+    stop = script("tests/end_to_end/stop_after_epoch.py", *arguments, cwd=tmp_path)
     assert stop.returncode == 130, stop.stderr
     assert torch.load(interrupted / "last" / "training_state.pt", weights_only=True)["progress"]["epoch"] == 1
-    resumed = script(
-        "train_caption.py", "--exp_name", "tiny", "--config", config, "--from_checkpoint", cwd=tmp_path
-    )
+    resumed = script(*arguments, "--from_checkpoint", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     whole = weights(trained / "logging" / "caption_tiny")
     for key, value in weights(interrupted).items():
@@ -98,7 +95,7 @@ def test_prismerz_needs_no_labels_and_is_evaluated_zero_shot(scenes, tmp_path):
     assert (tmp_path / "logging" / "caption_z" / "results" / "coco_test.json").is_file()
 
 
-def test_nocaps_is_captioned_and_not_scored(trained, scenes, tmp_path):
+def test_nocaps_is_captioned_and_scored_by_domain_where_that_is_known(trained, scenes, tmp_path):
     rows = json.loads((scenes / "coco_karpathy_test.json").read_text())
     data = tmp_path / "data"
     shutil.copytree(scenes / "vqav2" / "val2014", data / "nocaps" / "val2014")
@@ -115,6 +112,18 @@ def test_nocaps_is_captioned_and_not_scored(trained, scenes, tmp_path):
     results = json.loads((tmp_path / "logging/caption_tiny/results/coco_test.json").read_text())
     assert [row["image_id"] for row in results] == [70, 71, 72, 73]
     assert "no references" in done.stdout
+
+    annotations = [{"image_id": 70 + index, "caption": row["caption"][0]} for index, row in enumerate(rows)]
+    domains = ("in-domain", "near-domain", "out-domain", "out-domain")
+    listed = [{"id": 70 + index, "domain": domain} for index, domain in enumerate(domains)]
+    content = {"images": listed, "annotations": annotations}
+    (data / "nocaps_val_4500_captions.json").write_text(json.dumps(content))
+    done = script(*arguments, "--from_checkpoint", "--evaluate", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    scores = json.loads((tmp_path / "logging/caption_tiny/results/coco_test_2_scores.json").read_text())
+    assert list(scores["domains"]) == ["in-domain", "near-domain", "out-domain", "overall"]
+    assert scores["scores"] == scores["domains"]["overall"]
+    assert "out-domain" in done.stdout
 
 
 def test_a_data_set_of_ones_own_needs_no_code(trained, scenes, tmp_path):

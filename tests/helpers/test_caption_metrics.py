@@ -13,7 +13,7 @@ import pytest
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
-from dataset.captions import read_ground_truth
+from dataset.ground_truth import read_ground_truth
 from helpers import caption_metrics
 from helpers.caption_metrics import FAST_METRICS, score_captions
 from helpers.ptb_tokenizer import tokenize_java, tokenize_python
@@ -173,7 +173,7 @@ def test_line_breaks_inside_a_caption_do_not_shift_the_others():
         ([], "2 of 2 images have no caption"),
         ([{"image_id": 1, "caption": "a"}], r"1 of 2 images have no caption in the results \(first: 2\)"),
         ([{"image_id": i, "caption": "a"} for i in (1, 2, 3)], r"1 results are of images without references"),
-        ([{"image_id": i, "caption": "a"} for i in (1, 2, 2)], "1 results are of an image that has one"),
+        ([{"image_id": i, "caption": "a"} for i in (1, 2, 2)], "1 results repeat the image_id of another"),
     ],
 )
 def test_results_that_do_not_match_the_references(results, message):

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from helpers.config import CaptionConfig, DemoConfig, prismer_config, read_config, read_model_size, read_yaml
+from helpers.config import DemoConfig, read_config, read_model_size, read_yaml
+from helpers.task_configs import CaptionConfig, prismer_config
 from model.errors import UserError
 
 CONFIGS = Path("configs")

@@ -11,11 +11,9 @@ from torch import Tensor
 
 from dataset.captions import CaptionDataset, CaptionRow
 from dataset.collate import collate
-from dataset.labels import LabelReader
 from dataset.randaugment import Operation, apply
-from dataset.samples import ImageFolder
+from dataset.samples import ImageFolder, Visual
 from dataset.text import clean_caption, clean_question
-from dataset.transforms import JointTransform
 from model.modalities import BACKGROUND, MODALITIES, Kind
 
 CASE = Path(__file__).parent / "goldens" / "core" / "dataset_case"
@@ -35,7 +33,8 @@ def read_case(name: str) -> dict:
     """The test sample of one of the golden's images, as a batch of one."""
     rows = [CaptionRow(f"val/{name}.png", 0, ())]
     folder = ImageFolder(CASE / "images" / "vqav2", "vqav2")
-    data = CaptionDataset(rows, folder, LabelReader(CASE / "labels", EXPERTS), JointTransform(96, 224))
+    visual = Visual(label_path=CASE / "labels", experts=EXPERTS, image_resolution=96, label_resolution=224)
+    data = CaptionDataset(rows, folder, visual)
     return collate([data[0]])
 
 

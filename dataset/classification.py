@@ -1,0 +1,124 @@
+"""Images of classes, in ImageNet's layout: a few of each to learn from, a folder to test on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dataset.image_list import Split, check_data_path, parse_json, read_text
+from dataset.images import list_images
+from dataset.samples import ImageFolder, ImageLabelDataset, Visual
+from dataset.text import training_caption
+from model.errors import UserError
+
+FOLDERS: dict[Split, str] = {"train": "imagenet_train", "test": "imagenet"}
+ANSWERS = Path("imagenet", "imagenet_answer.json")  # class index -> name
+CLASSES = Path("imagenet", "imagenet_class.json")  # folder of a class (wnid) -> class index
+
+
+@dataclass(frozen=True)
+class ClassNames:
+    """The classes of a data set.
+
+    Attributes:
+        names: by class index.
+        folders: class index by folder.
+    """
+
+    names: list[str]
+    folders: dict[str, int]
+
+
+class ClassificationDataset(ImageLabelDataset):
+    """Images with their class.
+
+    Args:
+        rows: image and class index of each sample.
+        names: of the classes.
+        folder: where images and labels are.
+        visual: how they are read.
+        prefix: what comes before a name in the caption to learn.
+        training: whether these are training samples.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[tuple[str, int]],
+        names: Sequence[str],
+        folder: ImageFolder,
+        visual: Visual,
+        *,
+        prefix: str = "",
+        training: bool = False,
+    ) -> None:
+        super().__init__([image for image, _ in rows], folder, visual, training)
+        self.classes = [number for _, number in rows]
+        self.names = names
+        self.prefix = prefix
+
+    def text(self, index: int) -> dict[str, Any]:
+        """`image`, `class` (its index) and in training `caption`, the prefix and the class's name."""
+        number = self.classes[index]
+        text = {"image": self.images[index], "class": number}
+        if self.training:
+            text["caption"] = [training_caption(self.prefix, self.names[number])]
+        return text
+
+
+def classification_dataset(
+    split: Split, data_path: Path | str, visual: Visual, *, prefix: str = "", shots: int = 1
+) -> ClassificationDataset:
+    """Opens `imagenet_train` or `imagenet` below `data_path`, a folder of images for each class.
+
+    Args:
+        split: `train` takes the first `shots` images of each class, by name; `test` all images.
+        data_path: where the two folders are.
+        visual: how images and labels are read.
+        prefix: what comes before a name in the caption to learn.
+        shots: training images of each class.
+
+    Raises:
+        UserError: something is missing or malformed, or a class has fewer images than `shots`.
+    """
+    data_path = check_data_path(data_path)
+    classes = read_class_names(data_path)
+    name = FOLDERS[split]
+    rows = []
+    for folder, number in classes.folders.items():
+        path = data_path / name / folder
+        images = list_images(path)
+        if split == "train":
+            if len(images) < shots:
+                raise UserError(f"{path}: {len(images)} images, fewer than 'shots' ({shots}) in the config")
+            images = images[:shots]
+        rows += [(f"{folder}/{image}", number) for image in images]
+    training = split == "train"
+    return ClassificationDataset(
+        rows, classes.names, ImageFolder(data_path / name, name), visual, prefix=prefix, training=training
+    )
+
+
+def read_class_names(data_path: Path) -> ClassNames:
+    """Reads the two lists of a data set's classes.
+
+    Raises:
+        UserError: missing, malformed, or they do not fit together.
+    """
+    answers, classes = data_path / ANSWERS, data_path / CLASSES
+    content = parse_json(answers, read_text(answers))
+    if isinstance(content, dict):  # {"0": name, ...}
+        try:
+            content = [content[str(number)] for number in range(len(content))]
+        except KeyError as error:
+            raise UserError(f"list {answers}: class {error} is missing; expected 0 to n - 1") from None
+    if not isinstance(content, list) or not all(isinstance(name, str) and name.strip() for name in content):
+        raise UserError(f"list {answers}: expected class names by index")
+    folders = parse_json(classes, read_text(classes))
+    if not isinstance(folders, dict) or not folders:
+        raise UserError(f"list {classes}: expected an object from folder to class index")
+    for folder, number in folders.items():
+        if not isinstance(number, int) or not 0 <= number < len(content):
+            raise UserError(
+                f"list {classes}: class of '{folder}' is {number!r}, {answers.name} has {len(content)} names"
+            )
+    return ClassNames(content, dict(sorted(folders.items())))

@@ -1,0 +1,56 @@
+"""Reference captions of a test set, apart from its list: COCO's format, and NoCaps' with domains."""
+
+from pathlib import Path
+from typing import Any
+
+from dataset.image_list import parse_json, read_text
+from model.errors import UserError
+
+ImageId = int | str
+DOMAINS = ("in-domain", "near-domain", "out-domain")  # of NoCaps' images, as seen from COCO
+
+
+def read_ground_truth(path: Path) -> dict[ImageId, list[str]]:
+    """The references by image id, from a file in COCO's caption format."""
+    return ground_truth_of(parse_json(path, read_text(path)), path)
+
+
+def ground_truth_of(content: Any, path: Path) -> dict[ImageId, list[str]]:
+    """The references by image id, from the content of a file in COCO's caption format."""
+    references: dict[ImageId, list[str]] = {}
+    try:
+        for annotation in content["annotations"]:
+            references.setdefault(annotation["image_id"], []).append(annotation["caption"])
+    except (KeyError, TypeError):
+        raise UserError(
+            f"{path}: not in COCO's caption format ('annotations' of image_id, caption)"
+        ) from None
+    return references
+
+
+def read_nocaps(path: Path) -> tuple[dict[ImageId, list[str]], dict[ImageId, str]]:
+    """Reads the annotations of the validation split, `nocaps_val_4500_captions.json`.
+
+    Args:
+        path: a file in COCO's caption format whose images have a `domain`. Its image ids are the `img_id`
+            of the list `nocaps_val.json`.
+
+    Returns:
+        The references by image id, and the domain (one of `DOMAINS`) of each of these images.
+
+    Raises:
+        UserError: the file is missing, in another format, or has no domain for an image.
+    """
+    content = parse_json(path, read_text(path))
+    references = ground_truth_of(content, path)
+    try:
+        listed = {image["id"]: image.get("domain") for image in content["images"]}
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(f"{path}: not NoCaps' annotations ('images' of id, domain); fetch it again") from None
+    domains = {image: listed.get(image) for image in references}
+    if without := [image for image, domain in domains.items() if domain not in DOMAINS]:
+        raise UserError(
+            f"{path}: the domain of image {without[0]} is '{domains[without[0]]}', not one of "
+            f"{', '.join(DOMAINS)}; use NoCaps' own nocaps_val_4500_captions.json"
+        )
+    return references, domains

@@ -1,0 +1,38 @@
+"""The four sources of pre-training, read as one data set."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from dataset.captions import caption_dataset
+from dataset.crawled import CrawledDataset
+from dataset.image_list import check_data_path
+from dataset.joined import JoinedDataset
+from dataset.samples import ImageFolder, ImageLabelDataset, Visual
+
+CRAWLED = ("cc12m", "cc3m_sgu")  # folders of images with a caption file each; the others have a list
+
+
+def pretraining_dataset(
+    data_paths: Mapping[str, Path], visual: Visual, *, prefix: str = "", captions_per_image: int = 1
+) -> JoinedDataset:
+    """Opens the sources; samples of which anything is missing or damaged are skipped, and counted.
+
+    Args:
+        data_paths: by source (`cc12m`, `cc3m_sgu`, `coco`, `vg`), the folder that holds its images' folder
+            and, if it has one, its list.
+        visual: how images and labels are read.
+        prefix: what captions begin with.
+        captions_per_image: captions of a sample, see `caption_dataset`.
+
+    Raises:
+        UserError: a folder or list is missing or malformed.
+    """
+    options = {"prefix": prefix, "captions_per_image": captions_per_image}
+
+    def open_source(name: str, data_path: Path) -> ImageLabelDataset:
+        if name in CRAWLED:
+            folder = ImageFolder(check_data_path(data_path) / name, name)
+            return CrawledDataset(folder, visual, **options)
+        return caption_dataset(name, "train", data_path, visual, tolerant=True, **options)
+
+    return JoinedDataset([open_source(name, path) for name, path in data_paths.items()])

@@ -1,0 +1,41 @@
+"""Scenes with one solid each, in ImageNet's layout: 32 classes, "red sphere" to "black cone"."""
+
+from functools import partial
+
+import numpy as np
+
+from dataset.scenes.lexicon import COLOURS, SHAPES
+from dataset.scenes.world import sample_world
+from dataset.scenes.write import Options, claimed, run_jobs, write_files, write_json
+
+FOLDERS = ("imagenet_train", "imagenet")  # to learn from, to test on
+CLASSES = [(shape, colour) for colour in COLOURS for shape in SHAPES]
+
+
+def write_classes(options: Options, train: int, test: int, workers: int) -> None:
+    """Writes `train` and `test` images of each class, and the two lists of classes.
+
+    Raises:
+        UserError: the folder holds scenes of another seed or size, or cannot be written.
+    """
+    with claimed(options):
+        jobs = [
+            (split, number, index)
+            for split, count in enumerate((train, test))
+            for number in range(len(CLASSES))
+            for index in range(count)
+        ]
+        run_jobs(partial(write_image, options), jobs, workers)
+        names = [f"{colour} {shape}" for shape, colour in CLASSES]
+        write_json(options.out / FOLDERS[1] / "imagenet_answer.json", names)
+        folders = {name.replace(" ", "_"): number for number, name in enumerate(names)}
+        write_json(options.out / FOLDERS[1] / "imagenet_class.json", folders)
+
+
+def write_image(options: Options, job: tuple[int, int, int]) -> None:
+    """Writes the image and the labels of one scene: split, class and index fix it."""
+    split, number, index = job
+    shape, colour = CLASSES[number]
+    rng = np.random.default_rng([options.seed, 2 + split, number, index])
+    world = sample_world(rng, options.long_side, only=(shape, colour))
+    write_files(options, world, f"{FOLDERS[split]}/{colour}_{shape}/{index:05d}", ".JPEG")

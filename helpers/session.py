@@ -1,0 +1,138 @@
+"""One run of a training script: its settings, processes, folder, model and data loaders.
+
+A script makes a `Session`, opens its data sets, then calls `build`: every mistake in the settings or the
+lists is found before a weight is loaded, and nothing is written before.
+"""
+
+import argparse
+from typing import Any, Generic, TypeVar
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import send_to_device, set_seed
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from dataset.collate import collate
+from dataset.samples import Visual
+from helpers.checkpoint import load_weights, read_weights
+from helpers.config import read_model_size
+from helpers.experiments import experiment_folder, starting_weights
+from helpers.models import build_model, prepare_inputs
+from helpers.processes import start_accelerator
+from helpers.sampler import EpochSampler
+from helpers.sharding import distribute, unwrap
+from helpers.task_configs import TaskConfig, prismer_config
+from model.modules.label_map import LabelMap
+from model.prismer import Prismer
+
+M = TypeVar("M", bound=Prismer)
+C = TypeVar("C", bound=TaskConfig)
+
+
+class Session(Generic[M, C]):
+    """What the settings and the command line make of a task.
+
+    Args:
+        task: `caption`, `vqa`, `pretrain` or `classification`; names the experiment's folder.
+        cls: the model of the task.
+        config: its settings.
+        args: the flags of `helpers.cli.training_parser`.
+
+    Attributes:
+        network: the model's configuration.
+        folder: where the run writes.
+        accelerator: its processes and devices.
+        model: what `build` made; its forward is to be called.
+    """
+
+    def __init__(self, task: str, cls: type[M], config: C, args: argparse.Namespace) -> None:
+        self.task, self.cls, self.config, self.args = task, cls, config, args
+        self.size = read_model_size(config.prismer_model)
+        self.network = prismer_config(config, self.size)
+        self.folder = experiment_folder(task, args.exp_name)
+        self.start = starting_weights(
+            task,
+            args.exp_name,
+            from_checkpoint=args.from_checkpoint,
+            evaluate=args.evaluate,
+            from_scratch=config.from_scratch,
+        )
+        self.accelerator: Accelerator = start_accelerator(args.mixed_precision)
+        self._prepare = prepare_inputs(self.network.experts, config.class_tables).to(self.accelerator.device)
+        self.model: nn.Module = nn.Identity()
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process prints and writes."""
+        return self.accelerator.is_main_process
+
+    def visual(self, **options: Any) -> Visual:
+        """How the task's data sets read images and labels."""
+        return Visual(
+            label_path=self.config.label_path,
+            experts=self.config.experts,
+            image_resolution=self.config.image_resolution,
+            label_resolution=self.config.label_resolution,
+            augment=self.config.augment,
+            seed=self.args.seed,
+            compat=self.config.compat,
+            **options,
+        )
+
+    def train_loader(self, dataset: Dataset) -> DataLoader:
+        """Shuffled batches of this process's share."""
+        return self._loader(dataset, self.config.batch_size_train, shuffle=True)
+
+    def test_loader(self, dataset: Dataset) -> DataLoader:
+        """Batches of this process's share, in order."""
+        return self._loader(dataset, self.config.batch_size_test, shuffle=False)
+
+    def _loader(self, dataset: Dataset, batch_size: int, shuffle: bool) -> DataLoader:
+        sampler = EpochSampler(
+            len(dataset),
+            shuffle=shuffle,
+            seed=self.args.seed,
+            rank=self.accelerator.process_index,
+            world_size=self.accelerator.num_processes,
+        )
+        return DataLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=self.config.num_workers,
+            # One thread a worker: more would fight with the network for the processor.
+            worker_init_fn=_one_thread,
+            collate_fn=collate,
+            pin_memory=self.accelerator.device.type == "cuda",
+            persistent_workers=self.config.num_workers > 0,
+        )
+
+    def build(self) -> nn.Module:
+        """Makes the model: weights, what is frozen, spread over the processes."""
+        set_seed(self.args.seed)
+        model = build_model(self.cls, self.network, self.size.tokenizer)
+        if self.start is not None:
+            load_weights(model, read_weights(self.start), str(self.start))
+        model.freeze(self.config.freeze)
+        self.model = distribute(model, self.accelerator, self.args.sharding)
+        return self.model
+
+    @property
+    def prismer(self) -> M:
+        """The model without what wraps it for several processes."""
+        return unwrap(self.model)
+
+    def inputs(self, batch: dict[str, Any]) -> dict[str, Tensor | LabelMap]:
+        """The encoder's input from a collated batch, on the device."""
+        # Texts stay on the host.
+        visual = {key: batch[key] for key in ("rgb", "labels", "tables")}
+        return self._prepare(send_to_device(visual, self.accelerator.device, non_blocking=True))
+
+    def to_device(self, values: list[float]) -> Tensor:
+        """Numbers of a batch as float32, on the device."""
+        return torch.tensor(values, dtype=torch.float32).to(self.accelerator.device, non_blocking=True)
+
+
+def _one_thread(_worker: int) -> None:
+    torch.set_num_threads(1)

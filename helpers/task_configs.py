@@ -1,0 +1,165 @@
+"""The settings of each task: sections of `configs/{caption,vqa,pretrain,classification}.yaml`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field
+
+from helpers.config import Experts, Metric, ModelSize, PositiveInt, Rate
+from model.config import STRICT, FreezeMode, PrismerConfig
+from model.errors import UserError
+
+Count = Annotated[int, Field(ge=0)]
+Inference = Literal["rank", "generate"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskConfig:
+    """What every task reads: the network, its experts and their labels, how it is trained.
+
+    Attributes:
+        augment: crop, mirror and alter training images; mirroring is wrong where texts say left and right.
+        from_scratch: start from new weights instead of `logging/pretrain_<exp_name>`.
+        warmup_steps: the learning rate rises linearly from `warmup_lr` over so many steps.
+    """
+
+    __pydantic_config__ = STRICT
+    label_path: Path
+    class_tables: Path
+    experts: Experts
+    prismer_model: str
+    image_resolution: PositiveInt
+    label_resolution: PositiveInt = 224
+    augment: bool = True
+    freeze: FreezeMode
+    from_scratch: bool = False
+    batch_size_train: PositiveInt
+    batch_size_test: PositiveInt = 8
+    num_workers: Count = 4
+    init_lr: Rate
+    min_lr: Rate = 0.0
+    weight_decay: Rate = 0.05
+    warmup_steps: Count = 0
+    warmup_lr: Rate = 0.0
+    max_epoch: PositiveInt
+    compat: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodingConfig(TaskConfig):
+    """A task whose model writes captions.
+
+    Attributes:
+        captions_per_image: with more than 1, an image is read and encoded once for so many of its captions,
+            which then count as one sample of `batch_size_train`.
+        metrics: what an evaluation computes; METEOR and SPICE need Java and seconds to start.
+    """
+
+    prefix: str = ""
+    captions_per_image: PositiveInt = 1
+    num_beams: PositiveInt = 3
+    max_length: PositiveInt = 20
+    min_length: PositiveInt = 8
+    metrics: list[Metric] = field(default_factory=lambda: list(get_args(Metric)))
+
+    @property
+    def decoding(self) -> dict[str, int]:
+        """The settings of the beam search."""
+        return {
+            "num_beams": self.num_beams,
+            "max_length": self.max_length,
+            "min_length": self.min_length,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionConfig(DecodingConfig):
+    """A data-set section of `configs/caption.yaml`.
+
+    Attributes:
+        train_list, test_list: caption lists of a `custom` data set, relative to `data_path`.
+    """
+
+    dataset: Literal["coco", "nocaps", "custom"]
+    data_path: Path
+    train_list: str | None = None
+    test_list: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig(DecodingConfig):
+    """`configs/pretrain.yaml`.
+
+    Attributes:
+        dataset: the sources, read as one data set.
+        test_dataset: captioned with the empty prefix and scored after each epoch; None: no evaluation.
+    """
+
+    dataset: list[Literal["cc12m", "cc3m_sgu", "coco", "vg"]]
+    test_dataset: Literal["coco", "nocaps"] | None = None
+    cc12m_data_path: Path | None = None
+    cc3m_data_path: Path | None = None
+    coco_data_path: Path | None = None
+    vg_data_path: Path | None = None
+
+    def source_path(self, source: str) -> Path:
+        """The folder that holds a source's images and its list."""
+        key = f"{'cc3m' if source == 'cc3m_sgu' else source}_data_path"
+        path: Path | None = getattr(self, key)
+        if path is None:
+            raise UserError(f"config key '{key}' is missing; the data set '{source}' needs it")
+        return path
+
+
+@dataclass(frozen=True, kw_only=True)
+class VQAConfig(TaskConfig):
+    """`configs/vqa.yaml`.
+
+    Attributes:
+        dataset: the lists to train on, read as one data set; `[custom]` takes `train_list`, `test_list`.
+        train_list, test_list, answer_list: files relative to `data_path`; the public ones by default.
+        questions_per_image: with more than 1, an image is read and encoded once for so many of its
+            questions, which then count as one sample of `batch_size_train`.
+        inference: `rank` chooses among the answers of `answer_list`, `generate` writes.
+        k_test: how many answers are scored in full.
+    """
+
+    dataset: list[Literal["vqav2", "vg", "custom"]]
+    data_path: Path
+    train_list: str | None = None
+    test_list: str | None = None
+    answer_list: str = "answer_list.json"
+    questions_per_image: PositiveInt = 1
+    inference: Inference = "rank"
+    k_test: PositiveInt = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationConfig(TaskConfig):
+    """`configs/classification.yaml`.
+
+    Attributes:
+        shots: training images of each class, the first by name.
+        k_test: how many class names are scored in full.
+    """
+
+    dataset: Literal["imagenet"]
+    data_path: Path
+    prefix: str = "A photo of a"
+    shots: PositiveInt = 1
+    inference: Literal["rank"] = "rank"
+    k_test: PositiveInt = 32
+    eval_every: PositiveInt = 5
+
+
+def prismer_config(config: TaskConfig, size: ModelSize) -> PrismerConfig:
+    """The network that a task's config asks for."""
+    return PrismerConfig(
+        vision=size.vision,
+        text=size.text,
+        experts=tuple(config.experts),
+        image_resolution=config.image_resolution,
+        label_resolution=config.label_resolution,
+        compat=config.compat,
+    )

@@ -1,0 +1,153 @@
+"""The training loop that all scripts share: epochs, steps, learning rate, logging, saving, resuming.
+
+training = Training(session, loader, usage, score="CIDEr")
+for _ in training.epochs():
+    for batch in training.batches():
+        with session.accelerator.autocast():
+            loss = session.model(session.inputs(batch), ...)
+        training.step(loss)
+    training.end_epoch(evaluate())
+training.finish()
+"""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from accelerate.utils import set_seed
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from dataset.files import append_json_line
+from helpers.evaluation import epoch_table
+from helpers.models import Usage, describe
+from helpers.optimisation import Schedule, build_optimizer, set_lr
+from helpers.processes import broadcast_from_main, sum_over_processes
+from helpers.session import Session
+from helpers.sharding import average_statistics
+from helpers.training_state import Progress, load_last_progress, save_best, save_last
+
+LOG_EVERY = 50  # optimizer steps between two lines of metrics.jsonl
+
+
+class Training:
+    """Trains a session's model; `--from_checkpoint` goes on where the last run stopped.
+
+    Args:
+        session: its model is built.
+        loader: batches of a data set with `set_epoch`.
+        usage: how the task uses the model, written beside its weights.
+        score: name of the score by which the best weights are kept; the newest are, where there is none.
+        lr_by_epoch: the cosine falls by epoch rather than by step.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        loader: DataLoader,
+        usage: Usage,
+        *,
+        score: str,
+        lr_by_epoch: bool = False,
+    ) -> None:
+        self.session, self.loader, self.usage, self.score = session, loader, usage, score
+        config = session.config
+        self.schedule = Schedule(
+            config.init_lr,
+            config.min_lr,
+            epochs=config.max_epoch,
+            steps_per_epoch=len(loader),
+            by_epoch=lr_by_epoch,
+            warmup_steps=config.warmup_steps,
+            warmup_lr=config.warmup_lr,
+        )
+        optimizer = build_optimizer(session.model, config.init_lr, config.weight_decay)
+        self.optimizer = session.accelerator.prepare(optimizer)
+        self.progress = Progress()
+        if session.args.from_checkpoint:
+            self.progress = load_last_progress(session.folder, session.model, self.optimizer)
+        self.metrics_file = session.folder / "metrics.jsonl"
+        self._bar: tqdm | None = None
+        self._loss: Tensor | float = 0.0
+        self._batches, self._seconds, self._lr = 0, 0.0, 0.0
+        if session.is_main:
+            samples = config.batch_size_train * session.accelerator.num_processes
+            steps = config.max_epoch * len(loader)
+            print(f"{len(loader.dataset)} samples, global batch {samples}, {steps} steps")
+
+    @property
+    def last_epoch(self) -> bool:
+        """Whether the epoch that runs, or has just run, is the last."""
+        return self.progress.epoch + 1 >= self.session.config.max_epoch
+
+    def epochs(self) -> Iterator[int]:
+        """The epochs that are left; `end_epoch` must end each."""
+        while self.progress.epoch < self.session.config.max_epoch:
+            yield self.progress.epoch
+
+    def batches(self) -> Iterator[dict[str, Any]]:
+        """The batches of an epoch, collated, on the host."""
+        epoch = self.progress.epoch
+        # Seeded by epoch (and process), so that a resumed run draws what an uninterrupted one would.
+        set_seed(self.session.args.seed + 1000 * epoch, device_specific=True)
+        self.loader.dataset.set_epoch(epoch)
+        self.loader.sampler.set_epoch(epoch)
+        self.session.model.train()
+        self._loss, self._batches = 0.0, 0
+        began = time.perf_counter()
+        self._bar = tqdm(self.loader, desc=f"epoch {epoch}", disable=not self.session.is_main)
+        for batch in self._bar:
+            self._lr = self.schedule.lr(self.progress.step)
+            set_lr(self.optimizer, self._lr)
+            yield batch
+        self._seconds = time.perf_counter() - began
+        average_statistics(self.session.model, self.session.accelerator)  # what is evaluated and saved
+
+    def step(self, loss: Tensor) -> None:
+        """Goes one optimizer step along the gradient of a batch's loss, a scalar."""
+        self.session.accelerator.backward(loss)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.progress.step += 1
+        self._batches += 1
+        self._loss = self._loss + loss.detach()  # stays on the device: reading it would wait for the step
+        if self.progress.step % LOG_EVERY == 0 and self.session.is_main:
+            mean_loss = float(self._loss) / self._batches
+            self._bar.set_postfix(loss=f"{mean_loss:.3f}", lr=f"{self._lr:.1e}")
+            record = {"epoch": self.progress.epoch, "step": self.progress.step}
+            append_json_line(self.metrics_file, record | {"loss": mean_loss, "lr": self._lr})
+
+    def end_epoch(self, scores: dict[str, float] | None = None) -> None:
+        """Saves the newest state, and the weights if they are the best; every process must call it.
+
+        Args:
+            scores: of the evaluation, empty on all but the main process; None if there was none.
+        """
+        session = self.session
+        self.progress.epoch += 1
+        record = {"epoch": self.progress.epoch, "train_loss": float(self._loss) / max(self._batches, 1)}
+        record |= {"train_seconds": self._seconds, **(scores or {})}
+        skipped = sum_over_processes(len(self.loader.dataset.skipped), session.accelerator)
+        if skipped:
+            record["skipped"] = skipped
+        if scores is not None:
+            # All processes must agree on whether this is the best: saving is a collective operation.
+            score = broadcast_from_main(scores.get(self.score, float(self.progress.epoch)))
+            if score > self.progress.best_score:
+                self.progress.best_score = score
+                description = describe(
+                    session.network, session.size.tokenizer, session.config.class_tables, self.usage
+                )
+                save_best(session.folder, session.accelerator, session.model, description)
+        save_last(session.folder, session.accelerator, session.model, self.optimizer, self.progress)
+        if session.is_main:
+            if skipped:
+                print(f"skipped so far: {skipped} samples that could not be read")
+            append_json_line(self.metrics_file, record)
+
+    def finish(self) -> None:
+        """Prints all epochs."""
+        if self.session.is_main:
+            print(f"\n{epoch_table(self.metrics_file)}")
+            print(f"the best weights (by {self.score}) are in {self.session.folder / 'model.safetensors'}")

@@ -1,0 +1,90 @@
+"""The four sources of pre-training, with everything that crawled data sets have wrong with them."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dataset.collate import collate
+from dataset.crawled import Names
+from dataset.joined import JoinedDataset
+from dataset.pretraining import pretraining_dataset
+from model.errors import UserError
+from tests.dataset.disk import Disk, visual_of
+
+
+def add_pair(disk: Disk, source: str, name: str, caption: str | bytes | None) -> Path:
+    path = disk.add(f"{name}.jpg", source)
+    if caption is not None:
+        content = caption if isinstance(caption, bytes) else caption.encode()
+        path.with_suffix(".txt").write_bytes(content)
+    return path
+
+
+def open_data(disk: Disk, *sources: str) -> JoinedDataset:
+    return pretraining_dataset(dict.fromkeys(sources, disk.data), visual_of(disk, augment=False))
+
+
+def test_four_sources_are_one_data_set(disk: Disk) -> None:
+    add_pair(disk, "cc12m", "00001/000010001", "A  Dog.")
+    add_pair(disk, "cc12m", "00000/000000001", "a cat\n")
+    add_pair(disk, "cc3m_sgu", "00000/000000001", "a bird")
+    coco = "train2014/COCO_train2014_000000000009.jpg"
+    disk.add(coco, "vqav2")
+    disk.write("coco_karpathy_train.json", [{"image": coco, "caption": "a horse"}])
+    disk.add("VG_100K/1.jpg", "vg")
+    disk.write("vg_caption.json", [{"image": "VG_100K/1.jpg", "caption": "a cow"}])
+    data = open_data(disk, "cc12m", "cc3m_sgu", "coco", "vg")
+    batch = collate([data[index] for index in range(len(data))])
+    assert batch["caption"] == ["a cat", "a dog", "a bird", "a horse", "a cow"]
+    assert batch["index"].tolist() == [0, 1, 2, 3, 4]
+    assert data.image_keys()[0] == "cc12m/00000/000000001"
+
+
+def test_broken_samples_are_skipped_and_counted(disk: Disk, caplog: Any) -> None:
+    whole = add_pair(disk, "cc12m", "00000/1", "whole")
+    add_pair(disk, "cc12m", "00000/2", " \n")
+    add_pair(disk, "cc12m", "00000/3", b"\xff\xfe not utf-8")
+    add_pair(disk, "cc12m", "00000/4", None)
+    cut = add_pair(disk, "cc12m", "00000/5", "cut")
+    cut.write_bytes(cut.read_bytes()[:300])
+    add_pair(disk, "cc12m", "00000/6", "no label")
+    disk.label("depth", "00000/6.jpg", "cc12m").unlink()
+    coco = ["train2014/COCO_train2014_000000000009.jpg", "train2014/COCO_train2014_000000000010.jpg"]
+    disk.add(coco[0], "vqav2")
+    disk.write("coco_karpathy_train.json", [{"image": image, "caption": "listed"} for image in coco])
+
+    data = open_data(disk, "cc12m", "coco")
+    with caplog.at_level(logging.WARNING):
+        captions = [data[index]["caption"][0] for index in range(len(data))]
+    assert captions == ["whole"] * 6 + ["listed"] * 2  # each is replaced from its own source
+    assert len(data.skipped) == 6
+    reasons = " ".join(record.getMessage() for record in caplog.records)
+    for reason in (
+        "2.txt: empty",
+        "3.txt, line 1: not UTF-8",
+        "4.txt: No such file",
+        "5.jpg",
+        "6.png is missing",
+    ):
+        assert reason in reasons
+    assert "000000000010.jpg: No such file" in reasons
+
+    whole.write_bytes(b"")
+    with pytest.raises(UserError, match="no sample of the list can be read"):
+        open_data(disk, "cc12m")[0]
+
+
+def test_missing_folders_are_named(disk: Disk) -> None:
+    with pytest.raises(UserError, match=r"image folder .*cc12m is missing"):
+        open_data(disk, "cc12m")
+    (disk.data / "cc12m" / "00000").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"image folder .*cc12m has no images"):
+        open_data(disk, "cc12m")
+
+
+def test_names_are_kept_as_they_are() -> None:
+    names = ["00000/000000001.jpg", "ünïcode/a b.png", "x"]
+    kept = Names(names)
+    assert [kept[index] for index in range(len(kept))] == names

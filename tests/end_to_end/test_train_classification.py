@@ -1,0 +1,71 @@
+"""train_classification.py, run as a user does, on scenes of one solid."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.end_to_end.conftest import ROOT, script, write_config
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two training images and a test image of each of the 32 classes."""
+    folder = tmp_path_factory.mktemp("classes")
+    command = [sys.executable, "-m", "dataset.scenes", "--classes", "--out", str(folder)]
+    command += ["--train", "2", "--test", "1", "--seed", "5", "--size", "64", "--workers", "1"]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    return folder
+
+
+def config_for(classes: Path, work: Path, **changes: object) -> Path:
+    defaults = {
+        "data_path": str(classes),
+        "shots": 1,
+        "from_scratch": True,
+        "batch_size_train": 16,
+        "batch_size_test": 16,
+        "k_test": 5,
+    }
+    return write_config(work / "classification.yaml", classes, **{**defaults, **changes})
+
+
+def test_it_trains_evaluates_and_resumes(classes, tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for work in (whole, cut):
+        work.mkdir()
+    arguments = ("train_classification.py", "--exp_name", "tiny", "--config", config_for(classes, whole))
+    done = script(*arguments, cwd=whole)
+    assert done.returncode == 0, done.stderr
+    assert "32 samples, global batch 16, 4 steps" in done.stdout
+    folder = whole / "logging" / "classification_tiny"
+    results = json.loads((folder / "results" / "imagenet_epoch_2.json").read_text())
+    assert not (folder / "results" / "imagenet_epoch_1.json").exists()  # evaluated every 5 epochs, and last
+    assert {row["class"] for row in results} == set(range(32))
+    assert all(len(set(row["predicted"])) == 5 for row in results)
+    scores = json.loads((folder / "results" / "imagenet_epoch_2_scores.json").read_text())
+    assert scores["top1"] == sum(row["class"] == row["predicted"][0] for row in results) / 32
+
+    stop = script("tests/end_to_end/stop_after_epoch.py", *arguments, cwd=cut)
+    assert stop.returncode == 130, stop.stderr
+    resumed = script(*arguments, "--from_checkpoint", cwd=cut)
+    assert resumed.returncode == 0, resumed.stderr
+    expected = load_file(folder / "model.safetensors")
+    for key, value in load_file(cut / "logging/classification_tiny/model.safetensors").items():
+        assert torch.equal(value, expected[key]), key
+
+    done = script(*arguments, "--from_checkpoint", "--evaluate", cwd=whole)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((folder / "results" / "imagenet_test.json").read_text()) == results
+
+
+def test_a_mistake_is_one_line(classes, tmp_path):
+    config = config_for(classes, tmp_path, shots=3)
+    done = script("train_classification.py", "--exp_name", "tiny", "--config", config, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "2 images, fewer than 'shots' (3)" in done.stderr
+    assert done.stderr.count("\n") == 1

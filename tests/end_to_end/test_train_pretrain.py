@@ -1,0 +1,106 @@
+"""train_pretrain.py, run as a user does, on four sources with broken samples."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.end_to_end.conftest import script, write_config
+
+
+@pytest.fixture(scope="module")
+def sources(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The scenes as all four sources, three each; one of CC12M and one of Visual Genome are broken."""
+    data = tmp_path_factory.mktemp("sources") / "data"
+    rows = json.loads((scenes / "coco_karpathy_train.json").read_text())
+    captions = {row["image"]: row["caption"] for row in rows}
+    chosen = list(captions)[:3]
+    for source in ("cc12m/00000", "cc3m_sgu/00000", "vqav2/train2014", "vg/VG_100K"):
+        for number, image in enumerate(chosen):
+            name = Path(image).stem if source.startswith("vqav2") else f"{number:09d}"
+            folder = data / source
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(scenes / "vqav2" / image, folder / f"{name}.jpg")
+            if source.startswith("cc"):
+                (folder / f"{name}.txt").write_text(captions[image])
+            for expert in (scenes / "labels").iterdir():
+                for label in (expert / "vqav2" / image).parent.glob(f"{Path(image).stem}.*"):
+                    target = data / "labels" / expert.name / source / f"{name}{label.suffix}"
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(label, target)
+    (data / "cc12m/00000/000000001.txt").write_text("")
+    (data / "vg/VG_100K/000000002.jpg").write_bytes(b"no image")
+    coco = [{"image": image, "caption": captions[image]} for image in chosen]
+    (data / "coco_karpathy_train.json").write_text(json.dumps(coco))
+    genome = [{"image": f"VG_100K/{number:09d}.jpg", "caption": "a solid"} for number in range(3)]
+    (data / "vg_caption.json").write_text(json.dumps(genome))
+    shutil.copytree(scenes / "vqav2" / "val2014", data / "vqav2" / "val2014")
+    for expert in (scenes / "labels").iterdir():
+        if (expert / "vqav2" / "val2014").is_dir():
+            shutil.copytree(expert / "vqav2/val2014", data / "labels" / expert.name / "vqav2/val2014")
+    for name in ("coco_karpathy_test.json", "coco_karpathy_test_gt.json"):
+        shutil.copy(scenes / name, data)
+    return data
+
+
+def config_for(sources: Path, work: Path, **changes: object) -> Path:
+    defaults = {
+        "dataset": ["cc12m", "cc3m_sgu", "coco", "vg"],
+        **{f"{source}_data_path": str(sources) for source in ("cc12m", "cc3m", "coco", "vg")},
+        "captions_per_image": 1,
+        "batch_size_train": 4,
+        "max_length": 16,
+        "metrics": ["cider"],
+    }
+    return write_config(work / "pretrain.yaml", sources, **{**defaults, **changes})
+
+
+def test_four_sources_train_evaluate_resume_and_serve_other_tasks(sources, tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for work in (whole, cut):
+        work.mkdir()
+    arguments = ("train_pretrain.py", "--exp_name", "tiny", "--config", config_for(sources, whole))
+    done = script(*arguments, cwd=whole)
+    assert done.returncode == 0, done.stderr
+    assert "12 samples, global batch 4, 6 steps" in done.stdout
+    assert "skipped so far: 2 samples" in done.stdout
+    assert "000000001.txt: empty" in done.stderr
+    folder = whole / "logging" / "pretrain_tiny"
+    epochs = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
+    assert [record["skipped"] for record in epochs] == [2, 2]
+    assert epochs[1]["train_loss"] < epochs[0]["train_loss"]
+    assert len(json.loads((folder / "results" / "coco_epoch_2.json").read_text())) == 4
+
+    stop = script("tests/end_to_end/stop_after_epoch.py", *arguments, cwd=cut)
+    assert stop.returncode == 130, stop.stderr
+    resumed = script(*arguments, "--from_checkpoint", cwd=cut)
+    assert resumed.returncode == 0, resumed.stderr
+    expected = load_file(folder / "last" / "model.safetensors")
+    for key, value in load_file(cut / "logging/pretrain_tiny/last/model.safetensors").items():
+        assert torch.equal(value, expected[key]), key
+
+    done = script(*arguments, "--evaluate", cwd=whole)
+    assert done.returncode == 0, done.stderr
+    assert "CIDEr" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("changes", "flags", "message"),
+    [
+        ({"cc3m_data_path": None}, (), "key 'cc3m_data_path' is missing"),
+        ({"cc12m_data_path": "nowhere"}, (), "data_path nowhere is missing"),
+        ({"test_dataset": None}, ("--evaluate",), "--evaluate needs"),
+    ],
+)
+def test_a_mistake_is_one_line(sources, tmp_path, changes, flags, message):
+    pretrained = tmp_path / "logging" / "pretrain_tiny"
+    pretrained.mkdir(parents=True)
+    (pretrained / "model.safetensors").touch()  # for --evaluate; the mistake is found before it is read
+    config = config_for(sources, tmp_path, **changes)
+    done = script("train_pretrain.py", "--exp_name", "tiny", "--config", config, *flags, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1

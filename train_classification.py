@@ -1,0 +1,88 @@
+"""Fine-tunes and evaluates Prismer on few-shot classification: class names are ranked as captions.
+
+    accelerate launch train_classification.py --exp_name prismer_base                # fine-tune
+    accelerate launch train_classification.py --exp_name prismer_base --from_checkpoint --evaluate
+    python train_classification.py --exp_name prismer_nano --config configs/classification_nano.yaml
+
+Starts from `logging/pretrain_<exp_name>`, or goes on from `logging/classification_<exp_name>`.
+"""
+
+import argparse
+
+from helpers.cli import run, training_parser
+
+
+def main() -> None:
+    parser = training_parser(__doc__.splitlines()[0], config="configs/classification.yaml")
+    train(parser.parse_args())
+
+
+def train(args: argparse.Namespace) -> None:
+    """Trains, evaluating every few epochs and after the last; or with `--evaluate` only evaluates."""
+    # Imported here, so that --help and a mistyped flag are answered at once.
+    from typing import Any
+
+    from dataset.classification import classification_dataset
+    from helpers.config import read_config
+    from helpers.evaluation import Experts, predict_all, settings_line, warn_of_overlap, write_results
+    from helpers.models import Usage
+    from helpers.session import Session
+    from helpers.task_configs import ClassificationConfig
+    from helpers.training import Training
+    from model.captioning import PrismerCaption
+
+    # What is to be done: every mistake in it is found here, before anything is loaded or written.
+    config = read_config(args.config, ClassificationConfig)
+    session = Session("classification", PrismerCaption, config, args)
+    test_set = classification_dataset("test", config.data_path, session.visual())
+    test_loader = session.test_loader(test_set)
+    train_loader = None
+    if not args.evaluate:
+        options = {"prefix": config.prefix, "shots": config.shots}
+        train_set = classification_dataset("train", config.data_path, session.visual(), **options)
+        train_loader = session.train_loader(train_set)
+    model = session.build()
+
+    def classify(experts: Experts, batch: dict[str, Any]) -> list[dict[str, Any]]:
+        """For each image its class and the five likeliest ones, best first."""
+        ranking = session.prismer.rank(experts, test_set.names, config.k_test, config.prefix)
+        best = ranking.scores.topk(min(5, ranking.scores.shape[1])).indices
+        predicted = ranking.kept.gather(1, best).tolist()
+        rows = zip(batch["image"], batch["class"], predicted, strict=True)
+        return [{"image": image, "class": number, "predicted": top} for image, number, top in rows]
+
+    def evaluate(name: str) -> dict[str, float]:
+        """Classifies the test images, writes the outcome and prints its scores, on the main process."""
+        results = predict_all(session, test_loader, classify, "classify")
+        if not session.is_main or not results:
+            return {}
+        scores = {
+            f"top{count}": sum(row["class"] in row["predicted"][:count] for row in results) / len(results)
+            for count in (1, 5)
+        }
+        settings = {"shots": config.shots, "classes": len(test_set.names), "k_test": config.k_test}
+        path = write_results(session.folder, name, results, config, {"settings": settings, **scores})
+        print(f"\n{name}: {len(results)} images in {path} ({settings_line(settings)})")
+        print("\n".join(f"{key} accuracy {value:.4f}" for key, value in scores.items()), flush=True)
+        return scores
+
+    if train_loader is None:
+        evaluate("imagenet_test")
+        return
+
+    if session.is_main:
+        warn_of_overlap(train_set, test_set)
+    training = Training(session, train_loader, Usage(prefix=config.prefix), score="top1")
+    for epoch in training.epochs():
+        for batch in training.batches():
+            experts = session.inputs(batch)
+            with session.accelerator.autocast():
+                loss = model(experts, batch["caption"], config.prefix)  # ()
+            training.step(loss)
+        due = training.last_epoch or (epoch + 1) % config.eval_every == 0
+        training.end_epoch(evaluate(f"imagenet_epoch_{epoch + 1}") if due else None)
+    training.finish()
+
+
+if __name__ == "__main__":
+    run(main)
