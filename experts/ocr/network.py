@@ -10,11 +10,7 @@ from torch import Tensor, nn
 
 CLASSES = 68  # characters that the recogniser tells apart
 STRIDE = 4  # pixels of the input to a cell of the maps
-MULTIPLE = 32  # the input's sides must be one of this
-_WIDTH = 256  # of the backbone's output
-_HEAD_WIDTH = 128
 _DEPTH = 3  # times that an hourglass halves its input
-_INNERMOST_WIDTH = 512  # of what is halved three times
 _TBLR_SCALE = 10.0
 
 
@@ -58,19 +54,22 @@ class Residual(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """Adds to a map what is seen from further away: at half its size, and there again, `depth` times."""
+    """Adds to a map what is seen from further away: at half its size, and there again, `depth` times.
 
-    def __init__(self, depth: int) -> None:
+    The map has `width` channels, the smallest one within twice as many.
+    """
+
+    def __init__(self, depth: int, width: int) -> None:
         super().__init__()
-        inner = _WIDTH if depth > 1 else _INNERMOST_WIDTH
-        self.up_1 = nn.Sequential(Residual(_WIDTH, _WIDTH), Residual(_WIDTH, _WIDTH))
-        self.low_1 = nn.Sequential(Residual(_WIDTH, inner), Residual(inner, inner))
+        inner = width if depth > 1 else 2 * width
+        self.up_1 = nn.Sequential(Residual(width, width), Residual(width, width))
+        self.low_1 = nn.Sequential(Residual(width, inner), Residual(inner, inner))
         self.low_2 = (
-            Hourglass(depth - 1)
+            Hourglass(depth - 1, width)
             if depth > 1
             else nn.Sequential(Residual(inner, inner), Residual(inner, inner))
         )
-        self.low_3 = nn.Sequential(Residual(inner, inner), Residual(inner, _WIDTH))
+        self.low_3 = nn.Sequential(Residual(inner, inner), Residual(inner, width))
 
     def forward(self, x: Tensor) -> Tensor:
         low = self.low_3(self.low_2(self.low_1(F.max_pool2d(x, 2))))
@@ -78,17 +77,17 @@ class Hourglass(nn.Module):
 
 
 class Backbone(nn.Module):
-    """Images (b, 3, H, W) -> features (b, 256, H/4, W/4)."""
+    """Images (b, 3, H, W) -> features (b, width, H/4, W/4)."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.pre = nn.Sequential(
-            nn.Conv2d(3, _HEAD_WIDTH, 7, 2, 3, bias=False),
-            nn.BatchNorm2d(_HEAD_WIDTH),
+            nn.Conv2d(3, width // 2, 7, 2, 3, bias=False),
+            nn.BatchNorm2d(width // 2),
             nn.ReLU(inplace=True),
-            Residual(_HEAD_WIDTH, _WIDTH, stride=2),
+            Residual(width // 2, width, stride=2),
         )
-        self.hourglass_blocks = nn.Sequential(Hourglass(_DEPTH), Hourglass(_DEPTH))
+        self.hourglass_blocks = nn.Sequential(Hourglass(_DEPTH, width), Hourglass(_DEPTH, width))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.hourglass_blocks(self.pre(images))
@@ -97,29 +96,25 @@ class Backbone(nn.Module):
 class ConvNormAct(nn.Module):
     """3x3 convolution, batch norm, ReLU."""
 
-    def __init__(self, inputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.conv, self.bn = _conv_norm(inputs, _HEAD_WIDTH)
+        self.conv, self.bn = _conv_norm(inputs, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.bn(self.conv(x)))
 
 
-def _predict(outputs: int) -> nn.Conv2d:
-    return nn.Conv2d(_HEAD_WIDTH, outputs, 1)
-
-
 class WordDetector(nn.Module):
     """Where words are."""
 
-    def __init__(self) -> None:
+    def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
-        self.word_det_conv_final = ConvNormAct(_WIDTH)
-        self.word_fg_feat = ConvNormAct(_HEAD_WIDTH)
-        self.word_regression_feat = ConvNormAct(_HEAD_WIDTH)
-        self.word_fg_pred = _predict(2)
-        self.word_tblr_pred = _predict(4)
-        self.orient_pred = _predict(1)
+        self.word_det_conv_final = ConvNormAct(inputs, width)
+        self.word_fg_feat = ConvNormAct(width, width)
+        self.word_regression_feat = ConvNormAct(width, width)
+        self.word_fg_pred = nn.Conv2d(width, 2, 1)
+        self.word_tblr_pred = nn.Conv2d(width, 4, 1)
+        self.orient_pred = nn.Conv2d(width, 1, 1)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x = self.word_det_conv_final(features)
@@ -131,13 +126,13 @@ class WordDetector(nn.Module):
 class CharDetector(nn.Module):
     """Where characters are."""
 
-    def __init__(self) -> None:
+    def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
-        self.character_det_conv_final = ConvNormAct(_WIDTH)
-        self.char_fg_feat = ConvNormAct(_HEAD_WIDTH)
-        self.char_regression_feat = ConvNormAct(_HEAD_WIDTH)
-        self.char_fg_pred = _predict(2)
-        self.char_tblr_pred = _predict(4)
+        self.character_det_conv_final = ConvNormAct(inputs, width)
+        self.char_fg_feat = ConvNormAct(width, width)
+        self.char_regression_feat = ConvNormAct(width, width)
+        self.char_fg_pred = nn.Conv2d(width, 2, 1)
+        self.char_tblr_pred = nn.Conv2d(width, 4, 1)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         x = self.character_det_conv_final(features)
@@ -148,10 +143,12 @@ class CharDetector(nn.Module):
 class CharRecogniser(nn.Module):
     """Which character it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(ConvNormAct(_WIDTH), ConvNormAct(_HEAD_WIDTH), ConvNormAct(_HEAD_WIDTH))
-        self.classifier = _predict(CLASSES)
+        self.body = nn.Sequential(
+            ConvNormAct(inputs, width), ConvNormAct(width, width), ConvNormAct(width, width)
+        )
+        self.classifier = nn.Conv2d(width, CLASSES, 1)
 
     def forward(self, features: Tensor) -> Tensor:
         return self.classifier(self.body(features))
@@ -160,12 +157,12 @@ class CharRecogniser(nn.Module):
 class CharNet(nn.Module):
     """Normalised RGB images (b, 3, H, W), sides multiples of 32 -> `Heads`."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 256) -> None:
         super().__init__()
-        self.backbone = Backbone()
-        self.word_detector = WordDetector()
-        self.char_detector = CharDetector()
-        self.char_recognizer = CharRecogniser()
+        self.backbone = Backbone(width)
+        self.word_detector = WordDetector(width, width // 2)
+        self.char_detector = CharDetector(width, width // 2)
+        self.char_recognizer = CharRecogniser(width, width // 2)
 
     def forward(self, images: Tensor) -> Heads:
         features = self.backbone(images)
