@@ -35,7 +35,9 @@ def machine() -> str:
     return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}, float32"
 
 
-def medians(ways: Mapping[str, Callable[[], object]], repetitions: int, warm_up: bool = True) -> dict[str, float]:
+def medians(
+    ways: Mapping[str, Callable[[], object]], repetitions: int, warm_up: bool = True
+) -> dict[str, float]:
     """Median seconds of each way; they take turns, so that a disturbance of the machine meets all of them.
 
     Args:

@@ -15,14 +15,28 @@ from model.modalities import MODALITIES
 from model.validation import validate
 
 _NANO = "experts.nano.backend"
+_SEGMENTATION = {
+    "mask2former": "experts.segmentation.mask2former",
+    "hub": "experts.segmentation.hub",
+}
 
 BACKENDS: dict[str, dict[str, str]] = {
-    "depth": {"nano": _NANO},
-    "normal": {"nano": _NANO},
+    "depth": {"nano": _NANO, "dpt": "experts.depth.dpt", "depth_anything": "experts.depth.depth_anything"},
+    "normal": {"nano": _NANO, "nll_angmf": "experts.normal.nll_angmf"},
+    "seg_coco": _SEGMENTATION,
+    "seg_ade": _SEGMENTATION,
     "seg_scenes": {"nano": _NANO},
-    "edge": {"nano": _NANO},
-    "obj_detection": {"nano": _NANO},
-    "ocr_detection": {"nano": _NANO},
+    "edge": {"nano": _NANO, "dexined": "experts.edge.dexined"},
+    "obj_detection": {
+        "nano": _NANO,
+        "unidet": "experts.detection.unidet",
+        "owlv2": "experts.detection.owlv2",
+    },
+    "ocr_detection": {
+        "nano": _NANO,
+        "charnet": "experts.ocr.charnet",
+        "rapidocr": "experts.ocr.rapidocr",
+    },
 }
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from dataset.words import Word
 from experts.base import Label, Setting, Target
+from experts.chunks import fixed_chunks
 from experts.nano import decode
 from experts.nano.network import NanoConfig, NanoNetwork
 from model.config import STRICT
@@ -96,11 +97,9 @@ class NanoExpert:
     def predict(self, inputs: list[Tensor]) -> list[dict[str, Any]]:
         """Per image: arrays at the network's side for surfaces, at half of it for things; the word."""
         raw = []
-        for start in range(0, len(inputs), CHUNK):
-            chunk = inputs[start : start + CHUNK]
-            filled = chunk + [torch.zeros_like(chunk[0])] * (CHUNK - len(chunk))
+        for images, count in fixed_chunks(inputs, CHUNK):
             with self.lower_precision:
-                raw += self._predict_chunk(torch.stack(filled).to(self.device))[: len(chunk)]
+                raw += self._predict_chunk(images.to(self.device))[:count]
         return raw
 
     def _predict_chunk(self, images: Tensor) -> list[dict[str, Any]]:
