@@ -53,7 +53,7 @@ nano-experts: setup ## train the nano experts
 	$(RUN) -m experts.nano.train --data $(DATA)_experts --out nano/experts --seed 0
 
 nano-labels: setup ## run the nano experts on the captioning scenes
-	$(RUN) experts/generate.py --data_path $(DATA) --datasets vqav2 --save_path $(DATA)/labels_nano
+	$(RUN) experts/generate.py --config configs/experts_nano.yaml --data_path $(DATA) --datasets vqav2 --save_path $(DATA)/labels_nano
 
 nano-caption: setup ## train Prismer-Nano and PrismerZ-Nano on captions, side by side with a core each
 	OMP_NUM_THREADS=1 $(RUN) train_caption.py --exp_name prismerz_nano --config configs/caption_nanoz.yaml \

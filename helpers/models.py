@@ -11,17 +11,18 @@ from torch import Tensor
 
 from dataset.class_tables import read_class_tables
 from helpers.checkpoint import POSITIONS, find_weights, load_weights, read_weights
-from helpers.config import MODELS_FILE, ROOT, ModelSize, read_model_size, read_yaml, validate
+from helpers.config import MODELS_FILE, ROOT, ModelSize, read_model_size, read_yaml
+from helpers.released import CLASS_TABLES
 from model.config import STRICT, PrismerConfig
 from model.errors import UserError
 from model.inputs import PrepareInputs
 from model.modalities import MODALITIES, modality
 from model.prismer import Prismer
 from model.tokenizer import load_tokenizer
+from model.validation import validate
 
 M = TypeVar("M", bound=Prismer)
 DESCRIPTION = "model.json"  # beside the weights: what `describe` gives
-RELEASED_TABLES = Path("data/class_tables")  # of released checkpoints, which have no description
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def load_model(cls: type[M], folder: Path) -> LoadedModel[M]:
             raise UserError(f"{description}: damaged ({error!r}); write it anew or remove it") from None
     else:
         config, tokenizer = infer_config(state, str(path))
-        class_tables, usage = RELEASED_TABLES, Usage()
+        class_tables, usage = CLASS_TABLES, Usage()
     model = build_model(cls, config, tokenizer)
     load_weights(model, state, str(path))
     return LoadedModel(model.eval(), usage, class_tables)
