@@ -112,11 +112,11 @@ def read_pca(path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
             pca = read_pickle(path, placeholders=("sklearn.decomposition._pca.PCA",))
             mean, components = pca.mean_, pca.components_
         mean, components = (np.asarray(values, dtype=np.float64) for values in (mean, components))
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f"{path}: missing; fetch it with: {FETCH}") from None
-    except Exception as error:
-        if isinstance(error, UserError):
-            raise
+    except Exception as error:  # numpy raises whatever a part of the file makes it stumble over
         reason = one_line(error)[:100]
         raise UserError(f"{path}: damaged ({reason}); fetch it again: {FETCH}") from None
     if mean.shape != (size,) or components.shape != (EMBEDDING_DIM, size):
