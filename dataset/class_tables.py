@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dataset.pickles import FETCH
 from model.errors import UserError, first_line
 from model.modalities import EMBEDDING_DIM
 
@@ -67,7 +68,7 @@ def _read(folder: Path, name: str) -> tuple[Path, Any]:
     except FileNotFoundError:
         raise UserError(
             f"class table {arrays} (or {released.name}) is missing; check class_tables in the config, "
-            "or fetch it (docs/labels.md)"
+            f"or fetch the released ones with: {FETCH}"
         ) from None
     except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         reason = first_line(error)

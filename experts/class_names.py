@@ -12,6 +12,6 @@ def class_names(table: str) -> tuple[str, ...]:
     """The names in a class table.
 
     Args:
-        table: `coco` (panoptic, 133) or `ade` (150), a `Modality.classes`.
+        table: `coco` (panoptic, 133), `ade` (150) or `detection` (722), a `Modality.classes`.
     """
     return tuple(json.loads((_FOLDER / f"{table}.json").read_text(encoding="utf-8")))

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
-from model.errors import UserError, one_line
+from experts.pretrained import load_checkpoint
+from model.errors import UserError
 
 Network = TypeVar("Network", bound=PreTrainedModel)
 
@@ -28,14 +28,11 @@ def from_hub(network: type[Network], name: str) -> Network:
     Raises:
         UserError: it is neither here nor on the hub, damaged, or another kind of network.
     """
-    try:
-        loaded, report = network.from_pretrained(
-            name, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+    loaded, report = load_checkpoint(
+        network.from_pretrained, name, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+    )
+    if missing := sorted(report["missing_keys"]):  # the library would make them up
+        raise UserError(
+            f"checkpoint '{name}': no {network.__name__}, it lacks '{missing[0]}'; name one that is"
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = one_line(error)[:200]
-        raise UserError(f"{name}: cannot be loaded ({reason}); name a folder or a model of the hub") from None
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise UserError(f"{name}: not a {network.__name__}: it has no '{missing[0]}'")
     return loaded

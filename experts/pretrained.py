@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from safetensors import SafetensorError
+
 from model.errors import UserError, one_line
 
 Part = TypeVar("Part")
@@ -39,7 +41,7 @@ def load_checkpoint(load: Callable[..., Part], checkpoint: str, **arguments: Any
     try:
         with quiet():
             return load(checkpoint, **arguments)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         reason = one_line(error)[:300]
         raise UserError(
             f"checkpoint '{checkpoint}': cannot be loaded ({reason}); "

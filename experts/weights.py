@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from dataset.pickles import FETCH
 from model.errors import UserError
 
 
@@ -26,7 +27,7 @@ def load_weights(network: nn.Module, state: dict[str, Tensor], path: Path) -> No
         key = differing[0]
         raise UserError(
             f"{path}: weights of another network ({len(differing)} keys differ; '{key}' is "
-            f"{given.get(key, 'missing')}, expected {expected.get(key, 'none')}); fetch the file again"
+            f"{given.get(key, 'missing')}, expected {expected.get(key, 'none')}); fetch it again: {FETCH}"
         )
     network.load_state_dict(state, assign=True)
 
@@ -44,5 +45,5 @@ def state_dict(content: Any, path: Path, key: str = "") -> dict[str, Tensor]:
     """
     state = content.get(key) if key and isinstance(content, dict) else content
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path}: holds no state dict; fetch the file again")
+        raise UserError(f"{path}: holds no state dict; fetch it again: {FETCH}")
     return {name.removeprefix("module."): value for name, value in state.items()}

@@ -5,6 +5,7 @@ from pathlib import Path
 from dataset.files import recover_folder
 from helpers.checkpoint import WEIGHT_FILES, find_weights
 from helpers.config import ROOT
+from helpers.released import MODELS
 from helpers.training_state import LAST
 from model.errors import UserError
 
@@ -35,6 +36,8 @@ def find_experiment(task: str, exp_name: str) -> Path:
         if _has_weights(folder)
     )
     there = f"there are: {', '.join(known)}" if known else f"there is none for {task} yet"
+    if f"{task}_{exp_name}" in MODELS:
+        there = f"fetch them with: python download_checkpoints.py --download_models={task}_{exp_name}"
     raise UserError(f"no weights of experiment '{exp_name}' in {LOGGING / f'{task}_{exp_name}'}; {there}")
 
 
@@ -50,13 +53,14 @@ def starting_weights(
         if (from_scratch or task == "pretrain") and not evaluate:
             return None
         return find_weights(find_experiment("pretrain", exp_name))
-    folder = find_experiment(task, exp_name)
     if evaluate:
-        return find_weights(folder)
-    recover_folder(folder / LAST)
-    if not (folder / LAST).is_dir():
-        raise UserError(f"{folder}: has weights but no training state ({LAST}/) to continue from")
-    return find_weights(folder / LAST)
+        return find_weights(find_experiment(task, exp_name))
+    state = experiment_folder(task, exp_name) / LAST
+    recover_folder(state)
+    if state.is_dir():
+        return find_weights(state)
+    folder = find_experiment(task, exp_name)
+    raise UserError(f"{folder}: has weights but no training state ({LAST}/) to continue from")
 
 
 def _has_weights(folder: Path) -> bool:

@@ -36,7 +36,7 @@ class PrismerCaption(Prismer):
         Returns:
             The mean over samples of the summed losses of their tokens, scalar.
         """
-        encoded = self.encode(experts, len(captions), instance_indices=instance_indices)  # (b * k, l, d)
+        encoded = self.encode(experts, len(captions), instance_indices=instance_indices)
         ids, mask = self.tokens(captions, truncation=True, max_length=MAX_CAPTION_TOKENS)
         labels = ids.masked_fill(mask == 0, IGNORE)
         labels[:, : len(self.start_ids(prefix))] = IGNORE

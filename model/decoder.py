@@ -77,14 +77,14 @@ class TextDecoder(nn.Module):
         encoded: Tensor,
         cache: DecoderCache | None = None,
     ) -> Tensor:
-        """Runs new tokens of a text; `lm_head` of the result are the logits of the next ones.
+        """Runs new tokens of texts; `lm_head` of the result are the logits of the next ones.
 
         Args:
             ids: int64 (b, l).
             positions: int64 (b, l).
-            visible: bool (b, l, m), which of the text's m tokens so far (the l new ones included) each
-                new token attends to.
-            encoded: (b, n, vision width), the encoder's tokens.
+            visible: bool (b, l, m), which of its text's m tokens so far (the l new ones included) each new
+                token attends to.
+            encoded: (b / q, n, vision width), the encoder's tokens of each image; its q texts are together.
             cache: of the tokens before, None if there are none.
 
         Returns:
@@ -99,7 +99,7 @@ class TextDecoder(nn.Module):
         Args:
             ids: int64 (b, l).
             mask: int64 (b, l), 1 for real tokens, 0 for pads.
-            encoded: (b, n, vision width).
+            encoded: (b / q, n, vision width), see `forward`.
             cache: to be filled, if more follows.
 
         Returns:
@@ -114,8 +114,8 @@ class TextDecoder(nn.Module):
             ids: int64 (b, l).
             mask: int64 (b, l), 1 for real tokens, 0 for pads.
             labels: int64 (b, l), the token ids, or IGNORE where there is no loss.
-            encoded: (b, n, vision width). The others may come from the host, so that finding the labels
-                does not wait for the device.
+            encoded: (b / q, n, vision width), see `forward`. The others may come from the host, so that
+                finding the labels does not wait for the device.
 
         Returns:
             float32 (b,).

@@ -97,7 +97,7 @@ def beam_search(
 
     Args:
         decoder: the decoder, in evaluation mode.
-        encoded: (b, n, vision width), the encoder's tokens.
+        encoded: (b / q, n, vision width), the encoder's tokens of each image; its q prompts are together.
         prompt: the start of each text.
         num_beams: beams of each sample.
         max_new: the most tokens to add, the end token included; fewer if the positions run out.

@@ -55,14 +55,14 @@ class Prismer(nn.Module):
             instance_indices: those of `ExpertEncoder`.
 
         Returns:
-            (texts, l, d), the tokens of each text's image.
+            (b, l, d), the tokens of each image, which the decoder shares among as many texts each; where
+            images differ in that, (texts, l, d), the tokens of each text's image.
         """
         encoded = self.expert_encoder(experts, instance_indices)
-        if counts is None:
-            each, rest = divmod(texts, len(encoded))
-            if rest:
+        if counts is None or len(set(counts)) == 1:
+            if texts % len(encoded):
                 raise ValueError(f"{texts} texts for {len(encoded)} images; give their `counts`")
-            return encoded if each == 1 else encoded.repeat_interleave(each, dim=0)
+            return encoded
         repeats = torch.tensor(counts).to(encoded.device, non_blocking=True)
         return encoded.repeat_interleave(repeats, dim=0, output_size=texts)
 

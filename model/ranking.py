@@ -41,7 +41,7 @@ def rank(
 
     Args:
         decoder: the decoder, in evaluation mode.
-        encoded: (b, n, vision width), the encoder's tokens.
+        encoded: (b / q, n, vision width), the encoder's tokens of each image; its q prompts are together.
         prompt: the start of each text.
         answers: int64 (a, t), the tokens of each answer, right-padded.
         mask: int64 (a, t), 1 for real tokens, 0 for pads.
@@ -73,27 +73,26 @@ def continuation_losses(start: Beams, ids: Tensor, lengths: Tensor) -> Tensor:
     Returns:
         float32 (b, k).
     """
-    inputs, targets = ids[..., :-1], ids[..., 1:]
-    batch, k, tokens = inputs.shape
-    prompt_length = start.visible.shape[2]
-    # All candidates of a sample are one sequence, (b, k, t) -> (b, k * t); each sees the prompt and itself.
-    column = torch.arange(k * tokens, device=ids.device)
-    own = (column[:, None] // tokens == column // tokens).tril()
-    visible = torch.cat(
-        [start.visible.expand(-1, k * tokens, -1), own.expand(batch, -1, -1)], dim=2
-    )  # (b, k * t, p + k * t)
-    positions = start.next_position + column % tokens  # (b, k * t)
-    hidden = start.decoder(inputs.flatten(1), positions, visible, start.encoded, start.cache)
-    start.cache.crop(prompt_length)
+    steps = ids.shape[2] - 1
+    followed = torch.arange(1, steps + 1, device=ids.device) < lengths[..., None]  # (b, k, steps)
+    # All candidates of a sample are one sequence of n tokens, without their pads: most answers are short.
+    # Samples with fewer tokens have a rest, which comes last and which nobody reads.
+    count = followed.sum(dim=(1, 2))  # (b,)
+    place = followed.flatten(1).byte().argsort(dim=1, descending=True, stable=True)[:, : int(count.max())]
+    inputs, targets = (x.flatten(1).gather(1, place) for x in (ids[..., :-1], ids[..., 1:]))  # (b, n)
+    candidate = place // steps
+    # Each token sees the prompt and its own candidate: (b, n, p + n).
+    own = (candidate[:, :, None] == candidate[:, None, :]).tril()
+    visible = torch.cat([start.visible.expand(-1, own.shape[1], -1), own], dim=2)
+    positions = start.next_position + place % steps
+    hidden = start.decoder(inputs, positions, visible, start.encoded, start.cache)
+    start.cache.crop(start.visible.shape[2])
 
-    real = torch.arange(1, tokens + 1, device=ids.device) < lengths[..., None]  # (b, k, t)
-    rows = zip(
-        hidden.unflatten(1, (k, tokens))[real].split(TOKENS_AT_ONCE),
-        targets[real].split(TOKENS_AT_ONCE),
-        strict=True,
-    )
+    real = torch.arange(place.shape[1], device=ids.device) < count[:, None]  # (b, n)
+    rows = zip(hidden[real].split(TOKENS_AT_ONCE), targets[real].split(TOKENS_AT_ONCE), strict=True)
     losses = [smoothed_loss(start.decoder.lm_head(row).float(), target[:, None]) for row, target in rows]
-    return torch.zeros(real.shape, device=ids.device).masked_scatter(real, torch.cat(losses)).sum(dim=-1)
+    losses = torch.zeros(real.shape, device=ids.device).masked_scatter(real, torch.cat(losses))
+    return torch.zeros(lengths.shape, device=ids.device).scatter_add(1, candidate, losses)
 
 
 def smoothed_loss(logits: Tensor, targets: Tensor) -> Tensor:

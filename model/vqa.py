@@ -123,11 +123,12 @@ class PrismerVQA(Prismer):
         return join_rankings(rankings)
 
     def _parts(self, questions: Sequence[str], encoded: Tensor) -> Iterator[tuple[list[str], Tensor]]:
-        """Questions with their encoder tokens, so many at once that memory does not run out."""
+        """Questions with their images' tokens, so many at once that memory does not run out."""
+        each = len(questions) // len(encoded)
         # The original pads all questions of a batch to one length, and with `compat` that shows.
-        size = len(questions) if self.config.compat else QUESTIONS_AT_ONCE
-        for start in range(0, len(questions), size):
-            yield list(questions[start : start + size]), encoded[start : start + size]
+        size = len(encoded) if self.config.compat else max(QUESTIONS_AT_ONCE // each, 1)  # images at once
+        for start in range(0, len(encoded), size):
+            yield list(questions[start * each : (start + size) * each]), encoded[start : start + size]
 
     def prompt(self, questions: Sequence[str], encoded: Tensor) -> Prompt:
         """The questions, to be continued by their answers.

@@ -35,8 +35,9 @@ def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Pa
 def load(modalities: Sequence[str], options: Options, setting: Setting) -> "Dpt":
     """The expert with the released weights."""
     path = setting.weights / FILE
+    state = converted(state_dict(read_torch(path), path), grid=SIDE // 16)
     network = build_network()
-    load_weights(network, converted(state_dict(read_torch(path), path), SIDE // 16), path)
+    load_weights(network, state, path)
     return Dpt(network, setting)
 
 

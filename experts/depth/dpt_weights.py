@@ -62,7 +62,7 @@ def converted(released: dict[str, Tensor], grid: int) -> dict[str, Tensor]:
         if found := _QKV.fullmatch(key):
             for name, part in zip(("query", "key", "value"), value.chunk(3), strict=True):
                 state[f"dpt.encoder.layer.{found[1]}.attention.attention.{name}.{found[2]}"] = part
-        elif key == _POSITIONS:
+        elif key == _POSITIONS and value.ndim == 3 and value.shape[1] == 1 + _TRAINED_GRID**2:
             state[_renamed(key)] = _resized(value, grid)
         else:
             state[_renamed(key)] = value

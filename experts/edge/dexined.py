@@ -34,9 +34,10 @@ def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Pa
 def load(modalities: Sequence[str], options: Options, setting: Setting) -> "Dexined":
     """The expert with the released weights, whose keys are kornia's."""
     path = setting.weights / FILE
+    state = state_dict(read_torch(path), path)
     with torch.device("meta"):
         network = DexiNed(pretrained=False)
-    load_weights(network, state_dict(read_torch(path), path), path)
+    load_weights(network, state, path)
     return Dexined(network, setting)
 
 

@@ -33,9 +33,10 @@ def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Pa
 def load(modalities: Sequence[str], options: Options, setting: Setting) -> "NllAngMF":
     """The expert with the released weights."""
     path = setting.weights / FILE
+    state = state_dict(read_torch(path), path, "model")
     with torch.device("meta"):
         network = NormalNetwork()
-    load_weights(network, state_dict(read_torch(path), path, "model"), path)
+    load_weights(network, state, path)
     return NllAngMF(network, setting)
 
 

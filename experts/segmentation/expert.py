@@ -17,6 +17,9 @@ _STRIDE = 32  # the network's input is padded to a multiple of it
 # Normalised images (b, 3, h, w) -> class logits (b, q, classes + 1), mask logits (b, q, h / 4, w / 4).
 Network = Callable[[Tensor], tuple[Tensor, Tensor]]
 
+# Weights that the library's networks have and do not run.
+UNUSED = {f"model.pixel_level_module.encoder.swin.layernorm.{name}" for name in ("weight", "bias")}
+
 
 def on_device(network: PreTrainedModel, setting: Setting) -> PreTrainedModel:
     """Puts a Mask2Former or OneFormer where it is to run.
@@ -60,18 +63,16 @@ class SegmentationExpert:
         self.networks = dict(networks)
         self.prepare = prepare
         self.device = device
+        # On a CPU it saves no time, and rounding would depend on how many images there are.
+        self.batched = device.type != "cpu"
         self.mean, self.std = (torch.tensor(values, device=device)[:, None, None] for values in (mean, std))
 
     @torch.inference_mode()
     def predict(self, inputs: list[Tensor]) -> list[dict[str, Scores]]:
-        """Scores per modality of each image; images of one size share a forward, except on a CPU.
-
-        There it would save no time, and rounding would depend on how many images there are.
-        """
+        """Scores per modality of each image."""
         groups: dict[object, list[int]] = {}
         for index, pixels in enumerate(inputs):
-            alone = self.device.type == "cpu"
-            groups.setdefault(index if alone else pixels.shape, []).append(index)
+            groups.setdefault(pixels.shape if self.batched else index, []).append(index)
         raw: dict[int, dict[str, Scores]] = {}
         for indices in groups.values():
             images = torch.stack([inputs[index] for index in indices]).to(self.device)

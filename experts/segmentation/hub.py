@@ -20,7 +20,7 @@ from transformers import (
 from experts.base import Setting
 from experts.class_names import class_names
 from experts.pretrained import load_checkpoint
-from experts.segmentation.expert import Network, SegmentationExpert, on_device
+from experts.segmentation.expert import UNUSED, Network, SegmentationExpert, on_device
 from model.config import STRICT
 from model.errors import UserError
 from model.modalities import MODALITIES
@@ -114,10 +114,18 @@ def _word(name: str) -> str:
 
 
 def _load_network(checkpoint: str, modality: str, setting: Setting) -> Network:
-    network = load_checkpoint(AutoModelForUniversalSegmentation.from_pretrained, checkpoint)
+    network, report = load_checkpoint(
+        AutoModelForUniversalSegmentation.from_pretrained,
+        checkpoint,
+        dtype=torch.float32,
+        output_loading_info=True,
+    )
+    if missing := sorted(report["missing_keys"] - UNUSED):
+        raise UserError(f"checkpoint '{checkpoint}': has no {missing[0]}")
     labels = network.config.id2label
     try:
-        order = class_order([labels[index] for index in sorted(labels)], _classes(modality))
+        ours = class_names(MODALITIES[modality].classes)
+        order = class_order([labels[index] for index in sorted(labels)], ours)
     except UserError as error:
         raise UserError(f"checkpoint '{checkpoint}': not one for {modality}: {error}") from None
     inputs = {}
@@ -129,10 +137,6 @@ def _load_network(checkpoint: str, modality: str, setting: Setting) -> Network:
     # The last class is "no object".
     columns = torch.tensor([*order, len(order)], device=setting.device)
     return partial(_forward, on_device(network, setting), columns, inputs)
-
-
-def _classes(modality: str) -> Sequence[str]:
-    return class_names(MODALITIES[modality].classes)
 
 
 def _forward(

@@ -22,7 +22,7 @@ from experts.class_names import class_names
 from experts.pretrained import quiet
 from experts.resize import shortest_side
 from experts.segmentation.detectron2_keys import convert
-from experts.segmentation.expert import SegmentationExpert, on_device
+from experts.segmentation.expert import UNUSED, SegmentationExpert, on_device
 from model.config import STRICT
 from model.errors import UserError, one_line
 from model.modalities import MODALITIES
@@ -31,9 +31,6 @@ FILES = {"seg_coco": "model_final_f07440.pkl", "seg_ade": "model_final_e0c58e.pk
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
 _HEADS = 8  # of the decoders' attention, which no weight's shape tells
-
-# Of the library's network, what a Mask2Former does not run.
-_UNUSED = {f"model.pixel_level_module.encoder.swin.layernorm.{name}" for name in ("weight", "bias")}
 
 
 @dataclass(frozen=True)
@@ -86,16 +83,23 @@ def read_network(path: Path, classes: int) -> Mask2FormerForUniversalSegmentatio
     content = read_pickle(path)
     try:
         released = content["model"]
-        config = _config({name: tuple(values.shape) for name, values in released.items()})
+        config = network_config({name: values.shape for name, values in released.items()})
         if config.num_labels != classes:
             raise UserError(f"it knows {config.num_labels} classes, not {classes}")
         with quiet():
             network, report = Mask2FormerForUniversalSegmentation.from_pretrained(
-                None, config=config, state_dict=convert(released), output_loading_info=True
+                None,
+                config=config,
+                state_dict=convert(released),
+                dtype=torch.float32,
+                ignore_mismatched_sizes=True,  # they are in the report
+                output_loading_info=True,
             )
-        if missing := sorted(report["missing_keys"] - _UNUSED):
+        if missing := sorted(report["missing_keys"] - UNUSED):
             raise UserError(f"without {missing[0]}")
-    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, UserError) as error:
+        for name, found, wanted in sorted(report["mismatched_keys"]):
+            raise UserError(f"{name} is {tuple(found)}, not {tuple(wanted)}")
+    except (LookupError, TypeError, AttributeError, ValueError, RuntimeError, UserError) as error:
         reason = one_line(error)[:150]
         raise UserError(
             f"{path}: not the Mask2Former that is expected there ({reason}); fetch it again: {FETCH}"
@@ -103,7 +107,7 @@ def read_network(path: Path, classes: int) -> Mask2FormerForUniversalSegmentatio
     return network
 
 
-def _config(shapes: Mapping[str, tuple[int, ...]]) -> Mask2FormerConfig:
+def network_config(shapes: Mapping[str, Sequence[int]]) -> Mask2FormerConfig:
     """The sizes of a network, from its weights' shapes."""
 
     def count(pattern: str) -> int:

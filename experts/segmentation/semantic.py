@@ -44,10 +44,10 @@ def semantic_scores(
     Returns:
         float32 (classes, *size).
     """
-    probabilities = class_logits.float().softmax(-1)[:, :-1]  # (q, c)
+    probabilities = class_logits.softmax(-1)[:, :-1]  # (q, c)
     scores = probabilities.new_zeros(probabilities.shape[1], size[0] * size[1])
     for classes, logits in zip(probabilities.split(_QUERIES), mask_logits.split(_QUERIES), strict=True):
-        masks = F.interpolate(logits[None].float(), padded, mode="bilinear")[0]
+        masks = F.interpolate(logits[None], padded, mode="bilinear")[0]
         masks = masks[:, : size[0], : size[1]].flatten(1).sigmoid()
         scores.addmm_(classes.T, masks)  # (c, q) x (q, h * w)
     return scores.unflatten(1, size)

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
 def quick_gelu(x: Tensor) -> Tensor:
-    """OpenAI CLIP's approximation of GELU."""
-    return x * torch.sigmoid(1.702 * x)
+    """OpenAI CLIP's approximation of GELU: x * sigmoid(1.702 x).
+
+    As SiLU it keeps one tensor for the backward pass instead of two, and takes half the time.
+    """
+    return F.silu(1.702 * x).mul_(1 / 1.702)
 
 
 def squared_relu(x: Tensor) -> Tensor:

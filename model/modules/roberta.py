@@ -23,8 +23,9 @@ class Embeddings(nn.Module):
         self.token_type_embeddings = nn.Embedding(1, config.hidden_size)
         self.LayerNorm = LayerNorm(config.hidden_size)
         self.dropout = nn.Dropout(config.dropout)
-        # Never read: the released files have it.
-        self.register_buffer("position_ids", torch.arange(config.max_positions)[None])
+        # Never read: the released files have it. Real even in a model built without memory (device meta),
+        # since files that lack it load as well.
+        self.register_buffer("position_ids", torch.arange(config.max_positions, device="cpu")[None])
 
     def forward(self, ids: Tensor, positions: Tensor) -> Tensor:
         """Token ids and positions, both (b, l) -> (b, l, d)."""
@@ -136,8 +137,8 @@ class DecoderLayer(nn.Sequential):
 
         Args:
             x: (b, l, d).
-            visible: bool (b, l, m), which of the text's m tokens so far each of the l new ones attends to.
-            encoded: (b, n, vision width), the encoder's tokens.
+            visible: bool (b, l, m), which of its text's m tokens so far each of the l new ones attends to.
+            encoded: (b / q, n, vision width), the encoder's tokens of each image; its q texts are together.
             cache: what it keeps from call to call, None if there is one call.
 
         Returns:
@@ -149,7 +150,9 @@ class DecoderLayer(nn.Sequential):
             keys, values = cross_attention.keys_values(encoded)
         else:
             keys, values = cache.context(cross_attention.keys_values, encoded)
-        return roberta.transform(adaptor(cross_attention(x, keys, values)))
+        # An image's texts see it alike, so they are laid end to end: its keys are made once, and not copied.
+        laid = x.reshape(len(encoded), -1, x.shape[-1])  # (b, l, d) -> (b / q, q * l, d)
+        return roberta.transform(adaptor(cross_attention(laid, keys, values).view_as(x)))
 
 
 class LMHead(nn.Module):

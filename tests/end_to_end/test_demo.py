@@ -107,5 +107,5 @@ def test_an_expert_without_a_network_and_without_labels_is_named(folder):
 
 def test_the_committed_model_says_how_it_was_made():
     description = json.loads((ROOT / "nano" / "caption_prismer_nano" / "model.json").read_text())
-    assert description["prefix"] == "A picture of"
+    assert description["usage"]["prefix"] == "A picture of"
     assert description["class_tables"] == "nano/tables"

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.end_to_end.conftest import script, write_caption_config
+from tests.end_to_end.conftest import script, write_caption_config, write_config
 
 
 def train(scenes: Path, work: Path, *flags: str) -> Path:
@@ -56,3 +56,18 @@ def test_a_sharded_run_goes_on_from_its_checkpoint(scenes, tmp_path):
     assert state["progress"]["epoch"] == 2
     steps = {float(entry["step"]) for entry in state["optimizer"]["state"].values()}
     assert steps == {6.0}  # three steps an epoch, in both runs
+
+
+def test_answers_of_a_sharded_model_are_those_of_one_process(scenes, tmp_path):
+    """Processes write answers of different lengths: a gather in each step would hang."""
+    changes = {"inference": "generate", "from_scratch": True, "max_epoch": 1, "batch_size_test": 1}
+    config = write_config(tmp_path / "vqa.yaml", scenes, data_path=str(scenes), **changes)
+    arguments = ("train_vqa.py", "--exp_name", "tiny", "--config", config)
+    done = script(*arguments, "--full_shard", cwd=tmp_path, processes=2)
+    assert done.returncode == 0, done.stderr[-3000:]
+    done = script(*arguments, "--from_checkpoint", "--evaluate", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = tmp_path / "logging" / "vqa_tiny" / "results"
+    sharded, alone = (json.loads((results / f"vqa_{name}.json").read_text()) for name in ("epoch_1", "test"))
+    assert len(alone) == 40
+    assert sharded == alone

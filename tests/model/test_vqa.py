@@ -19,6 +19,39 @@ def test_a_mixed_batch_gives_what_each_question_gets_alone():
         assert alone[1][0] == pytest.approx(scores[row], rel=1e-4)
 
 
+@pytest.mark.parametrize("counts", [[1, 3, 1], [2, 2]])
+def test_an_image_is_encoded_once_for_all_its_questions(counts, monkeypatch):
+    model = tiny.build(PrismerVQA, end=4.0)
+    monkeypatch.setattr("model.vqa.QUESTIONS_AT_ONCE", 3)
+    images = tiny.images(len(counts))
+    repeated = {"rgb": images["rgb"].repeat_interleave(torch.tensor(counts), dim=0)}
+    questions = [f"{question} {number}" for number, question in enumerate((QUESTIONS * 2)[: sum(counts)])]
+    encoded = []
+    model.expert_encoder.register_forward_hook(lambda _, __, out: encoded.append(len(out)))
+    answers = model.generate(images, questions, counts=counts)
+    ranking = model.rank(images, questions, ["yes", "no", "a red ball"], 2, counts=counts)
+    assert encoded == [len(counts)] * 2
+    assert answers == model.generate(repeated, questions)
+    apart = model.rank(repeated, questions, ["yes", "no", "a red ball"], 2)
+    assert torch.equal(ranking.kept, apart.kept)
+    torch.testing.assert_close(ranking.scores, apart.scores)
+
+
+def test_texts_that_do_not_divide_need_counts():
+    model = tiny.build(PrismerVQA)
+    with pytest.raises(ValueError, match="3 texts for 2 images"):
+        model.rank(tiny.images(2), QUESTIONS, ["yes"], 1)
+
+
+def test_several_questions_an_image_have_the_loss_of_as_many_images():
+    model = tiny.build(PrismerVQA)
+    images, questions, answers = tiny.images(2), (QUESTIONS * 2)[:4], ["red", "yes", "no", "two"]
+    weights = torch.tensor([1.0, 0.5, 2.0, 1.0])
+    repeated = {"rgb": images["rgb"].repeat_interleave(2, dim=0)}
+    expected = model(repeated, questions, answers, weights)
+    torch.testing.assert_close(model(images, questions, answers, weights), expected)
+
+
 def test_compat_continues_a_padded_question():
     images = {"rgb": tiny.images(1)["rgb"].repeat(2, 1, 1, 1)}
     scores = [

@@ -1,0 +1,87 @@
+"""Downloads what is released: checkpoints, the experts' weights, the networks that training starts from.
+
+    python download_checkpoints.py --download_experts=True
+    python download_checkpoints.py --download_models="caption_prismer_base vqa_prismer_base"
+    python download_checkpoints.py --download_models=True --download_backbones=True
+
+Run it in the project's folder. What is here is checked and kept, what was interrupted goes on.
+"""
+
+import argparse
+import re
+
+from helpers.cli import run
+
+_TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+def main() -> int:
+    parser = _parser()
+    args = parser.parse_args()
+    # Imported here, so that --help and a mistyped flag are answered at once.
+    from helpers import hub, released
+    from helpers.downloads import download
+
+    files = []
+    if args.download_experts:
+        files += released.experts()
+    if names := _model_names(args.download_models, released.MODELS):
+        files += released.models(names)
+    if args.download_backbones:
+        files += released.backbones()
+    if not files:
+        print(f"nothing was chosen to be downloaded\n{parser.format_usage()}", end="")
+        return 0
+    download(files, force=args.force_redownload, hide_bar=args.hide_tqdm)
+    if args.download_experts:
+        from helpers.pca import convert_pca
+
+        convert_pca(released.PCA_PICKLE, released.PCA_ARRAYS)
+    folders = sorted({str(file.target.parent) for file in files if file.target is not None})
+    print("all is in place:", ", ".join([*folders, f"the hub's cache {hub.cache()}"]))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name, text in {
+        "download_experts": "all that the six experts read, and the class tables",
+        "download_backbones": "CLIP and RoBERTa, for training from scratch",
+        "hide_tqdm": "no progress bar",
+        "force_redownload": "fetch again what is here, and replace other files in its place",
+    }.items():
+        parser.add_argument(
+            f"--{name}", type=_truth, nargs="?", const=True, default=False, metavar="True|False", help=text
+        )
+    parser.add_argument(
+        "--download_models",
+        nargs="*",
+        metavar="NAME",
+        help="these checkpoints, such as vqa_prismer_base; True or no name: all twelve",
+    )
+    return parser
+
+
+def _truth(text: str) -> bool:
+    try:
+        return _TRUTH[text.lower()]
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"'{text}' is neither True nor False") from None
+
+
+def _model_names(words: list[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The names in the flag's words, which may also be written as a list: "['a', 'b']" or a,b."""
+    if words is None:
+        return ()
+    if not words:  # the flag alone
+        return known
+    names = re.findall(r"""[^\s,'"\[\]()]+""", " ".join(words))
+    if len(names) == 1 and names[0].lower() in _TRUTH:
+        return known if _TRUTH[names[0].lower()] else ()
+    return tuple(names)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,167 @@
+"""A stand-in for the model hub and for GitHub's raw files, on this machine, with faults to order.
+
+Large files answer as the hub's do: with a redirect to another host, which serves ranges. That host is
+`localhost`, the hub itself is `127.0.0.1`.
+"""
+
+import hashlib
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
+
+COMMIT = "c" * 40
+RENAMED = {"roberta-base": "FacebookAI/roberta-base", "roberta-large": "FacebookAI/roberta-large"}
+
+
+@dataclass
+class Fault:
+    """What goes wrong with a file, for as many times as `times` says.
+
+    Attributes:
+        kind: "cut" (the connection ends half-way), "stall" (it does not go on after the half),
+            "busy" (429), "gone" (404), "other" (other bytes of the same length), "short" (the last byte is
+            missing) or "whole" (ranges are ignored).
+        times: how often.
+    """
+
+    kind: str
+    times: int = 1
+
+
+@dataclass
+class Hub:
+    """The server's files and what it was asked for.
+
+    Attributes:
+        large: repository/path -> content, of files that the hub keeps in its large-file storage.
+        small: the same, of those it keeps in git.
+        raw: repository/commit/path -> content, of GitHub.
+        faults: by the name of any of those files.
+        requests: method, path and the `Range` header, in the order they came.
+        stalled: set when a "stall" has sent its half.
+    """
+
+    large: dict[str, bytes] = field(default_factory=dict)
+    small: dict[str, bytes] = field(default_factory=dict)
+    raw: dict[str, bytes] = field(default_factory=dict)
+    faults: dict[str, Fault] = field(default_factory=dict)
+    requests: list[tuple[str, str, str | None]] = field(default_factory=list)
+    stalled: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> "Hub":
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"hub": self}))
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}"
+
+    def fetched(self, name: str) -> list[str | None]:
+        """The ranges in which the content of files was asked for whose names end so."""
+        # `api/` is what the hub's library asks of its own accord.
+        return [
+            span
+            for method, path, span in self.requests
+            if method == "GET" and path.endswith(name) and not path.startswith("api/")
+        ]
+
+    def take_fault(self, name: str, *kinds: str) -> str | None:
+        """The fault to commit now, which counts it."""
+        fault = self.faults.get(name)
+        if fault is None or fault.kind not in kinds or not fault.times:
+            return None
+        fault.times -= 1
+        return fault.kind
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    hub: Hub
+
+    def do_HEAD(self) -> None:
+        self.respond()
+
+    def do_GET(self) -> None:
+        self.respond()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def respond(self) -> None:
+        path = unquote(self.path.partition("?")[0]).strip("/")
+        self.hub.requests.append((self.command, path, self.headers["Range"]))
+        if path.startswith("storage/"):
+            name = path.removeprefix("storage/")
+            self.content(name, self.hub.large[name])
+        elif path in self.hub.raw:
+            self.content(path, self.hub.raw[path])
+        elif "/resolve/" in path:
+            self.resolve(*path.split("/resolve/"))
+        else:
+            self.answer(404)
+
+    def resolve(self, repository: str, rest: str) -> None:
+        if repository in RENAMED:
+            return self.answer(307, {"Location": f"/{RENAMED[repository]}/resolve/{rest}"})
+        name = f"{repository}/{rest.partition('/')[2]}"
+        commit = {"X-Repo-Commit": COMMIT}
+        if self.hub.take_fault(name, "busy"):
+            self.answer(429, {"Retry-After": "0"})
+        elif content := self.hub.large.get(name):
+            place = f"{self.hub.url}/storage/{name}?signature=1".replace("127.0.0.1", "localhost")
+            # Its library would rather have it from this storage, which it must not need: there is none here.
+            xet = {"X-Xet-Hash": _sha256(content), "X-Xet-Refresh-Route": f"{self.hub.url}/api/xet"}
+            linked = {"X-Linked-Size": str(len(content)), "X-Linked-ETag": f'"{_sha256(content)}"'}
+            self.answer(302, {"Location": place.replace("+", "%2B"), **linked, **xet, **commit})
+        elif content := self.hub.small.get(name):
+            etag = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+            self.content(name, content, {"ETag": f'"{etag}"', **commit})
+        else:
+            self.answer(404, {"X-Error-Code": "EntryNotFound", **commit})
+
+    def content(self, name: str, content: bytes, headers: dict[str, str] | None = None) -> None:
+        kinds = ("cut", "stall", "gone", "other", "short", "whole") if self.command == "GET" else ()
+        fault = self.hub.take_fault(name, *kinds)
+        if fault == "gone":
+            return self.answer(404)
+        if fault == "other":
+            content = bytes(byte ^ 1 for byte in content)
+        if fault == "short":
+            content = content[:-1]
+        span = self.headers["Range"]
+        start = int(span.removeprefix("bytes=").rstrip("-")) if span and fault != "whole" else 0
+        if start and start >= len(content):
+            return self.answer(416)
+        part = content[start:]
+        self.send_response(206 if start else 200)
+        for key, value in (headers or {}).items():
+            self.send_header(key, value)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(len(part)))
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        half = fault in ("cut", "stall")
+        self.wfile.write(part[: len(part) // 2] if half else part)
+        if fault == "stall":
+            self.hub.stalled.set()
+            self.rfile.read(1)  # until the client goes away
+        if half:
+            self.close_connection = True
+
+    def answer(self, status: int, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for key, value in {"Content-Length": "0", **(headers or {})}.items():
+            self.send_header(key, value)
+        self.end_headers()
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
