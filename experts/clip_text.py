@@ -12,7 +12,7 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 from dataset.pickles import FETCH, read_pickle
 from experts.chunks import fixed_chunks
 from experts.hub import from_hub, local_files
-from experts.pretrained import load_checkpoint, quiet
+from experts.pretrained import load_checkpoint
 from model.errors import UserError, one_line
 from model.modalities import EMBEDDING_DIM
 
@@ -36,9 +36,7 @@ class ClipText:
     """
 
     def __init__(self, checkpoint: str, weights: Path, device: torch.device) -> None:
-        with quiet():  # of the vision tower, which is not needed
-            network = from_hub(CLIPTextModelWithProjection, checkpoint)
-        self.network = network.to(device).eval()
+        self.network = from_hub(CLIPTextModelWithProjection, checkpoint).to(device).eval()
         self.tokenizer = load_checkpoint(CLIPTokenizer.from_pretrained, checkpoint)
         config = self.network.config
         if len(self.tokenizer) != config.vocab_size:  # without its files the library makes an empty one
@@ -112,11 +110,11 @@ def read_pca(path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
             pca = read_pickle(path, placeholders=("sklearn.decomposition._pca.PCA",))
             mean, components = pca.mean_, pca.components_
         mean, components = (np.asarray(values, dtype=np.float64) for values in (mean, components))
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f"{path}: missing; fetch it with: {FETCH}") from None
-    except Exception as error:
-        if isinstance(error, UserError):
-            raise
+    except Exception as error:  # numpy raises whatever a part of the file makes it stumble over
         reason = one_line(error)[:100]
         raise UserError(f"{path}: damaged ({reason}); fetch it again: {FETCH}") from None
     if mean.shape != (size,) or components.shape != (EMBEDDING_DIM, size):

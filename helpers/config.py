@@ -46,13 +46,28 @@ Backends = dict[str, str | dict[str, Any]]
 
 
 @dataclass(frozen=True)
+class Backbones:
+    """Networks from which new weights start: a folder or a file, or a name on the Hugging Face hub.
+
+    Attributes:
+        vision: CLIP, its vision tower is taken.
+        text: RoBERTa with its masked-LM head.
+    """
+
+    __pydantic_config__ = STRICT
+    vision: str
+    text: str
+
+
+@dataclass(frozen=True)
 class ModelSize:
-    """An entry of `configs/models.yaml`."""
+    """An entry of `configs/models.yaml`; without backbones all weights of a new model are random."""
 
     __pydantic_config__ = STRICT
     vision: VisionConfig
     text: TextConfig
     tokenizer: str
+    backbones: Backbones | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
