@@ -141,7 +141,7 @@ class PrismerVQA(Prismer):
         return Prompt(ids, mask, lengths)
 
     def question_tokens(self, questions: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Tokenises questions, in training as in use: an answer is to follow what it has learned to follow."""
+        """Tokenises questions alike in training and use: an answer follows what it has learned to follow."""
         side = "right" if self.config.compat else "left"
         return self.tokens(self.starts(questions), padding_side=side, **QUESTION)
 
