@@ -21,7 +21,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("source", type=Path, help="a checkpoint's folder, or its weight file")
-    parser.add_argument("target", type=Path, help="a file .safetensors or .bin, beside which model.json is put")
+    parser.add_argument("target", type=Path, help="a file .safetensors or .bin; model.json goes beside it")
     parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="float32")
     args = parser.parse_args()
     if args.target.suffix not in (".safetensors", ".bin"):
