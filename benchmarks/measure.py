@@ -1,4 +1,4 @@
-"""What the benchmarks share: command line, machine description, interleaved medians, peak memory, table."""
+"""What the benchmarks share: command line, machine, interleaved timing, peak memory, FLOPs, table."""
 
 import argparse
 import multiprocessing
@@ -6,24 +6,28 @@ import re
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 
-def start(description: str) -> bool:
-    """Reads the command line, sets the threads, and states the machine.
+def start(title: str) -> bool:
+    """Reads the command line, sets the threads, prints title and machine.
 
     Returns:
-        Whether the networks are to be tiny.
+        Whether networks and data are to be tiny.
     """
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--tiny", action="store_true", help="a tiny network: shows that the script works")
+    parser = argparse.ArgumentParser(description=title)
+    parser.add_argument("--tiny", action="store_true", help="tiny networks: only shows that the script works")
     parser.add_argument("--threads", type=int, help="of torch (default: its own choice)")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    print(f"\n{description}\n{machine()}", flush=True)
+    print(f"\n{title}{' (tiny: no figures to quote)' if args.tiny else ''}\n{machine()}", flush=True)
     return args.tiny
 
 
@@ -31,49 +35,64 @@ def machine() -> str:
     """The processor, torch's threads and version."""
     info = Path("/proc/cpuinfo")
     model = re.search(r"model name\s*: (.*)", info.read_text()) if info.is_file() else None
-    name = f"{model.group(1)} ({torch.backends.cpu.get_cpu_capability()})" if model else "unknown processor"
-    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}, float32"
+    name = model.group(1) if model else "unknown processor"
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{name}, {capability}, {torch.get_num_threads()} threads, torch {torch.__version__}, float32"
 
 
-def medians(ways: Mapping[str, Callable[[], object]], repetitions: int, warm_up: bool = True) -> dict[str, float]:
-    """Median seconds of each way; they take turns, so that a disturbance of the machine meets all of them.
+@dataclass(frozen=True)
+class Timing:
+    """Of one way: its median seconds, and what it gave."""
+
+    seconds: float
+    result: Any
+
+
+def take_turns(
+    ways: Mapping[str, Callable[[], Any]], repetitions: int, warm_up: bool = True
+) -> dict[str, Timing]:
+    """Times several ways of the same work; they take turns, so that a busy machine disturbs them alike.
 
     Args:
         ways: what is to be timed, by name.
         repetitions: how often each.
         warm_up: whether each runs once before, untimed.
     """
-    if warm_up:
-        for way in ways.values():
-            way()
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(repetitions):
+    results: dict[str, Any] = {}
+    for turn in range(-warm_up, repetitions):
         for name, way in ways.items():
             began = time.perf_counter()
-            way()
-            seconds[name].append(time.perf_counter() - began)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+            results[name] = way()
+            if turn >= 0:
+                seconds[name].append(time.perf_counter() - began)
+    return {name: Timing(statistics.median(seconds[name]), results[name]) for name in ways}
 
 
-def peak_memory(work: Callable[..., object], *args: object) -> int:
-    """Peak resident bytes of a fresh process that does a piece of work (Linux)."""
+def peak_memory(work: Callable[..., Any], *args: Any) -> int:
+    """Peak resident bytes of a fresh process that does a piece of work (read from Linux's /proc)."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_work_and_peak, (torch.get_num_threads(), work, args))
 
 
-def _work_and_peak(threads: int, work: Callable[..., object], args: tuple) -> int:
+def _work_and_peak(threads: int, work: Callable[..., Any], args: tuple[Any, ...]) -> int:
     torch.set_num_threads(threads)
     work(*args)
-    status = Path("/proc/self/status").read_text()  # unlike getrusage, not the parent's peak as well
+    status = Path("/proc/self/status").read_text()  # getrusage would count the parent's peak, too
     return int(re.search(r"VmHWM:\s*(\d+) kB", status).group(1)) * 1024
+
+
+def count_flops(work: Callable[[], Any]) -> int:
+    """Floating-point operations of the matrix products and convolutions in a piece of work."""
+    # torch has no count for the CPU's fused attention, so attention runs as two matrix products here.
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        work()
+    return counter.get_total_flops()
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints rows under a header, numbers to the right."""
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-    for row in (header, ["-" * width for width in widths], *rows):
-        first, *rest = (
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        print("  ".join([first, *rest]), flush=True)
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for first, *rest in (header, ["-" * width for width in widths], *rows):
+        numbers = [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
+        print("  ".join([first.ljust(widths[0]), *numbers]), flush=True)

@@ -34,7 +34,8 @@ def read_image(path: Path) -> Image.Image:
             if image.mode == "I" or image.mode.startswith("I;16"):
                 upper = (np.asarray(image).astype(np.int32) >> 8).clip(0, 255)
                 image = Image.fromarray(upper.astype(np.uint8))
-            return image.convert("RGB")
+            image.load()
+            return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise UserError(f"image {path}: {error.strerror}; check data_path and the list") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

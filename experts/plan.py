@@ -75,9 +75,9 @@ def make_plan(
         UserError: a file of weights is missing, or there are labels made with other settings. Then nothing
             was changed.
     """
-    for image in images:
-        if image.label == Path(MANIFEST).stem:
-            raise UserError(f"image {image.path}: its labels would be named like {MANIFEST}; rename it")
+    alike = next((image for image in images if f"{image.label}.json" == MANIFEST), None)
+    if alike is not None:
+        raise UserError(f"image {alike.path}: its labels would be named like {MANIFEST}; rename it")
     remove_leftovers(save_path)
     found = [_missing(images, each.modalities, save_path) for each in work]
     tasks = [[Task(image, each.modalities) for image in images] for each in work] if overwrite else found

@@ -32,7 +32,11 @@ BACKENDS: dict[str, dict[str, str]] = {
         "unidet": "experts.detection.unidet",
         "owlv2": "experts.detection.owlv2",
     },
-    "ocr_detection": {"nano": _NANO},
+    "ocr_detection": {
+        "nano": _NANO,
+        "charnet": "experts.ocr.charnet",
+        "rapidocr": "experts.ocr.rapidocr",
+    },
 }
 
 

@@ -252,7 +252,7 @@ def _write_labels(expert: Expert, raw: Any, item: _Loaded, save_path: Path) -> N
 
 
 def _unwritable(save_path: Path, error: OSError) -> UserError:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     remedy = "free some space and start again, finished labels are kept" if full else "check save_path"
     return UserError(f"cannot write labels below {save_path}: {error.strerror}; {remedy}")
 

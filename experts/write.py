@@ -16,6 +16,8 @@ from dataset.files import write_bytes
 from experts.base import Label
 from model.modalities import modality
 
+_COMPRESSION = 3  # of PNG, 0..9; of normals, 6 takes more than twice the time and saves a sixth
+
 
 def label_png(save_path: Path, expert: str, label: str) -> Path:
     """The PNG of an image's label; not `with_suffix`, since names may hold dots."""
@@ -32,7 +34,7 @@ def write_label(save_path: Path, expert: str, name: str, label: Label) -> None:
             sidecar.unlink(missing_ok=True)  # of an earlier label that this one replaces
     buffer = io.BytesIO()
     if label.map is not None:
-        Image.fromarray(label.map).save(buffer, format="PNG")
+        Image.fromarray(label.map).save(buffer, format="PNG", compress_level=_COMPRESSION)
     write_bytes(label_png(save_path, expert, name), buffer.getvalue())
 
 

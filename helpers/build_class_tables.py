@@ -52,15 +52,13 @@ def build(args: argparse.Namespace) -> None:
     from dataset.files import write_atomically
     from experts.clip_text import ClipText
 
+    if args.out.stem == BACKGROUND_TABLE and len(names) != 1:
+        raise UserError(f"{args.names}: the table '{BACKGROUND_TABLE}' is of one name, found {len(names)}")
     embed = ClipText(
         args.clip, args.weights_path, PartialState(cpu=not torch.accelerator.is_available()).device
     )
     arrays = {"labels": np.array(names), "features": embed(names)}
     if args.out.stem == BACKGROUND_TABLE:
-        if len(names) != 1:
-            raise UserError(
-                f"{args.names}: the table '{BACKGROUND_TABLE}' is of one name, found {len(names)}"
-            )
         arrays = {"features": arrays["features"][0]}
 
     def write(path: Path) -> None:

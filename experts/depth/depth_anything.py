@@ -22,23 +22,23 @@ class Options:
     """What a config may set.
 
     Attributes:
-        model: a name on the hub, or a folder with config.json and model.safetensors.
+        checkpoint: a name on the hub, or a folder with config.json and model.safetensors.
     """
 
     __pydantic_config__ = STRICT
-    model: str = "depth-anything/Depth-Anything-V2-Small-hf"
+    checkpoint: str = "depth-anything/Depth-Anything-V2-Small-hf"
 
 
 def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Path]:
     """Those of the folder; what the hub has is fetched when it is loaded."""
-    return local_files(options.model)
+    return local_files(options.checkpoint)
 
 
 def load(modalities: Sequence[str], options: Options, setting: Setting) -> "DepthAnything":
     """The expert with the weights of the hub or the folder."""
-    network = from_hub(DepthAnythingForDepthEstimation, options.model)
+    network = from_hub(DepthAnythingForDepthEstimation, options.checkpoint)
     if network.config.depth_estimation_type != "relative":
-        raise UserError(f"{options.model}: predicts metres; name a model of relative (inverse) depth")
+        raise UserError(f"checkpoint '{options.checkpoint}': predicts metres; name one of inverse depth")
     return DepthAnything(network, setting)
 
 

@@ -19,6 +19,7 @@ from transformers import (
 
 from experts.base import Setting
 from experts.class_names import class_names
+from experts.hub import local_files
 from experts.pretrained import load_checkpoint
 from experts.segmentation.expert import UNUSED, Network, SegmentationExpert, on_device
 from model.config import STRICT
@@ -46,14 +47,8 @@ class Options:
 
 def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Path]:
     """The checkpoint's, if it is a folder; the library looks after those of the hub."""
-    folder = Path(options.checkpoint or "")
-    if options.checkpoint is None or not folder.is_dir():
-        return []
-    return [
-        folder / "config.json",
-        folder / "preprocessor_config.json",
-        *sorted(folder.glob("*.safetensors")),
-    ]
+    found = local_files(options.checkpoint) if options.checkpoint else []
+    return found and [*found, found[0].with_name("preprocessor_config.json")]
 
 
 def load(modalities: Sequence[str], options: Options, setting: Setting) -> SegmentationExpert:

@@ -7,15 +7,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import pytest
+import torch
 import yaml
 
 from experts.manifest import MANIFEST, read_manifest
 from experts.nano.backend import LABELS
 from experts.runner import generate_labels
 from tests.experts.conftest import EXPERTS
+from tests.parity.released_experts import write_expert
 
 NANO = dict.fromkeys(LABELS, "nano")
 
@@ -40,13 +43,13 @@ def kill_after(labels: int, folder: Path, alive: Callable[[], bool], process: in
     return False
 
 
-def label_with_kills(folder: Path, label: Callable[[], object], seed: int) -> int:
-    """Labels in processes that are killed after a few labels each, until one comes to its end."""
-    draw = random.Random(seed)
+def label_with_kills(folder: Path, label: Callable[[], object], most: int) -> int:
+    """Labels in processes that are killed after at most so many files, until one comes to its end."""
+    draw = random.Random(most)
     for kills in range(100):
         child = multiprocessing.get_context("fork").Process(target=label)
         child.start()
-        killed = kill_after(draw.randint(3, 12), folder, child.is_alive, child.pid)
+        killed = kill_after(draw.randint(1, most), folder, child.is_alive, child.pid)
         child.join()
         if not killed:
             assert child.exitcode == 0
@@ -54,7 +57,7 @@ def label_with_kills(folder: Path, label: Callable[[], object], seed: int) -> in
     raise AssertionError("never came to its end")
 
 
-def check_backends(backends: Mapping, data: Path, folder: Path, **settings: object) -> None:
+def check(backends: Mapping, data: Path, folder: Path, most: int, **settings: object) -> None:
     """Compares the labels of a run that was killed again and again with those of one that was not."""
     labels = {name: folder / name for name in ("whole", "killed")}
     for path in labels.values():
@@ -63,14 +66,29 @@ def check_backends(backends: Mapping, data: Path, folder: Path, **settings: obje
     kills = label_with_kills(
         labels["killed"],
         lambda: generate_labels(data, labels["killed"], backends, num_workers=0, **settings),
-        seed=len(backends),
+        most,
     )
     assert kills >= 2
     assert content(labels["killed"]) == content(labels["whole"])
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Of torch, which must not have others in a process that is forked; and they would round differently."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def test_nano(scenes, tmp_path):
-    check_backends(NANO, scenes, tmp_path, batch_size=2)
+    check(NANO, scenes, tmp_path, most=16, batch_size=2)
+
+
+def test_a_network_of_the_paper(scenes, tmp_path):
+    backends = {"edge": write_expert("edge", tmp_path / "weights")}
+    settings = {"datasets": ["a/b"], "weights": tmp_path / "weights", "batch_size": 1}
+    check(backends, scenes, tmp_path, most=1, **settings)
 
 
 def test_labels_that_are_overwritten(scenes, tmp_path, grey):

@@ -124,7 +124,7 @@ def test_ranked_answers(patch, name):
     arrays = goldens.golden(patch, name, "vqa")
     experts, indices = inputs(goldens.golden(patch, name))
     questions, answers = arrays["questions"].tolist(), arrays["rank_answers"].tolist()
-    ranking = vqa_model(patch, name).rank(experts, questions, answers, 5, indices)
+    ranking = vqa_model(patch, name).rank(experts, questions, answers, 5, instance_indices=indices)
     assert_ranking(ranking, arrays, "vqa_rank")
 
 

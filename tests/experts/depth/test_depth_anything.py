@@ -16,6 +16,7 @@ from transformers import (
 from experts.base import Setting, Target
 from experts.depth import depth_anything
 from experts.depth.depth_anything import Options
+from experts.runner import generate_labels
 from model.errors import UserError
 from tests.parity.goldens import seed
 
@@ -45,8 +46,8 @@ def tiny(kind: str = "relative") -> DepthAnythingForDepthEstimation:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    tiny().save_pretrained(tmp_path)
-    return tmp_path
+    tiny().save_pretrained(tmp_path / "tiny")
+    return tmp_path / "tiny"
 
 
 def load(folder: Path) -> depth_anything.DepthAnything:
@@ -73,6 +74,16 @@ def test_the_network_sees_what_its_own_processor_shows_it(folder):
     assert raw[tuple(position)] > raw.quantile(0.95)
 
 
+def test_labels_do_not_depend_on_the_batch(folder, scenes, tmp_path):
+    for batch_size in (1, 4):
+        settings = {"depth": {"name": "depth_anything", "checkpoint": str(folder), "batch_size": batch_size}}
+        generate_labels(scenes, tmp_path / str(batch_size), settings, num_workers=0)
+    one, four = (sorted((tmp_path / size / "depth").rglob("*.png")) for size in ("1", "4"))
+    assert len(one) == len(four) == 6
+    for alone, together in zip(one, four, strict=True):
+        assert alone.read_bytes() == together.read_bytes()
+
+
 def test_its_files_are_those_of_the_folder(folder):
     files = depth_anything.files(["depth"], Options(str(folder)), Path())
     assert [file.name for file in files] == ["config.json", "model.safetensors"]
@@ -82,7 +93,7 @@ def test_its_files_are_those_of_the_folder(folder):
 
 def test_metres_are_refused(tmp_path):
     tiny("metric").save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="predicts metres; name a model of relative"):
+    with pytest.raises(UserError, match="predicts metres; name one of inverse depth"):
         load(tmp_path)
 
 

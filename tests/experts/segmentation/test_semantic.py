@@ -45,7 +45,7 @@ def test_images_of_a_single_row_or_column(shape):
 def test_a_class_that_wins_only_between_two_pixels_stays():
     scores = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]], [[0.6, 0.6]], [[0.3, 0.3]]])  # (4, 1, 2)
     left = likely(scores)
-    assert left.classes == [0, 1, 2, 3] or left.classes == [0, 1, 2]
+    assert left.classes == [0, 1, 2]
     assert 2 in label_map(left, (1, 9))
 
 

@@ -1,0 +1,49 @@
+"""Captioning by beam search: seconds an image."""
+
+from unittest.mock import patch
+
+import torch
+
+from benchmarks import plain
+from benchmarks.measure import print_table, start, take_turns
+from benchmarks.networks import experts, network
+from model import generation
+from model.captioning import PrismerCaption
+
+PREFIX = "A picture of"
+BATCH = 8  # the config's
+TURNS = 3
+
+
+def main() -> None:
+    tiny = start("Caption beam search, Prismer-Base, 480 px, 3 beams, all captions of 20 tokens")
+    model = network(PrismerCaption, tiny)
+    image, images = experts(model.config, 1), experts(model.config, BATCH)
+
+    def plain_way() -> tuple[list[str], list[float]]:
+        # The search itself is ours in both: what differs is where the logits come from.
+        with (
+            patch.object(model.expert_encoder, "forward", lambda x, _: plain.encode(model.expert_encoder, x)),
+            patch.object(generation, "Beams", plain.Beams),
+        ):
+            return model.generate(image, PREFIX, return_scores=True)
+
+    ways = {
+        "the plain way": plain_way,
+        "ours": lambda: model.generate(image, PREFIX, return_scores=True),
+        f"ours, batch {BATCH}": lambda: model.generate(images, PREFIX, return_scores=True),
+    }
+    timings = take_turns(ways, TURNS)
+    (captions, scores), (expected, expected_scores) = timings["ours"].result, timings["the plain way"].result
+    assert captions == expected
+    torch.testing.assert_close(torch.tensor(scores), torch.tensor(expected_scores), rtol=1e-4, atol=1e-4)
+
+    before, rows = timings["the plain way"].seconds, []
+    for name, timing in timings.items():
+        seconds = timing.seconds / len(timing.result[0])
+        rows.append([name, str(TURNS), f"{seconds:.2f}", f"{before / seconds:.1f}x"])
+    print_table(["", "turns", "s/image", "speed-up"], rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Fine-tuning on captions with `freeze_vision`: seconds a step, and peak memory."""
+
+import torch
+
+from benchmarks import plain
+from benchmarks.measure import peak_memory, print_table, start, take_turns
+from benchmarks.networks import experts, network
+from helpers.optimisation import build_optimizer
+from model.captioning import PrismerCaption
+
+PREFIX = "A picture of"
+CAPTION = f"{PREFIX} a red cube and two blue cones on a table beside a sign"
+BATCH = 4  # the config's
+TURNS = 3
+WAYS = ("plain", "ours")
+
+
+class Trainer:
+    """A model, and its training steps done in one way."""
+
+    def __init__(self, way: str, tiny: bool) -> None:
+        self.plain = way == "plain"
+        self.model = network(PrismerCaption, tiny)
+        self.model.freeze("freeze_vision")
+        self.model.train()
+        self.experts = experts(self.model.config, BATCH)
+        if self.plain:
+            trainable = [p for p in self.model.parameters() if p.requires_grad]
+            self.optimizer = torch.optim.AdamW(trainable, lr=1e-6, weight_decay=0.05)
+        else:
+            self.optimizer = build_optimizer(self.model, lr=1e-6, weight_decay=0.05)
+
+    def loss(self) -> torch.Tensor:
+        """The loss of a batch, scalar."""
+        captions = [CAPTION] * BATCH
+        if self.plain:
+            return plain.caption_loss(self.model, self.experts, captions, PREFIX)
+        return self.model(self.experts, captions, PREFIX)
+
+    def step(self) -> None:
+        """One optimizer step."""
+        self.loss().backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+def two_steps(way: str, tiny: bool) -> None:
+    """As many as it takes until all memory is in use: the first one makes the optimizer's state."""
+    trainer = Trainer(way, tiny)
+    trainer.step()
+    trainer.step()
+
+
+def main() -> None:
+    tiny = start(f"Caption training step, Prismer-Base, 480 px, freeze_vision, batch {BATCH}")
+    memory = {
+        way: peak_memory(two_steps, way, tiny) / 2**30 for way in WAYS
+    }  # before this process has a model
+    trainers = {way: Trainer(way, tiny) for way in WAYS}
+    check(trainers)
+    timings = take_turns({way: trainer.step for way, trainer in trainers.items()}, TURNS)
+    rows = []
+    for way, name in zip(WAYS, ("the plain way", "ours"), strict=True):
+        seconds, before = timings[way].seconds, timings["plain"].seconds
+        row = [
+            f"{seconds:.2f}",
+            f"{seconds / before:.2f}",
+            f"{memory[way]:.2f}",
+            f"{memory[way] / memory['plain']:.2f}",
+        ]
+        rows.append([name, str(TURNS), *row])
+    print_table(["", "turns", "s/step", "of plain", "peak GiB", "of plain"], rows)
+
+
+def check(trainers: dict[str, Trainer]) -> None:
+    """That both ways have the same loss and gradients (without dropout and random embeddings)."""
+    norms = {}
+    for way, trainer in trainers.items():
+        trainer.model.eval()
+        loss = trainer.loss()
+        loss.backward()
+        norms[way] = torch.stack(
+            [loss.detach(), *(p.grad.norm() for p in trainer.model.parameters() if p.requires_grad)]
+        )
+        trainer.optimizer.zero_grad()
+        trainer.model.train()
+    torch.testing.assert_close(norms["ours"], norms["plain"], rtol=1e-3, atol=1e-5)
+
+
+if __name__ == "__main__":
+    main()
