@@ -3,20 +3,23 @@
 import gzip
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+import helpers.convert
+import helpers.summary
 from dataset.files import write_json
 from helpers.checkpoint import read_weights
+from helpers.config import ROOT
 from helpers.convert import convert
 from helpers.models import Usage, describe, load_model, restore_network
 from helpers.summary import summary
 from model.captioning import PrismerCaption
 from model.errors import UserError
 from model.prismer import Prismer
-from tests.end_to_end.conftest import ROOT, script
 from tests.parity import goldens
 from tests.parity.seeded_weights import seeded_state_dict
 
@@ -92,21 +95,24 @@ def test_a_summary_says_what_a_checkpoint_is(original):
     assert lines["sha256"] == hashlib.sha256((original / "pytorch_model.bin").read_bytes()).hexdigest()
 
 
-def test_the_commands(tmp_path):
-    target = tmp_path / "bf16.safetensors"
-    done = script(
-        "helpers/convert.py", ROOT / "nano/caption_prismer_nano", target, "--dtype", "bfloat16", cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
-    done = script("helpers/summary.py", target, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    lines = {line.split()[0]: line.split(maxsplit=1)[1] for line in done.stdout.splitlines()}
+def test_the_commands(tmp_path, monkeypatch, capsys):
+    source, target = ROOT / "nano" / "caption_prismer_nano", tmp_path / "bf16.safetensors"
+    for module, *arguments in (
+        (helpers.convert, source, target, "--dtype", "bfloat16"),
+        (helpers.summary, target),
+    ):
+        monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, arguments)])
+        module.main()
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert lines["model"] == "prismer_nano"
     assert lines["precision"] == "bfloat16, float32"
     assert lines["sha256"] == hashlib.sha256(target.read_bytes()).hexdigest()
-    done = script("helpers/convert.py", target, tmp_path / "weights.pt", cwd=tmp_path)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "name a file that ends with .safetensors or .bin" in done.stderr
+    ours, theirs = (json.loads((folder / "model.json").read_text()) for folder in (tmp_path, source))
+    assert ours["config"] == theirs["config"]
+    assert (ours["tokenizer"], ours["class_tables"]) == (theirs["tokenizer"], theirs["class_tables"])
+    monkeypatch.setattr(sys, "argv", ["convert", str(target), str(tmp_path / "weights.pt")])
+    with pytest.raises(UserError, match=r"weights\.pt: name a file that ends with \.safetensors or \.bin"):
+        helpers.convert.main()
 
 
 def test_what_is_no_checkpoint_is_one_line(tmp_path):
