@@ -1,6 +1,8 @@
 """From a config, or from a checkpoint folder, to a model that is ready to use."""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -8,6 +10,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from dataset.class_tables import read_class_tables
 from helpers.checkpoint import POSITIONS, find_weights, load_weights, read_weights
@@ -25,6 +28,24 @@ M = TypeVar("M", bound=Prismer)
 DESCRIPTION = "model.json"  # beside the weights: what `describe` gives
 HUB_DESCRIPTION = "config.json"  # the same in a folder that needs no other, see `helpers.publish`
 DESCRIPTIONS = (DESCRIPTION, HUB_DESCRIPTION)
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves out initialisation, which without memory does nothing but make torch load its compiler."""
+
+    def __torch_function__(
+        self, function: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if getattr(function, "__module__", "") == "torch.nn.init":
+            return kwargs["tensor"]
+        return function(*args, **(kwargs or {}))
+
+
+@contextmanager
+def without_memory() -> Iterator[None]:
+    """Networks that are built meanwhile have shapes, but no weights yet: they are on the device meta."""
+    with torch.device("meta"), _NothingDrawn():
+        yield
 
 
 @dataclass(frozen=True)
@@ -59,7 +80,7 @@ class LoadedModel(Generic[M]):
 
 
 def build_model(cls: type[M], config: PrismerConfig, tokenizer: str) -> M:
-    """A model with new weights; on the device meta, one without memory.
+    """A model with new weights.
 
     Args:
         cls: `PrismerCaption` or `PrismerVQA`.
@@ -88,7 +109,7 @@ def restore_model(
         state: what `read_weights` gave.
         source: the file's name, for error messages.
     """
-    with torch.device("meta"):
+    with without_memory():
         model = build_model(cls, config, tokenizer)
     load_weights(model, state, source)
     return model
@@ -169,7 +190,7 @@ def restore_network(state: dict[str, Tensor], path: Path) -> tuple[Prismer, Desc
         path: of what.
     """
     description = read_description(path, state)
-    with torch.device("meta"):
+    with without_memory():
         network = Prismer(description.network, tokenizer=None)
     load_weights(network, state, str(path))
     return network, description
