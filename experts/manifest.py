@@ -73,6 +73,19 @@ def read_manifest(folder: Path) -> Manifest | None:
     return validate(content, Manifest, str(path))
 
 
+def read_backends(save_path: Path, experts: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The networks that made labels, by expert, as `experts.registry.passes` reads them.
+
+    Experts whose labels have no manifest are left out.
+    """
+    manifests = {expert: read_manifest(save_path / expert) for expert in experts}
+    return {
+        expert: {"name": manifest.backend, **manifest.options}
+        for expert, manifest in manifests.items()
+        if manifest is not None
+    }
+
+
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes the manifest of an expert's label folder."""
     write_json(folder / MANIFEST, asdict(manifest), indent=2)

@@ -9,7 +9,6 @@ The keys are the released ones either way. In half precision norms, biases and s
 """
 
 import argparse
-import shutil
 from pathlib import Path
 
 from helpers.cli import run
@@ -21,9 +20,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("source", type=Path, help="a checkpoint's folder, or its weight file")
-    parser.add_argument(
-        "target", type=Path, help="a file .safetensors or .bin, beside which model.json is put"
-    )
+    parser.add_argument("target", type=Path, help="a file .safetensors or .bin; model.json goes beside it")
     parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="float32")
     args = parser.parse_args()
     if args.target.suffix not in (".safetensors", ".bin"):
@@ -36,15 +33,15 @@ def convert(source: Path, target: Path, dtype: str) -> None:
     # Imported here, so that --help and a mistyped flag are answered at once.
     import torch
 
+    from dataset.files import write_json
     from helpers.checkpoint import find_weights, read_weights, write_weights
-    from helpers.models import DESCRIPTION, restore_network
+    from helpers.models import DESCRIPTION, describe, restore_network
 
     weights = find_weights(source)
-    network, _ = restore_network(read_weights(weights), weights)
+    network, known = restore_network(read_weights(weights), weights)
     write_weights(target, network.state_dict(), getattr(torch, dtype))
-    description = weights.with_name(DESCRIPTION)
-    if description.is_file() and description.parent.resolve() != target.parent.resolve():
-        shutil.copyfile(description, target.with_name(DESCRIPTION))
+    description = describe(known.network, known.tokenizer, known.class_tables, known.usage)
+    write_json(target.with_name(DESCRIPTION), description, indent=2)
     print(f"{target}: {target.stat().st_size / 1e6:.1f} MB, {dtype}")
 
 

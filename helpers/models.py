@@ -1,6 +1,8 @@
 """From a config, or from a checkpoint folder, to a model that is ready to use."""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -8,10 +10,11 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from dataset.class_tables import read_class_tables
 from helpers.checkpoint import POSITIONS, find_weights, load_weights, read_weights
-from helpers.config import MODELS_FILE, ROOT, ModelSize, read_model_size, read_yaml
+from helpers.config import MODELS_FILE, ROOT, Backends, ModelSize, read_model_size, read_yaml
 from helpers.released import CLASS_TABLES
 from model.config import STRICT, PrismerConfig
 from model.errors import UserError
@@ -23,6 +26,26 @@ from model.validation import validate
 
 M = TypeVar("M", bound=Prismer)
 DESCRIPTION = "model.json"  # beside the weights: what `describe` gives
+HUB_DESCRIPTION = "config.json"  # the same in a folder that needs no other, see `helpers.publish`
+DESCRIPTIONS = (DESCRIPTION, HUB_DESCRIPTION)
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves out initialisation, which without memory does nothing but make torch load its compiler."""
+
+    def __torch_function__(
+        self, function: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if getattr(function, "__module__", "") == "torch.nn.init":
+            return kwargs["tensor"]
+        return function(*args, **(kwargs or {}))
+
+
+@contextmanager
+def without_memory() -> Iterator[None]:
+    """Networks that are built meanwhile have shapes, but no weights yet: they are on the device meta."""
+    with torch.device("meta"), _NothingDrawn():
+        yield
 
 
 @dataclass(frozen=True)
@@ -34,6 +57,7 @@ class Usage:
         decoding: settings of the beam search for captions.
         answers: the answers to choose from; empty: answers are written freely.
         k: how many of them are scored in full.
+        backends: the networks that made the labels it was trained on, by expert, as far as they are known.
     """
 
     __pydantic_config__ = STRICT
@@ -43,6 +67,7 @@ class Usage:
     )
     answers: list[str] = field(default_factory=list)
     k: int = 16
+    backends: Backends = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,7 +80,7 @@ class LoadedModel(Generic[M]):
 
 
 def build_model(cls: type[M], config: PrismerConfig, tokenizer: str) -> M:
-    """A model with new weights; on the device meta, one without memory.
+    """A model with new weights.
 
     Args:
         cls: `PrismerCaption` or `PrismerVQA`.
@@ -84,7 +109,7 @@ def restore_model(
         state: what `read_weights` gave.
         source: the file's name, for error messages.
     """
-    with torch.device("meta"):
+    with without_memory():
         model = build_model(cls, config, tokenizer)
     load_weights(model, state, source)
     return model
@@ -125,16 +150,25 @@ def describe(network: PrismerConfig, tokenizer: str, class_tables: Path, usage: 
 
 
 def read_description(weights: Path, state: dict[str, Tensor]) -> Description:
-    """The description beside a weight file. Released checkpoints have none: it is read off the weights."""
-    path = weights.with_name(DESCRIPTION)
-    if not path.is_file():
+    """The description beside a weight file. Released checkpoints have none: it is read off the weights.
+
+    Tokenizer and class tables lie below the weights' folder, or the project's.
+    """
+    path = next((file for name in DESCRIPTIONS if (file := weights.with_name(name)).is_file()), None)
+    if path is None:
         config, tokenizer = infer_config(state, str(weights))
         return Description(config, tokenizer, CLASS_TABLES, Usage())
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         config = validate(content["config"], PrismerConfig, str(path))
         usage = validate(content["usage"], Usage, str(path))
-        return Description(config, content["tokenizer"], ROOT / content["class_tables"], usage)
+        tokenizer, class_tables = (path.parent / content[key] for key in ("tokenizer", "class_tables"))
+        return Description(
+            config,
+            str(tokenizer.resolve()) if tokenizer.is_dir() else content["tokenizer"],
+            class_tables if class_tables.is_dir() else ROOT / content["class_tables"],
+            usage,
+        )
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise UserError(f"{path}: damaged ({error!r}); write it anew or remove it") from None
 
@@ -156,7 +190,7 @@ def restore_network(state: dict[str, Tensor], path: Path) -> tuple[Prismer, Desc
         path: of what.
     """
     description = read_description(path, state)
-    with torch.device("meta"):
+    with without_memory():
         network = Prismer(description.network, tokenizer=None)
     load_weights(network, state, str(path))
     return network, description

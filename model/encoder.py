@@ -56,9 +56,11 @@ class ExpertEncoder(nn.Module):
             raise UserError(f"label_resolution {sizes}")
 
         grid = config.image_resolution // self.patch_size
-        self.positional_embedding = nn.Parameter(torch.randn(grid * grid, width) * width**-0.5)
+        self.positional_embedding = nn.Parameter(torch.empty(grid * grid, width))
+        nn.init.normal_(self.positional_embedding, std=width**-0.5)
         if any(entry.kind is Kind.INSTANCE for entry in self.modalities):
-            self.instance_embedding = nn.Parameter(torch.randn(INSTANCE_ROWS, width) * width**-0.5)
+            self.instance_embedding = nn.Parameter(torch.empty(INSTANCE_ROWS, width))
+            nn.init.normal_(self.instance_embedding, std=width**-0.5)
         self.conv1 = nn.ModuleDict({"rgb": nn.Conv2d(3, width, self.patch_size, self.patch_size, bias=False)})
         for entry in self.modalities:
             self.conv1[entry.stem] = stem(entry, width, self.patch_size)

@@ -33,8 +33,8 @@ class Resampler(nn.Module):
 
     def __init__(self, width: int, latents_std: float | None = None) -> None:
         super().__init__()
-        std = width**-0.5 if latents_std is None else latents_std
-        self.latents = nn.Parameter(torch.randn(LATENTS, width) * std)
+        self.latents = nn.Parameter(torch.empty(LATENTS, width))
+        nn.init.normal_(self.latents, std=width**-0.5 if latents_std is None else latents_std)
         self.perceiver_blocks = nn.ModuleList(ResamplerBlock(width) for _ in range(BLOCKS))
 
     def forward(self, x: Tensor) -> Tensor:
