@@ -127,7 +127,8 @@ def generate_labels(
             unreadable |= failed
             labelled |= {task.image.label for task in mine if task.image.path not in failed}
         state.wait_for_everyone()  # a later expert may read the labels of an earlier one
-    report = Report(plan.images, sum(gather_object([len(labelled)])), {}, plan.notes)
+    # An image may be one process's in this pass, and another's in the next.
+    report = Report(plan.images, len(set(gather_object(list(labelled)))), {}, plan.notes)
     for path, reason in sorted(gather_object(list(unreadable.items()))):
         report.unreadable[path] = reason
     _from_main(state, lambda: _write_log(save_path / UNREADABLE_LOG, report.unreadable), save_path)
