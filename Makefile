@@ -56,7 +56,7 @@ nano-experts: setup ## train the nano experts
 	$(RUN) -m experts.nano.train --data $(DATA)_experts --out nano/experts --seed 0
 
 nano-labels: setup ## run the nano experts on the captioning scenes
-	$(RUN) experts/generate.py --data_path $(DATA) --datasets vqav2 --save_path $(DATA)/labels_nano
+	$(RUN) experts/generate.py --config configs/experts_nano.yaml --data_path $(DATA) --datasets vqav2 --save_path $(DATA)/labels_nano
 
 nano-caption: setup ## train Prismer-Nano and PrismerZ-Nano on captions, side by side with a core each
 	OMP_NUM_THREADS=1 $(RUN) train_caption.py --exp_name prismerz_nano --config configs/caption_nanoz.yaml \
@@ -64,7 +64,7 @@ nano-caption: setup ## train Prismer-Nano and PrismerZ-Nano on captions, side by
 	OMP_NUM_THREADS=1 $(RUN) train_caption.py --exp_name prismer_nano --config configs/caption_nano.yaml; \
 		code=$$?; wait; exit $$code
 	tail -n 20 $(DATA)_prismerz.log
-	$(RUN) -m helpers.export --exp_name prismer_nano --out nano/caption_prismer_nano
+	$(RUN) -m helpers.convert --dtype float16 logging/caption_prismer_nano nano/caption_prismer_nano/model.safetensors
 	$(RUN) -m helpers.caption_baseline --train_list $(DATA)/coco_karpathy_train.json \
 		--test_gt $(DATA)/coco_karpathy_test_gt.json
 
@@ -77,7 +77,7 @@ nano-vqa: setup ## fine-tune both on questions, from their captioning weights, s
 	OMP_NUM_THREADS=1 $(RUN) train_vqa.py --exp_name prismer_nano --config configs/vqa_nano.yaml; \
 		code=$$?; wait; exit $$code
 	tail -n 20 $(DATA)_prismerz_vqa.log
-	$(RUN) -m helpers.export --task vqa --exp_name prismer_nano --out nano/vqa_prismer_nano
+	$(RUN) -m helpers.convert --dtype float16 logging/vqa_prismer_nano nano/vqa_prismer_nano/model.safetensors
 	$(RUN) -m helpers.vqa_baseline --train_list $(DATA)/vqav2_train_val.json --test_list $(DATA)/vqav2_test.json
 
 # The other two tasks on Scenes: they show the scripts, and leave nothing in nano/.

@@ -1,12 +1,16 @@
 """Files that appear whole or not at all."""
 
+import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
+
+_TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp")  # as `write_atomically` names them, with the process's number
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
@@ -71,3 +75,31 @@ def append_json_line(path: Path, record: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(record) + "\n")
+
+
+def remove_leftovers(folder: Path) -> list[str]:
+    """Removes the temporary files that killed processes left in a folder, before this one writes to it.
+
+    Returns:
+        The names of the other files and folders in it; none if there is no such folder.
+    """
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    leftovers = {name for name in names if name.startswith(".") and _is_leftover(name)}
+    for name in leftovers:
+        (folder / name).unlink(missing_ok=True)
+    return [name for name in names if name not in leftovers] if leftovers else names
+
+
+def _is_leftover(name: str) -> bool:
+    match = _TEMPORARY.fullmatch(name)
+    if match is None:
+        return False
+    process = int(match[1])
+    try:
+        os.kill(process, 0)  # sends nothing, but tells whether there is such a process
+    except OSError as error:
+        return error.errno == errno.ESRCH
+    return process == os.getpid()  # which had this number by chance

@@ -56,16 +56,16 @@ def list_images(folder: Path, leave_out: Path | None = None) -> list[str]:
         raise UserError(f"image folder {folder} is missing; check data_path")
     found: dict[str, str] = {}  # path without suffix -> path
     for relative in sorted(_image_paths(folder, leave_out)):
-        stem = relative.with_suffix("").as_posix()
+        stem = os.path.splitext(relative)[0]
         if stem in found:
             raise UserError(f"{folder}: {found[stem]} and {relative} would share labels; rename one")
-        found[stem] = relative.as_posix()
+        found[stem] = relative
     if not found:
         raise UserError(f"image folder {folder} has no images ({', '.join(SUFFIXES)})")
     return list(found.values())
 
 
-def _image_paths(folder: Path, leave_out: Path | None) -> Iterator[Path]:
+def _image_paths(folder: Path, leave_out: Path | None) -> Iterator[str]:
     """Paths relative to the folder; links to folders are followed, as data sets often are links."""
     excluded = leave_out and os.path.abspath(leave_out)
     for parent, folders, files in os.walk(folder, followlinks=True):
@@ -74,6 +74,9 @@ def _image_paths(folder: Path, leave_out: Path | None) -> Iterator[Path]:
             for name in folders
             if not name.startswith(".") and os.path.abspath(os.path.join(parent, name)) != excluded
         ]
+        # Texts, not `Path`s: there may be millions.
+        below = os.path.relpath(parent, folder).replace(os.sep, "/")
+        start = "" if below == "." else f"{below}/"
         for name in files:
             if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith("."):
-                yield Path(parent, name).relative_to(folder)
+                yield start + name

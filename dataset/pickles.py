@@ -58,10 +58,14 @@ def read_pickle(path: Path, placeholders: Collection[str] = ()) -> Any:
         raise _damaged(path, one_line(error)) from None
 
 
-def read_torch(path: Path) -> Any:
-    """Reads a released torch file onto the CPU; only data in it is read.
+def read_torch(path: Path, *, remedy: str = "", mmap: bool = True) -> Any:
+    """Reads a torch file onto the CPU; only data in it is read.
 
-    Tensors of files in the newer (zip) format are mapped, not read: they cost no memory until used.
+    Args:
+        path: the file.
+        remedy: what to do where it is missing or damaged; by default, to fetch it.
+        mmap: tensors of files in the newer (zip) format are mapped, not read: they cost no memory until
+            used, but change with the file.
 
     Raises:
         UserError: missing, damaged, or it holds more than data.
@@ -69,25 +73,26 @@ def read_torch(path: Path) -> Any:
     try:
         path.open("rb").close()
     except OSError as error:
-        raise _unread(path, error) from None
+        raise _unread(path, error, remedy) from None
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        mmap = mmap and zipfile.is_zipfile(path)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         if "GLOBAL" in str(error) or "Can only" in str(error):  # a function, an object of a class
             raise _more_than_data(path) from None
-        raise _damaged(path, "no torch file") from None  # the message is a page of advice
+        raise _damaged(path, "no torch file", remedy) from None  # the message is a page of advice
     except (OSError, *_BROKEN) as error:  # a truncated file is sought beyond its start
-        raise _damaged(path, first_line(error)) from None
+        raise _damaged(path, first_line(error), remedy) from None
 
 
-def _unread(path: Path, error: OSError) -> UserError:
+def _unread(path: Path, error: OSError, remedy: str = "") -> UserError:
     if isinstance(error, FileNotFoundError):
-        return UserError(f"{path}: missing; fetch it with: {FETCH}")
+        return UserError(f"{path}: missing; {remedy or f'fetch it with: {FETCH}'}")
     return UserError(f"{path}: cannot be read: {error.strerror}")
 
 
-def _damaged(path: Path, reason: str) -> UserError:
-    return UserError(f"{path}: damaged ({reason[:100]}); fetch it again: {FETCH}")
+def _damaged(path: Path, reason: str, remedy: str = "") -> UserError:
+    return UserError(f"{path}: damaged ({reason[:100]}); {remedy or f'fetch it again: {FETCH}'}")
 
 
 def _more_than_data(path: Path, reason: str = "") -> UserError:

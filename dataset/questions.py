@@ -140,11 +140,7 @@ def question_dataset(
     else:
         known = ", ".join(dict.fromkeys(known for known, _ in PUBLIC_LISTS))
         raise UserError(f"unknown VQA data set '{name}' ({split}); known: {known}, custom")
-    path = data_path / layout.file
-    required = ("question", "answer") if training else ("question",)
-    listed = read_list(path, required, may_be_empty=("question",))
-    read = _training_questions if training else _test_questions
-    pairs = read(path, listed, layout.weight)
+    pairs = read_questions(data_path / layout.file, split, layout.weight)
     return QuestionDataset(
         _grouped(pairs) if (questions_per_image > 1 if training else by_image) else _single(pairs),
         ImageFolder(data_path / layout.folder, layout.folder),
@@ -152,6 +148,23 @@ def question_dataset(
         training=training,
         questions_per_image=questions_per_image,
     )
+
+
+def read_questions(path: Path, split: Split, weight: float | None = None) -> list[tuple[str, Question]]:
+    """Reads a list of questions, each with the path of its image.
+
+    Args:
+        path: the list.
+        split: `train` gives a question for each answer, `test` one with all its answers.
+        weight: of every training answer; None: each row has its own, or 1.
+
+    Raises:
+        UserError: the list is missing or malformed; names the row.
+    """
+    training = split == "train"
+    required = ("question", "answer") if training else ("question",)
+    listed = read_list(path, required, may_be_empty=("question",))
+    return _training_questions(path, listed, weight) if training else _test_questions(path, listed)
 
 
 def read_answers(path: Path) -> list[str]:
@@ -191,11 +204,11 @@ def _training_questions(path: Path, listed: list[dict[str, Any]], weight: float 
             raise UserError(f"{where}: 'weight' must be a number from 0 on, found {row.get('weight')!r}")
         question = _question(row, where)
         for answer in _answers(row, where):
-            pairs.append((row["image"], Question(question, answer, own)))
+            pairs.append((row["image"], Question(question, answer, own, type=_type(row))))
     return pairs
 
 
-def _test_questions(path: Path, listed: list[dict[str, Any]], weight: float | None) -> _Pairs:
+def _test_questions(path: Path, listed: list[dict[str, Any]]) -> _Pairs:
     pairs, seen = [], {}
     for number, row in enumerate(listed, start=1):
         where = f"list {path}, row {number}"
@@ -205,12 +218,11 @@ def _test_questions(path: Path, listed: list[dict[str, Any]], weight: float | No
         if question_id in seen:
             raise UserError(f"{where}: question_id {question_id} is that of row {seen[question_id]}, too")
         seen[question_id] = number
-        kind = row.get("type") or row.get("question_type")
         question = Question(
             _question(row, where),
             question_id=question_id,
             references=tuple(_answers(row, where)) if row.get("answer") else (),
-            type=None if kind is None else str(kind),
+            type=_type(row),
         )
         pairs.append((row["image"], question))
     return pairs
@@ -221,6 +233,11 @@ def _question(row: dict[str, Any], where: str) -> str:
     if not isinstance(question, str):
         raise UserError(f"{where}: 'question' must be text, found {question!r}")
     return question
+
+
+def _type(row: dict[str, Any]) -> str | None:
+    kind = row.get("type") or row.get("question_type")
+    return None if kind is None else str(kind)
 
 
 def _answers(row: dict[str, Any], where: str) -> list[str]:

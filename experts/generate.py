@@ -1,7 +1,8 @@
 """Writes expert labels for a data set: `python experts/generate.py`, or with `accelerate launch`.
 
 What, where and with which networks stands in configs/experts.yaml. `generate_<expert>.py` beside this
-file are the same for one expert each. Exit code 3 says that some images could not be read.
+file are the same for one expert each. Exit code 3 says that some images could not be read, 2 that
+something is to be mended first, which is said in a line.
 """
 
 import argparse
@@ -9,14 +10,15 @@ import sys
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pydantic import Field
 
+from experts.registry import check_names
 from helpers.cli import UNREADABLE_IMAGES, run
-from helpers.config import ROOT, PositiveInt, read_config
+from helpers.config import ROOT, Backends, PositiveInt, read_config
 from model.config import STRICT
 from model.errors import UserError
 from model.modalities import MODALITIES, Kind
@@ -33,17 +35,23 @@ class GenerateConfig:
         save_path: the label folder.
         datasets: folders below `data_path` to label; an empty list means all.
         backends: for each expert, the network that makes its labels.
-        batch_size: images the network sees at once, per process.
+        weights_path: the folder of the released weight files.
+        precision: of the networks; `auto` is bf16 on a GPU that has it, else fp32.
+        batch_size: images a network sees at once, per process.
         num_workers: processes that read images, per process.
+        num_writers: threads that write labels, per process.
     """
 
     __pydantic_config__ = STRICT
     data_path: Path
     save_path: Path
     datasets: list[str] = field(default_factory=list)
-    backends: dict[str, str]
+    backends: Backends
+    weights_path: Path = Path("experts/expert_weights")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     batch_size: PositiveInt = 16
     num_workers: Annotated[int, Field(ge=0)] = 2
+    num_writers: PositiveInt = 4
 
 
 def main(experts: Collection[str] | None = None) -> int:
@@ -61,6 +69,7 @@ def main(experts: Collection[str] | None = None) -> int:
     backends = {name: backend for name, backend in config.backends.items() if name in wanted}
     if not backends:
         raise UserError(f"{args.config}: key 'backends' names no network for {' or '.join(wanted)}")
+    check_names(backends)
 
     from experts.runner import UNREADABLE_LOG, generate_labels  # torch takes seconds
 
@@ -70,13 +79,18 @@ def main(experts: Collection[str] | None = None) -> int:
         save_path,
         backends,
         datasets=config.datasets if args.datasets is None else args.datasets,
+        weights=config.weights_path,
+        precision=config.precision,
         batch_size=config.batch_size,
         num_workers=config.num_workers,
+        num_writers=config.num_writers,
         overwrite=args.overwrite,
     )
     from accelerate import PartialState
 
     if PartialState().is_main_process:
+        for note in report.notes:
+            print(note, file=sys.stderr)
         print(f"{report.images} images: {report.labelled} labelled, {report.finished_before} had labels")
         if report.unreadable:
             log = save_path / UNREADABLE_LOG

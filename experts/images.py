@@ -1,5 +1,6 @@
 """The images of a data set, and the name of each one's labels."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from dataset.images import list_images
 class ImageFile(NamedTuple):
     """An image and its labels' path below `<save_path>/<expert>/`, without suffix."""
 
-    path: Path
+    path: str
     label: str
 
 
@@ -28,10 +29,11 @@ def images_to_label(
     Raises:
         UserError: a folder that is not there, no image in one, or two images that would share a label.
     """
-    found: dict[str, Path] = {}
+    found: dict[str, str] = {}
     for dataset in datasets or [""]:
         folder = data_path / dataset
+        labels = os.path.normpath(os.path.join(prefix, dataset)).replace(os.sep, "/")
+        start = "" if labels == "." else f"{labels}/"
         for name in list_images(folder, leave_out):
-            label = (Path(prefix) / dataset / name).with_suffix("").as_posix()
-            found[label] = folder / name
+            found[start + os.path.splitext(name)[0]] = f"{folder}/{name}"
     return [ImageFile(found[label], label) for label in sorted(found)]

@@ -4,31 +4,36 @@ Finished labels are skipped, so a run can be stopped and started at any time. Pr
 `accelerate launch` share the images. An image that cannot be read is passed over and reported.
 """
 
+import errno
+import gc
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
+import numpy as np
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object
-from torch import Tensor
+from accelerate.utils import broadcast_object_list, gather_object
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from dataset.files import write_text
 from dataset.images import UnreadableImage, read_image
 from experts.base import Expert, Setting, Target
-from experts.images import ImageFile, images_to_label
-from experts.registry import backend, passes
-from experts.write import is_finished, write_label
+from experts.images import images_to_label
+from experts.plan import Task, make_plan
+from experts.registry import Pass, passes
+from experts.write import write_label
 from model.errors import UserError
 
+T = TypeVar("T")
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 UNREADABLE_LOG = "unreadable_images.txt"  # below save_path
 WEIGHTS = Path("experts/expert_weights")  # where download_checkpoints.py puts the released files
-_WRITERS = 2
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _WAITING_BATCHES = 4  # labels that may wait for a writer before the network is held up
 
 
@@ -40,11 +45,13 @@ class Report:
         images: images found.
         labelled: images that were given labels.
         unreadable: reason by image path.
+        notes: what the user should know, a line each.
     """
 
-    images: int = 0
-    labelled: int = 0
-    unreadable: dict[str, str] = field(default_factory=dict)
+    images: int
+    labelled: int
+    unreadable: dict[str, str]
+    notes: list[str] = field(default_factory=list)
 
     @property
     def finished_before(self) -> int:
@@ -55,12 +62,15 @@ class Report:
 def generate_labels(
     data_path: Path | str,
     save_path: Path | str,
-    backends: Mapping[str, str],
+    backends: Mapping[str, str | Mapping[str, Any]],
     *,
     datasets: Sequence[str] = (),
     prefix: str = "",
+    weights: Path | str = WEIGHTS,
+    precision: Precision = "auto",
     batch_size: int = 16,
     num_workers: int = 2,
+    num_writers: int = 4,
     overwrite: bool = False,
 ) -> Report:
     """Writes the labels of all images below a folder.
@@ -68,100 +78,183 @@ def generate_labels(
     Args:
         data_path: the images; `<data_path>/<name>.jpg` gets `<save_path>/<expert>/<prefix>/<name>.png`.
         save_path: the label folder.
-        backends: for each expert to run, the name of its network.
+        backends: for each expert to run, its network, as `experts.registry.passes` reads it.
         datasets: folders below `data_path` to label; none means all.
         prefix: put before the labels' paths.
-        batch_size: images the network sees at once, per process.
+        weights: folder of the released weight files.
+        precision: of the networks; `auto` is bf16 on a GPU that has it, else fp32.
+        batch_size: images a network sees at once, per process.
         num_workers: processes that read images, per process; 0 reads them in this one.
+        num_writers: threads that write labels, per process.
         overwrite: make labels that are there already again.
 
     Raises:
-        UserError: no such folder, expert or backend; no images; two images with one label.
+        UserError: no such folder, expert, backend or option; no images; two images with one label; weights
+            that are missing; labels of other settings; a folder that cannot be written to. All but the
+            last before any network is loaded.
     """
-    save_path = Path(save_path)
-    work = passes(backends)
-    images = images_to_label(Path(data_path), datasets, prefix, leave_out=save_path)
+    save_path, weights = Path(save_path), Path(weights)
     state = PartialState(cpu=not torch.accelerator.is_available())
+    precision = _resolved(precision, state.device)
+    work = passes(backends, batch_size)
+    plan = _from_main(
+        state,
+        lambda: make_plan(
+            images_to_label(Path(data_path), datasets, prefix, leave_out=save_path),
+            work,
+            save_path,
+            weights=weights,
+            precision=precision,
+            device=state.device.type,
+            overwrite=overwrite,
+        ),
+        save_path,
+    )
+    setting = Setting(state.device, weights, _DTYPES[precision])
     labelled: set[str] = set()
     unreadable: dict[str, str] = {}
-    for module, experts in work:
-        mine = images[state.process_index :: state.num_processes]
-        if not overwrite:
-            mine = [image for image in mine if not is_finished(save_path, experts, image.label)]
+    for each, tasks in zip(work, plan.tasks, strict=True):
+        mine = [
+            task
+            for task in tasks[state.process_index :: state.num_processes]
+            if task.image.path not in unreadable
+        ]
         if mine:
-            network = backend(module)
-            expert = network.load(experts, network.Options(), Setting(state.device, WEIGHTS))
-            title = ", ".join(experts) if len(work) > 1 else "labels"
-            loader = DataLoader(
-                _Images(mine, expert.prepare), batch_size, num_workers=num_workers, collate_fn=list
+            failed = _run_pass(
+                each, mine, setting, save_path, num_workers, num_writers, state.is_main_process
             )
-            bar = tqdm(total=len(mine), desc=title, unit="image", disable=not state.is_main_process)
-            with bar:
-                failed = _label_images(loader, expert, save_path, bar)
             unreadable |= failed
-            labelled |= {image.label for image in mine if str(image.path) not in failed}
+            labelled |= {task.image.label for task in mine if task.image.path not in failed}
         state.wait_for_everyone()  # a later expert may read the labels of an earlier one
-    report = Report(len(images), sum(gather_object([len(labelled)])))
+    report = Report(plan.images, sum(gather_object([len(labelled)])), {}, plan.notes)
     for path, reason in sorted(gather_object(list(unreadable.items()))):
         report.unreadable[path] = reason
-    if state.is_main_process:
-        _write_log(save_path / UNREADABLE_LOG, report.unreadable)
+    _from_main(state, lambda: _write_log(save_path / UNREADABLE_LOG, report.unreadable), save_path)
     return report
+
+
+def _resolved(precision: Precision, device: torch.device) -> str:
+    """Which precision `auto` is, and whether the device has the one that is asked for."""
+    if device.type == "cpu":
+        if precision not in ("auto", "fp32"):
+            raise UserError(f"precision {precision} is for GPUs; set precision to auto or fp32")
+        return "fp32"
+    if precision == "auto":
+        return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
+    return precision
+
+
+def _from_main(state: PartialState, make: Callable[[], T], save_path: Path) -> T:
+    """What the main process makes, for all of them; a mistake that it finds stops all of them."""
+    made, error = None, None
+    if state.is_main_process:
+        try:
+            made = make()
+        except UserError as mistake:
+            error = str(mistake)
+        except OSError as mistake:
+            error = str(_unwritable(save_path, mistake))
+    made, error = broadcast_object_list([made, error])
+    if error is not None:
+        raise UserError(error)
+    return made
+
+
+def _run_pass(
+    work: Pass,
+    tasks: list[Task],
+    setting: Setting,
+    save_path: Path,
+    num_workers: int,
+    num_writers: int,
+    show: bool,
+) -> dict[str, str]:
+    """Loads a network and labels with it; returns the images that could not be read, with the reason.
+
+    The network is let go of at the end, so that there is never more than one in memory.
+    """
+    expert = work.module.load(work.modalities, work.options, setting)
+    loader = DataLoader(
+        _Images(tasks, expert.prepare), work.batch_size, num_workers=num_workers, collate_fn=list
+    )
+    with tqdm(total=len(tasks), desc=", ".join(work.modalities), unit="image", disable=not show) as bar:
+        unreadable = _label_images(loader, expert, save_path, num_writers, bar)
+    del expert, loader
+    gc.collect()
+    if setting.device.type != "cpu":
+        torch.accelerator.empty_cache()
+    return unreadable
 
 
 @dataclass
 class _Loaded:
-    """An image as it leaves a loader's process: the network's input, or why there is none."""
+    """An image as it leaves a loader's process: the network's input, or why there is none.
 
-    image: ImageFile
+    The input is an array, since a tensor would take an open file each, of which a process has few.
+    """
+
+    task: Task
     size: tuple[int, int] = (0, 0)
-    input: Tensor | None = None
+    input: np.ndarray | None = None
     reason: str = ""
 
 
 class _Images(Dataset):
-    def __init__(self, images: list[ImageFile], prepare: Any) -> None:
-        self.images = images
+    def __init__(self, tasks: list[Task], prepare: Callable) -> None:
+        self.tasks = tasks
         self.prepare = prepare
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.tasks)
 
     def __getitem__(self, index: int) -> _Loaded:
-        image = self.images[index]
+        task = self.tasks[index]
         try:
-            pixels = read_image(image.path)
+            pixels = read_image(Path(task.image.path))
         except UnreadableImage as error:
-            return _Loaded(image, reason=error.reason)
-        return _Loaded(image, (pixels.height, pixels.width), self.prepare(pixels))
+            return _Loaded(task, reason=error.reason)
+        except UserError as error:  # it may not be read, or was there when the folder was listed
+            return _Loaded(task, reason=str(error))
+        return _Loaded(task, (pixels.height, pixels.width), self.prepare(pixels).numpy())
 
 
-def _label_images(loader: DataLoader, expert: Expert, save_path: Path, bar: tqdm) -> dict[str, str]:
+def _label_images(
+    loader: DataLoader, expert: Expert, save_path: Path, num_writers: int, bar: tqdm
+) -> dict[str, str]:
     """Labels what the loader yields; returns the images that could not be read, with the reason."""
     unreadable: dict[str, str] = {}
     waiting: deque[Future] = deque()
-    with ThreadPoolExecutor(_WRITERS) as writers:
+    writers = ThreadPoolExecutor(num_writers)
+    try:
         for batch in loader:
-            unreadable |= {str(item.image.path): item.reason for item in batch if item.input is None}
+            unreadable |= {item.task.image.path: item.reason for item in batch if item.input is None}
             items = [item for item in batch if item.input is not None]
-            raw = expert.predict([item.input for item in items]) if items else []
+            raw = expert.predict([torch.from_numpy(item.input) for item in items]) if items else []
             for item, output in zip(items, raw, strict=True):
                 waiting.append(writers.submit(_write_labels, expert, output, item, save_path))
-            while len(waiting) > _WAITING_BATCHES * (loader.batch_size or 1):
+            while waiting and (waiting[0].done() or len(waiting) > _WAITING_BATCHES * len(batch)):
                 waiting.popleft().result()
             bar.update(len(batch))
         for future in waiting:
             future.result()
+    finally:
+        writers.shutdown(cancel_futures=True)
     return unreadable
 
 
 def _write_labels(expert: Expert, raw: Any, item: _Loaded, save_path: Path) -> None:
-    labels = expert.decode(raw, Target(item.size, item.image.label, save_path))
+    labels = expert.decode(raw, Target(item.size, item.task.image.label, save_path))
     try:
-        for name, label in labels.items():
-            write_label(save_path, name, item.image.label, label)
+        for name in item.task.experts:
+            write_label(save_path, name, item.task.image.label, labels[name])
     except OSError as error:
-        raise UserError(f"cannot write labels below {save_path}: {error.strerror}") from None
+        raise _unwritable(save_path, error) from None
+
+
+def _unwritable(save_path: Path, error: OSError) -> UserError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    remedy = "free some space and start again, finished labels are kept" if full else "check save_path"
+    return UserError(f"cannot write labels below {save_path}: {error.strerror}; {remedy}")
 
 
 def _write_log(path: Path, unreadable: dict[str, str]) -> None:

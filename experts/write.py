@@ -6,7 +6,8 @@ which reads as "nothing here". The PNG comes last, so where there is one its lab
 
 import io
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
@@ -15,31 +16,46 @@ from dataset.files import write_bytes
 from experts.base import Label
 from model.modalities import modality
 
+_COMPRESSION = 3  # of PNG, 0..9; of normals, 6 takes more than twice the time and saves a sixth
+
 
 def label_png(save_path: Path, expert: str, label: str) -> Path:
     """The PNG of an image's label; not `with_suffix`, since names may hold dots."""
     return save_path / expert / f"{label}.png"
 
 
-def is_finished(save_path: Path, experts: Iterable[str], label: str) -> bool:
-    """Whether an image has all these labels."""
-    return all(label_png(save_path, expert, label).exists() for expert in experts)
-
-
 def write_label(save_path: Path, expert: str, name: str, label: Label) -> None:
     """Writes one label, each of its files whole or not at all."""
-    png = label_png(save_path, expert, name)
     content = _sidecar(label)
-    for index, suffix in enumerate(modality(expert).sidecars):
-        sidecar = png.with_name(f"{png.name.removesuffix('.png')}{suffix}")
+    for index, sidecar in enumerate(_sidecars(save_path, expert, name)):
         if index == 0 and content is not None:
             write_bytes(sidecar, json.dumps(content).encode())
         else:
             sidecar.unlink(missing_ok=True)  # of an earlier label that this one replaces
     buffer = io.BytesIO()
     if label.map is not None:
-        Image.fromarray(label.map).save(buffer, format="PNG")
-    write_bytes(png, buffer.getvalue())
+        Image.fromarray(label.map).save(buffer, format="PNG", compress_level=_COMPRESSION)
+    write_bytes(label_png(save_path, expert, name), buffer.getvalue())
+
+
+def remove_label(save_path: Path, expert: str, name: str) -> None:
+    """Removes one label, if it is there; the PNG first, so that nothing looks finished that is not."""
+    for path in (label_png(save_path, expert, name), *_sidecars(save_path, expert, name)):
+        path.unlink(missing_ok=True)
+
+
+def stored_labels(folder: Path) -> Iterator[str]:
+    """The labels in an expert's folder, as paths below it without suffix."""
+    for parent, _, names in os.walk(folder):
+        below = os.path.relpath(parent, folder).replace(os.sep, "/")
+        start = "" if below == "." else f"{below}/"
+        yield from (start + name.removesuffix(".png") for name in names if name.endswith(".png"))
+
+
+def _sidecars(save_path: Path, expert: str, name: str) -> list[Path]:
+    """Where a label's sidecar may lie, the format that is written first."""
+    png = label_png(save_path, expert, name)
+    return [png.with_name(png.name.removesuffix(".png") + suffix) for suffix in modality(expert).sidecars]
 
 
 def _sidecar(label: Label) -> dict | None:

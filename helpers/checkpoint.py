@@ -3,7 +3,9 @@
 What is read and written are the released state-dict keys (`tests/parity/state_dict_specs`).
 """
 
-import pickle
+import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -12,98 +14,157 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dataset.files import write_atomically
+from dataset.pickles import read_torch
 from model.encoder import resize_positions
 from model.errors import UserError, first_line
 
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # in the order in which they are looked for
+INDEX_SUFFIX = ".index.json"  # of the file that says which tensor is in which shard
+# In the order in which they are looked for.
+WEIGHT_FILES = ("model.safetensors", f"model.safetensors{INDEX_SUFFIX}", "pytorch_model.bin")
 POSITIONS = "expert_encoder.positional_embedding"
 IGNORED = ("position_ids",)  # an integer buffer of the released files
+NAMED = 3  # keys of each kind that an error message names
 
 
-def find_weights(folder: Path) -> Path:
-    """The weight file of a checkpoint folder."""
+def find_weights(path: Path) -> Path:
+    """The weight file of a checkpoint folder; of a file, itself."""
+    if path.is_file():
+        return path
     for name in WEIGHT_FILES:
-        if (folder / name).is_file():
-            return folder / name
-    raise UserError(f"{folder}: no weights there; expected {' or '.join(WEIGHT_FILES)}")
+        if (path / name).is_file():
+            return path / name
+    expected = f"{', '.join(WEIGHT_FILES[:-1])} or {WEIGHT_FILES[-1]}"
+    raise UserError(f"{path}: no weights there; expected {expected}")
+
+
+def weight_files(path: Path) -> list[Path]:
+    """The files that hold a checkpoint's tensors: the shards of an index, or the file itself.
+
+    Raises:
+        UserError: the index is damaged.
+    """
+    if not path.name.endswith(INDEX_SUFFIX):
+        return [path]
+    try:
+        names = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: not an index of shards ({first_line(error)}); fetch it again") from None
+    for name in names:
+        # Shards lie beside their index: no other file is read at its word.
+        if name != Path(name).name or not name.endswith(".safetensors"):
+            raise UserError(f"{path}: '{name}' is no name of a shard; fetch it again")
+    return [path.with_name(name) for name in names]
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file, on the CPU; no code in the file is run.
+    """The state dict in a file or in the shards of an index, on the CPU; no code in it is run.
+
+    The tensors are read, not mapped: a file that is overwritten later does not change them.
 
     Raises:
         UserError: missing, truncated, or not a state dict.
     """
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
-        reason = first_line(error)
-        raise UserError(f"{path}: truncated or not a checkpoint ({reason}); fetch it again") from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path}: not a state dict of tensors")
+    state: dict[str, Tensor] = {}
+    for file in weight_files(path):
+        state |= _read_file(file)
     return state
 
 
-def write_weights(path: Path, state: dict[str, Tensor], dtype: torch.dtype | None = None) -> None:
-    """Writes a state dict as safetensors, whole or not at all.
+def _read_file(path: Path) -> dict[str, Tensor]:
+    if path.suffix != ".safetensors":
+        state = read_torch(path, remedy="fetch it again", mmap=False)
+        if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+            raise UserError(f"{path}: not a state dict of tensors")
+        return state
+    try:
+        return load_file(path, backend="pread")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; fetch it again") from None
+    except (OSError, SafetensorError) as error:
+        reason = first_line(error)
+        raise UserError(f"{path}: truncated or not a checkpoint ({reason}); fetch it again") from None
+
+
+def write_weights(path: Path, state: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> None:
+    """Writes a state dict, whole or not at all.
 
     Args:
-        path: the file.
+        path: the file; its suffix is `.safetensors`, or `.bin` for the original's format.
         state: tensors; tied ones are stored under each of their keys, as the released files do.
         dtype: precision of the matrices; vectors (norms, biases, statistics) keep theirs.
     """
+    safe = path.suffix == ".safetensors"  # which cannot say that two keys share a tensor
     tensors: dict[str, Tensor] = {}
-    stored: set[int] = set()
+    stored: dict[tuple[int, torch.Size], Tensor] = {}
     for key, value in state.items():
+        place = (value.data_ptr(), value.shape)
+        if place in stored:
+            tensors[key] = stored[place].clone() if safe else stored[place]
+            continue
         value = value.detach().cpu()
         if dtype is not None and value.is_floating_point() and value.ndim > 1:
             value = value.to(dtype)
-        if value.data_ptr() in stored:
-            value = value.clone()
-        stored.add(value.data_ptr())
-        tensors[key] = value.contiguous()
+        tensors[key] = stored[place] = value.contiguous()
     try:
-        write_atomically(path, lambda name: save_file(tensors, name))
-    except SafetensorError as error:  # how its Rust code says that a disk is full
-        raise UserError(f"{path}: cannot be written ({error}); free some space") from None
+        write_atomically(path, lambda name: save_file(tensors, name) if safe else torch.save(tensors, name))
+    except (SafetensorError, RuntimeError) as error:  # how Rust and torch say that a disk is full
+        reason = first_line(error)
+        raise UserError(f"{path}: cannot be written ({reason}); free some space") from None
 
 
 def load_weights(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """Copies a state dict into a model, strictly; positions of another resolution are resized.
+    """Puts a state dict into a model, strictly; positions of another resolution are resized.
+
+    The model takes the tensors over: one that was built without memory (device meta) costs its weights once.
 
     Args:
-        model: a `Prismer`.
-        state: released keys.
+        model: a `Prismer`, on the CPU or without memory.
+        state: released keys, in any precision; it is changed to what the model holds.
         source: the file's name, for the error message.
 
     Raises:
         UserError: the keys or shapes differ; names the first that do.
     """
-    own = model.state_dict()
-    state = {key: value for key, value in state.items() if key.rsplit(".", 1)[-1] not in IGNORED}
-    if POSITIONS in state and POSITIONS in own and state[POSITIONS].shape != own[POSITIONS].shape:
-        table = state[POSITIONS].float()
-        grid = round(own[POSITIONS].shape[0] ** 0.5)
-        if table.ndim == 2 and table.shape[1] == own[POSITIONS].shape[1]:
-            state[POSITIONS] = resize_positions(table, grid)
-    expected = {key: value for key, value in own.items() if key.rsplit(".", 1)[-1] not in IGNORED}
-    problems = [
-        *(f"missing '{key}'" for key in expected if key not in state),
-        *(f"unexpected '{key}'" for key in state if key not in expected),
-        *(
-            f"'{key}' is {list(state[key].shape)}, the model has {list(value.shape)}"
-            for key, value in expected.items()
-            if key in state and state[key].shape != value.shape
-        ),
-    ]
-    if problems:
-        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+    for key in [key for key in state if _ignored(key)]:
+        del state[key]
+    expected = {key: value for key, value in model.state_dict().items() if not _ignored(key)}
+    fit_positions(state, expected)
+    if problems := differences(state, expected):
         raise UserError(
-            f"{source}: made for another model: {'; '.join(problems[:3])}{more}; "
-            "check prismer_model, experts and image_resolution"
+            f"{source}: made for another model: {problems}; check prismer_model, experts and image_resolution"
         )
-    model.load_state_dict(state, strict=False)
+    for key, value in expected.items():  # one by one, so that never all are there twice
+        state[key] = state[key].detach().to(value.dtype).contiguous()
+    model.load_state_dict(state, strict=False, assign=True)
+
+
+def fit_positions(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Resizes the table of positions in a state dict, if it has one, to the grid of the expected one."""
+    table = state.get(POSITIONS)
+    if table is not None and table.ndim == 2 and math.isqrt(len(table)) ** 2 == len(table):
+        state[POSITIONS] = resize_positions(table.float(), math.isqrt(len(expected[POSITIONS])))
+
+
+def differences(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """Where the keys or shapes of a state dict are not the expected ones; empty if they are."""
+    shapes = [
+        f"'{key}' is {list(state[key].shape)}, the model has {list(value.shape)}"
+        for key, value in expected.items()
+        if key in state and state[key].shape != value.shape
+    ]
+    kinds = (
+        ("missing ", [f"'{key}'" for key in expected if key not in state]),
+        ("unexpected ", [f"'{key}'" for key in state if key not in expected]),
+        ("", shapes),
+    )
+    return "; ".join(word + _first(items) for word, items in kinds if items)
+
+
+def _first(items: list[str]) -> str:
+    """The first items, and how many more there are."""
+    more = f" and {len(items) - NAMED} more" if len(items) > NAMED else ""
+    return ", ".join(items[:NAMED]) + more
+
+
+def _ignored(key: str) -> bool:
+    return key.rsplit(".", 1)[-1] in IGNORED

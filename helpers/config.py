@@ -6,16 +6,17 @@ A file that is missing, a key that is unknown or absent, a value of the wrong ty
 
 import json
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field
 
 from model.config import STRICT, TextConfig, VisionConfig
 from model.errors import UserError, one_line
 from model.modalities import modality
+from model.validation import validate
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent  # the project's folder
@@ -39,16 +40,34 @@ def _expert_list(value: Any) -> Any:
 PositiveInt = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(ge=0)]
 Experts = Annotated[list[str], BeforeValidator(_expert_list)]
+# For each expert, the network that makes its labels: a name, or a mapping with `name`, `batch_size` if it
+# is to differ, and the network's own options (experts/registry.py).
+Backends = dict[str, str | dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Backbones:
+    """Networks from which new weights start: a folder or a file, or a name on the Hugging Face hub.
+
+    Attributes:
+        vision: CLIP, its vision tower is taken.
+        text: RoBERTa with its masked-LM head.
+    """
+
+    __pydantic_config__ = STRICT
+    vision: str
+    text: str
 
 
 @dataclass(frozen=True)
 class ModelSize:
-    """An entry of `configs/models.yaml`."""
+    """An entry of `configs/models.yaml`; without backbones all weights of a new model are random."""
 
     __pydantic_config__ = STRICT
     vision: VisionConfig
     text: TextConfig
     tokenizer: str
+    backbones: Backbones | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +81,7 @@ class DemoConfig:
     __pydantic_config__ = STRICT
     data_path: Path
     label_path: Path
-    backends: dict[str, str]
+    backends: Backends
     batch_size: PositiveInt
 
 
@@ -106,28 +125,6 @@ def read_config(path: Path | str, cls: type[T], section: str | None = None) -> T
             raise UserError(f"{path}: no section '{section}'; it has: {', '.join(map(str, content))}")
         content = content[section]
     return validate(content, cls, f"{path}" + (f" [{section}]" if section else ""))
-
-
-def validate(content: Any, cls: type[T], where: str) -> T:
-    """Checks plain values against a dataclass; `where` begins the error message."""
-    try:
-        # Through JSON, since strict validation then still takes a list for a tuple, a string for a path.
-        return TypeAdapter(cls).validate_json(json.dumps(content), strict=True)
-    except ValidationError as error:
-        raise UserError(f"{where}: {_describe(error, cls)}") from None
-
-
-def _describe(error: ValidationError, cls: type) -> str:
-    """The first mistake that pydantic found, in one line."""
-    problem = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"]) or "the section"
-    if problem["type"] == "unexpected_keyword_argument":
-        known = ", ".join(sorted(field.name for field in fields(cls)))
-        return f"unknown key '{key}'" + (f"; known keys: {known}" if "." not in key else "")
-    if problem["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
-        return f"key '{key}' is missing"
-    message = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    return f"key '{key}': {message}, got {json.dumps(problem['input'], default=str)}"
 
 
 def read_model_size(name: str, path: Path | str = MODELS_FILE) -> ModelSize:

@@ -53,13 +53,14 @@ def starting_weights(
         if (from_scratch or task == "pretrain") and not evaluate:
             return None
         return find_weights(find_experiment("pretrain", exp_name))
-    folder = find_experiment(task, exp_name)
     if evaluate:
-        return find_weights(folder)
-    recover_folder(folder / LAST)
-    if not (folder / LAST).is_dir():
-        raise UserError(f"{folder}: has weights but no training state ({LAST}/) to continue from")
-    return find_weights(folder / LAST)
+        return find_weights(find_experiment(task, exp_name))
+    state = experiment_folder(task, exp_name) / LAST
+    recover_folder(state)
+    if state.is_dir():
+        return find_weights(state)
+    folder = find_experiment(task, exp_name)
+    raise UserError(f"{folder}: has weights but no training state ({LAST}/) to continue from")
 
 
 def _has_weights(folder: Path) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dataset.class_tables import read_class_tables
 from helpers.checkpoint import POSITIONS, find_weights, load_weights, read_weights
-from helpers.config import MODELS_FILE, ROOT, ModelSize, read_model_size, read_yaml, validate
+from helpers.config import MODELS_FILE, ROOT, Backends, ModelSize, read_model_size, read_yaml
 from helpers.released import CLASS_TABLES
 from model.config import STRICT, PrismerConfig
 from model.errors import UserError
@@ -19,9 +19,12 @@ from model.inputs import PrepareInputs
 from model.modalities import MODALITIES, modality
 from model.prismer import Prismer
 from model.tokenizer import load_tokenizer
+from model.validation import validate
 
 M = TypeVar("M", bound=Prismer)
 DESCRIPTION = "model.json"  # beside the weights: what `describe` gives
+HUB_DESCRIPTION = "config.json"  # the same in a folder that needs no other, see `helpers.publish`
+DESCRIPTIONS = (DESCRIPTION, HUB_DESCRIPTION)
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Usage:
         decoding: settings of the beam search for captions.
         answers: the answers to choose from; empty: answers are written freely.
         k: how many of them are scored in full.
+        backends: the networks that made the labels it was trained on, by expert, as far as they are known.
     """
 
     __pydantic_config__ = STRICT
@@ -42,6 +46,7 @@ class Usage:
     )
     answers: list[str] = field(default_factory=list)
     k: int = 16
+    backends: Backends = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class LoadedModel(Generic[M]):
 
 
 def build_model(cls: type[M], config: PrismerConfig, tokenizer: str) -> M:
-    """A model with new weights.
+    """A model with new weights; on the device meta, one without memory.
 
     Args:
         cls: `PrismerCaption` or `PrismerVQA`.
@@ -71,6 +76,24 @@ def build_model(cls: type[M], config: PrismerConfig, tokenizer: str) -> M:
     return cls(config, loaded)
 
 
+def restore_model(
+    cls: type[M], config: PrismerConfig, tokenizer: str, state: dict[str, Tensor], source: str
+) -> M:
+    """A model with the weights of a checkpoint, which it takes over: nothing is initialised or copied.
+
+    Args:
+        cls: `PrismerCaption` or `PrismerVQA`.
+        config: the network.
+        tokenizer: that of `build_model`.
+        state: what `read_weights` gave.
+        source: the file's name, for error messages.
+    """
+    with torch.device("meta"):
+        model = build_model(cls, config, tokenizer)
+    load_weights(model, state, source)
+    return model
+
+
 def prepare_inputs(experts: tuple[str, ...], class_tables: Path) -> PrepareInputs:
     """The device side of the data: scaling, normalisation, class embeddings of these experts."""
     used = [modality(name) for name in experts]
@@ -83,8 +106,18 @@ def prepare_inputs(experts: tuple[str, ...], class_tables: Path) -> PrepareInput
     return PrepareInputs(features, torch.from_numpy(np.asarray(tables.background)))
 
 
+@dataclass(frozen=True)
+class Description:
+    """What a checkpoint's weights do not say, or only by their shapes."""
+
+    network: PrismerConfig
+    tokenizer: str
+    class_tables: Path
+    usage: Usage
+
+
 def describe(network: PrismerConfig, tokenizer: str, class_tables: Path, usage: Usage) -> dict[str, Any]:
-    """What `load_model` needs to build the network again and to use it as its task does."""
+    """What `read_description` reads."""
     tables = class_tables.resolve()
     inside = tables.is_relative_to(ROOT)
     return {
@@ -95,28 +128,60 @@ def describe(network: PrismerConfig, tokenizer: str, class_tables: Path, usage: 
     }
 
 
-def load_model(cls: type[M], folder: Path) -> LoadedModel[M]:
-    """A trained model in eval mode from `logging/<task>_<name>` or a released checkpoint's folder.
+def read_description(weights: Path, state: dict[str, Tensor]) -> Description:
+    """The description beside a weight file. Released checkpoints have none: it is read off the weights.
 
-    Released checkpoints have no description: their network is read off the weights.
+    Tokenizer and class tables lie below the weights' folder, or the project's.
     """
+    path = next((file for name in DESCRIPTIONS if (file := weights.with_name(name)).is_file()), None)
+    if path is None:
+        config, tokenizer = infer_config(state, str(weights))
+        return Description(config, tokenizer, CLASS_TABLES, Usage())
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        config = validate(content["config"], PrismerConfig, str(path))
+        usage = validate(content["usage"], Usage, str(path))
+        tokenizer, class_tables = (path.parent / content[key] for key in ("tokenizer", "class_tables"))
+        return Description(
+            config,
+            str(tokenizer.resolve()) if tokenizer.is_dir() else content["tokenizer"],
+            class_tables if class_tables.is_dir() else ROOT / content["class_tables"],
+            usage,
+        )
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: damaged ({error!r}); write it anew or remove it") from None
+
+
+def load_model(cls: type[M], folder: Path) -> LoadedModel[M]:
+    """A trained model in eval mode from `logging/<task>_<name>` or a released checkpoint's folder."""
     path = find_weights(folder)
     state = read_weights(path)
-    description = folder / DESCRIPTION
-    if description.is_file():
-        try:
-            content = json.loads(description.read_text(encoding="utf-8"))
-            config = validate(content["config"], PrismerConfig, str(description))
-            usage = validate(content["usage"], Usage, str(description))
-            tokenizer, class_tables = content["tokenizer"], ROOT / content["class_tables"]
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-            raise UserError(f"{description}: damaged ({error!r}); write it anew or remove it") from None
-    else:
-        config, tokenizer = infer_config(state, str(path))
-        class_tables, usage = CLASS_TABLES, Usage()
-    model = build_model(cls, config, tokenizer)
-    load_weights(model, state, str(path))
-    return LoadedModel(model.eval(), usage, class_tables)
+    description = read_description(path, state)
+    model = restore_model(cls, description.network, description.tokenizer, state, str(path))
+    return LoadedModel(model.eval(), description.usage, description.class_tables)
+
+
+def restore_network(state: dict[str, Tensor], path: Path) -> tuple[Prismer, Description]:
+    """A checkpoint's network with its weights, without the tokenizer that using it would take.
+
+    Args:
+        state: what `read_weights` gave.
+        path: of what.
+    """
+    description = read_description(path, state)
+    with torch.device("meta"):
+        network = Prismer(description.network, tokenizer=None)
+    load_weights(network, state, str(path))
+    return network, description
+
+
+def size_name(network: PrismerConfig) -> str:
+    """What `configs/models.yaml` calls a network of this size."""
+    for name in read_yaml(MODELS_FILE):
+        size = read_model_size(name)
+        if (size.vision, size.text) == (network.vision, network.text):
+            return name
+    return f"none of {MODELS_FILE.name}"
 
 
 def infer_config(state: dict[str, Tensor], source: str) -> tuple[PrismerConfig, str]:

@@ -15,10 +15,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from dataset.collate import collate
 from dataset.samples import Visual
-from helpers.checkpoint import load_weights, read_weights
+from helpers.backbones import find_backbones, load_backbones
+from helpers.checkpoint import read_weights
 from helpers.config import read_model_size
 from helpers.experiments import experiment_folder, starting_weights
-from helpers.models import build_model, prepare_inputs
+from helpers.models import build_model, prepare_inputs, restore_model
 from helpers.processes import start_accelerator
 from helpers.sampler import EpochSampler
 from helpers.sharding import distribute, unwrap
@@ -58,6 +59,7 @@ class Session(Generic[M, C]):
             evaluate=args.evaluate,
             from_scratch=config.from_scratch,
         )
+        self.backbones = find_backbones(self.size.backbones) if self.start is None else None
         self.accelerator: Accelerator = start_accelerator(args.mixed_precision)
         self._prepare = prepare_inputs(self.network.experts, config.class_tables).to(self.accelerator.device)
         self.model: nn.Module = nn.Identity()
@@ -111,12 +113,26 @@ class Session(Generic[M, C]):
     def build(self) -> nn.Module:
         """Makes the model: weights, what is frozen, spread over the processes."""
         set_seed(self.args.seed)
-        model = build_model(self.cls, self.network, self.size.tokenizer)
-        if self.start is not None:
-            load_weights(model, read_weights(self.start), str(self.start))
+        model = self._weights()
         model.freeze(self.config.freeze)
         self.model = distribute(model, self.accelerator, self.args.sharding)
         return self.model
+
+    def _weights(self) -> M:
+        """The model with the weights that the run begins with."""
+        if self.start is not None:
+            origin = str(self.start)
+            state = read_weights(self.start)
+            model = restore_model(self.cls, self.network, self.size.tokenizer, state, origin)
+        else:
+            model = build_model(self.cls, self.network, self.size.tokenizer)
+            origin = "new"
+            if self.backbones is not None:
+                load_backbones(model, self.backbones)
+                origin = f"{self.size.backbones.vision} and {self.size.backbones.text}, the rest is new"
+        if self.is_main:
+            print(f"weights: {origin}")
+        return model
 
     @property
     def prismer(self) -> M:

@@ -20,7 +20,8 @@ class TaskConfig:
 
     Attributes:
         augment: crop, mirror and alter training images; mirroring is wrong where texts say left and right.
-        from_scratch: start from new weights instead of `logging/pretrain_<exp_name>`.
+        from_scratch: start from the backbones of the size, or new weights where it has none, instead of
+            `logging/pretrain_<exp_name>`.
         warmup_steps: the learning rate rises linearly from `warmup_lr` over so many steps.
     """
 

@@ -12,6 +12,7 @@ training.finish()
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from accelerate.utils import set_seed
@@ -20,6 +21,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from dataset.files import append_json_line
+from experts.manifest import read_backends
 from helpers.evaluation import epoch_table
 from helpers.models import Usage, describe
 from helpers.optimisation import Schedule, build_optimizer, set_lr
@@ -51,8 +53,10 @@ class Training:
         score: str,
         lr_by_epoch: bool = False,
     ) -> None:
-        self.session, self.loader, self.usage, self.score = session, loader, usage, score
+        self.session, self.loader, self.score = session, loader, score
         config = session.config
+        backends = read_backends(config.label_path, session.network.experts)
+        self.usage = replace(usage, backends=backends)
         self.schedule = Schedule(
             config.init_lr,
             config.min_lr,

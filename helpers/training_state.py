@@ -8,6 +8,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from dataset.files import write_atomically, write_json
+from dataset.pickles import read_torch
 from helpers.checkpoint import write_weights
 from helpers.sharding import full_optimizer_state, full_state_dict, load_optimizer_state, unwrap
 from model.errors import UserError, first_line
@@ -61,12 +62,10 @@ def save_best(folder: Path, accelerator: Accelerator, model: nn.Module, descript
 def load_last_progress(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
     """Restores the optimizer and tells how far the run was; after the model is distributed."""
     path = folder / LAST / "training_state.pt"
+    remedy = f"remove {path.parent} to start anew"
+    state = read_torch(path, remedy=remedy, mmap=False)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
         load_optimizer_state(unwrap(model), optimizer, state["optimizer"])
         return Progress(**state["progress"])
-    except (OSError, RuntimeError, KeyError, TypeError, EOFError) as error:
-        reason = first_line(error)
-        raise UserError(
-            f"{path}: cannot continue from it ({reason}); remove {path.parent} to start anew"
-        ) from None
+    except (RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: cannot continue from it ({first_line(error)}); {remedy}") from None

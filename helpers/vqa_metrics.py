@@ -1,7 +1,7 @@
 """VQA accuracy by the rule of the VQA challenge: an answer is as right as people agree with it.
 
-Ten people answered each question, and an answer that three of them gave is wholly right. As in the
-challenge's evaluator each of the ten is left out in turn; the accuracy is the mean over what the others say.
+Of ten people who answered a question each is left out in turn. If three of the others gave the answer it is
+wholly right, if fewer in part; the accuracy is the mean of the ten (0.3, 0.6, 0.9, 1 for one to four people).
 Answers are compared in a normal form (`normalise`).
 """
 
@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from helpers.results import Id, match_results
-from model.errors import UserError
 
-ENOUGH = 3  # people who agree with an answer that is wholly right
+ENOUGH = 3  # of the others, who make an answer wholly right
 
 _TO_TEN = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBERS = {word: str(number) for number, word in enumerate(_TO_TEN)} | {"none": "0"}
@@ -135,43 +134,6 @@ def normalise(answer: str) -> str:
     text = _STOP.sub("", text, count=_MOST_STOPS)
     words = (_NUMBERS.get(word, word) for word in text.lower().split())
     return " ".join(_CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
-
-
-def references_of(rows: Iterable[Mapping[str, Any]], source: str) -> dict[Id, Reference]:
-    """What people say to each question, by its id.
-
-    Args:
-        rows: `question_id`, `answer` (one or a list) and, if known, `type`; or as the challenge's
-            annotations have them: `answers` (a list of {"answer"}) and `question_type` or `answer_type`.
-        source: what the rows are of, for error messages.
-
-    Raises:
-        UserError: a question has no id or no answers, or two questions have one id.
-    """
-    references: dict[Id, Reference] = {}
-    for row in rows:
-        key = row.get("question_id")
-        if key is None or key in references:
-            raise UserError(f"{source}: question_id {key} is missing or twice there; give each row its own")
-        answers = answers_of(row)
-        if not answers:
-            raise UserError(f"{source}: question {key} has no answers, so nothing can be scored")
-        references[key] = Reference(answers, question_type(row))
-    return references
-
-
-def answers_of(row: Mapping[str, Any]) -> list[str]:
-    """The answers of a row in either layout (`references_of`)."""
-    answers = row.get("answers", row.get("answer"))
-    if answers in (None, ""):
-        return []
-    answers = answers if isinstance(answers, list) else [answers]
-    return [str(answer["answer"] if isinstance(answer, dict) else answer) for answer in answers]
-
-
-def question_type(row: Mapping[str, Any]) -> str | None:
-    """What kind of question a row has, if it says so."""
-    return row.get("type") or row.get("question_type") or row.get("answer_type")
 
 
 def _one_line(text: str) -> str:

@@ -39,7 +39,7 @@ class PrismerVQA(Prismer):
             The mean over questions of the weighted, summed losses of their answers' tokens, scalar.
         """
         encoded = self.encode(experts, len(questions), instance_indices=instance_indices)
-        question_ids, question_mask = self.tokens(self.starts(questions), **QUESTION)
+        question_ids, question_mask = self.question_tokens(questions)
         answer_ids, answer_mask = self.answer_tokens(self.ends(answers))
         ids = torch.cat([question_ids, answer_ids], dim=1)
         mask = torch.cat([question_mask, answer_mask], dim=1)
@@ -136,11 +136,14 @@ class PrismerVQA(Prismer):
         Pads come first, so that a batch gives each question what it gets alone. With `compat` they come
         last, and the first token of an answer is predicted from a pad where there is one.
         """
-        compat = self.config.compat
-        options = QUESTION | {"padding_side": "right" if compat else "left"}
-        ids, mask = (x.to(encoded.device) for x in self.tokens(self.starts(questions), **options))
-        lengths = torch.full_like(ids[:, 0], ids.shape[1]) if compat else mask.sum(dim=1)
+        ids, mask = (x.to(encoded.device) for x in self.question_tokens(questions))
+        lengths = torch.full_like(ids[:, 0], ids.shape[1]) if self.config.compat else mask.sum(dim=1)
         return Prompt(ids, mask, lengths)
+
+    def question_tokens(self, questions: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Tokenises questions alike in training and use: an answer follows what it has learned to follow."""
+        side = "right" if self.config.compat else "left"
+        return self.tokens(self.starts(questions), padding_side=side, **QUESTION)
 
     def starts(self, questions: Sequence[str]) -> list[str]:
         """Questions as the model reads them."""

@@ -77,6 +77,9 @@ def _count(world, rng) -> Iterator[Question]:
     for name in {solid.name: None for solid in solids}:
         number = sum(solid.name == name for solid in solids)
         yield Question(f"How many {name}s are there?", str(number), "count")
+    absent = _absent_names(world)
+    for index in rng.choice(len(absent), int(rng.integers(1, 3)), replace=False):
+        yield Question(f"How many {absent[index]}s are there?", "0", "count")
 
 
 def _colour(world, rng) -> Iterator[Question]:
@@ -141,10 +144,15 @@ def _exist(world, rng) -> Iterator[Question]:
 
 
 def _absent(world) -> list[Question]:
-    """Questions for solids that are not there, but share colour or shape with one that is."""
+    """Questions for solids that are not there."""
+    return [Question(f"Is there a {name}?", "no", "exist") for name in _absent_names(world)]
+
+
+def _absent_names(world) -> list[str]:
+    """Solids that are not there, but share colour or shape with one that is."""
     names = [solid.name for solid in world.solids]
     return [
-        Question(f"Is there a {colour} {shape}?", "no", "exist")
+        f"{colour} {shape}"
         for colour in COLOURS
         for shape in SHAPES
         if f"{colour} {shape}" not in names

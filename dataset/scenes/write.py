@@ -68,6 +68,8 @@ def claimed(options: Options) -> Iterator[None]:
     try:
         options.out.mkdir(parents=True, exist_ok=True)
         _claim(options)
+        for modality in LABELS if options.labels else ():  # the text expert's even if nothing has a sign
+            (options.out / "labels" / modality).mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
         raise UserError(f"cannot write to {error.filename}: {error.strerror}; choose another --out") from None

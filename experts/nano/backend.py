@@ -18,6 +18,7 @@ from torch import Tensor
 
 from dataset.words import Word
 from experts.base import Label, Setting, Target
+from experts.chunks import fixed_chunks
 from experts.nano import decode
 from experts.nano.network import NanoConfig, NanoNetwork
 from model.config import STRICT
@@ -52,7 +53,7 @@ def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Pa
 
 def load(modalities: Sequence[str], options: Options, setting: Setting) -> "NanoExpert":
     """The expert with the weights that come with the project."""
-    return NanoExpert(read_network(FOLDER), modalities, setting.device)
+    return NanoExpert(read_network(FOLDER), modalities, setting.device, setting.dtype)
 
 
 def read_network(folder: Path) -> NanoNetwork:
@@ -79,20 +80,26 @@ def prepare(image: Image.Image, side: int) -> Tensor:
 class NanoExpert:
     """Labels with a `NanoNetwork`; see `experts.base.Expert`."""
 
-    def __init__(self, network: NanoNetwork, modalities: Sequence[str], device: torch.device) -> None:
+    def __init__(
+        self,
+        network: NanoNetwork,
+        modalities: Sequence[str],
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         self.network = network.to(device, memory_format=torch.channels_last).eval()
         self.modalities = tuple(modalities)
         self.device = device
+        self.lower_precision = torch.autocast(device.type, dtype, enabled=dtype is not torch.float32)
         self.prepare = partial(prepare, side=network.config.side)
 
     @torch.inference_mode()
     def predict(self, inputs: list[Tensor]) -> list[dict[str, Any]]:
         """Per image: arrays at the network's side for surfaces, at half of it for things; the word."""
         raw = []
-        for start in range(0, len(inputs), CHUNK):
-            chunk = inputs[start : start + CHUNK]
-            filled = chunk + [torch.zeros_like(chunk[0])] * (CHUNK - len(chunk))
-            raw += self._predict_chunk(torch.stack(filled).to(self.device))[: len(chunk)]
+        for images, count in fixed_chunks(inputs, CHUNK):
+            with self.lower_precision:
+                raw += self._predict_chunk(images.to(self.device))[:count]
         return raw
 
     def _predict_chunk(self, images: Tensor) -> list[dict[str, Any]]:
@@ -109,7 +116,10 @@ class NanoExpert:
             "offset": maps["offset"],
             "text": maps["text"][:, 0].sigmoid(),
         }
-        arrays = {name: values.cpu().numpy() for name, values in arrays.items()}
+        arrays = {
+            name: (values.float() if values.is_floating_point() else values).cpu().numpy()
+            for name, values in arrays.items()
+        }
         words = self._read(images, arrays["text"])
         return [
             {name: values[index] for name, values in arrays.items()} | {"word": words[index]}

@@ -90,7 +90,7 @@ class SceneTargets(Dataset):
         ids = _squash(truth.maps["obj_detection"], half, Image.Resampling.NEAREST)
         classes, centre, offset = instance_targets(ids, truth.instances, self.background)
         return {
-            "images": prepare(read_image(image.path), self.side),
+            "images": prepare(read_image(Path(image.path)), self.side),
             "depth": _squash(truth.maps["depth"], half, Image.Resampling.BOX),
             "normal": _squash(truth.maps["normal"], half, Image.Resampling.BOX).transpose(2, 0, 1).copy(),
             "edge": _squash(truth.maps["edge"], self.side, Image.Resampling.BILINEAR),

@@ -23,8 +23,9 @@ class Embeddings(nn.Module):
         self.token_type_embeddings = nn.Embedding(1, config.hidden_size)
         self.LayerNorm = LayerNorm(config.hidden_size)
         self.dropout = nn.Dropout(config.dropout)
-        # Never read: the released files have it.
-        self.register_buffer("position_ids", torch.arange(config.max_positions)[None])
+        # Never read: the released files have it. Real even in a model built without memory (device meta),
+        # since files that lack it load as well.
+        self.register_buffer("position_ids", torch.arange(config.max_positions, device="cpu")[None])
 
     def forward(self, ids: Tensor, positions: Tensor) -> Tensor:
         """Token ids and positions, both (b, l) -> (b, l, d)."""

@@ -7,8 +7,11 @@ Large files answer as the hub's do: with a redirect to another host, which serve
 import hashlib
 import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
+from typing import Any
 from urllib.parse import unquote
+
+from tests.end_to_end.hub_api import HubApi
 
 COMMIT = "c" * 40
 RENAMED = {"roberta-base": "FacebookAI/roberta-base", "roberta-large": "FacebookAI/roberta-large"}
@@ -40,6 +43,7 @@ class Hub:
         faults: by the name of any of those files.
         requests: method, path and the `Range` header, in the order they came.
         stalled: set when a "stall" has sent its half.
+        repositories: those that were made, by name, with what was asked for.
     """
 
     large: dict[str, bytes] = field(default_factory=dict)
@@ -48,6 +52,8 @@ class Hub:
     faults: dict[str, Fault] = field(default_factory=dict)
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
     stalled: threading.Event = field(default_factory=threading.Event)
+    repositories: dict[str, dict[str, Any]] = field(default_factory=dict)
+    commit: str = COMMIT
 
     def __enter__(self) -> "Hub":
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"hub": self}))
@@ -80,7 +86,7 @@ class Hub:
         return fault.kind
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(HubApi):
     protocol_version = "HTTP/1.1"
     hub: Hub
 
@@ -103,6 +109,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.content(path, self.hub.raw[path])
         elif "/resolve/" in path:
             self.resolve(*path.split("/resolve/"))
+        elif path.startswith("api/models/"):
+            self.list_files(path)
         else:
             self.answer(404)
 

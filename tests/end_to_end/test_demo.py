@@ -107,5 +107,28 @@ def test_an_expert_without_a_network_and_without_labels_is_named(folder):
 
 def test_the_committed_model_says_how_it_was_made():
     description = json.loads((ROOT / "nano" / "caption_prismer_nano" / "model.json").read_text())
-    assert description["prefix"] == "A picture of"
+    assert description["usage"]["prefix"] == "A picture of"
     assert description["class_tables"] == "nano/tables"
+
+
+def test_a_question_is_answered_for_each_image(folder):
+    images = folder / "helpers" / "images"
+    before = content(images)
+    done = script("demo.py", "--question", "is there a sign", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "Is there a sign?" in done.stdout
+    answers = dict(re.findall(r"^(\S+\.\w+) +-?\d\.\d\d  (.*)$", done.stdout, re.MULTILINE))
+    assert answers.keys() == before.keys()
+    assert set(answers.values()) == {"yes", "no"}
+    right = sum((answer == "yes") == ("sign" in name) for name, answer in answers.items())
+    assert right >= 5
+    assert content(images) == before
+    assert not list(images.glob("*.txt"))  # answers are printed, captions are kept in files
+
+
+def test_counts_are_numbers(folder):
+    done = script("demo.py", "--question", "How many red cubes are there?", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    answers = re.findall(r"^\S+\.\w+ +-?\d\.\d\d  (.*)$", done.stdout, re.MULTILINE)
+    assert len(answers) == 6
+    assert all(answer in {"0", "1", "2", "3", "4", "5", "6"} for answer in answers)

@@ -13,6 +13,8 @@ SCRIPTS = [
     "download_checkpoints.py",
     *sorted(path.name for path in ROOT.glob("train_*.py")),
     *sorted(map(str, (ROOT / "experts").glob("generate*.py"))),
+    "helpers/build_class_tables.py",
+    "helpers/inspect_labels.py",
 ]
 HELP = """
 import runpy, sys

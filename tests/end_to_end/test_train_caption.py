@@ -105,7 +105,7 @@ def test_nocaps_is_captioned_and_scored_by_domain_where_that_is_known(trained, s
         shutil.copytree(expert / "vqav2", tmp_path / "labels" / expert.name / "nocaps")
     changes = {"dataset": "nocaps", "data_path": str(data), "label_path": str(tmp_path / "labels")}
     config = write_caption_config(tmp_path / "caption.yaml", scenes, **changes)
-    shutil.copytree(trained / "logging", tmp_path / "logging")
+    shutil.copytree(trained / "logging", tmp_path / "logging", ignore=shutil.ignore_patterns("results"))
     arguments = ("train_caption.py", "--exp_name", "tiny", "--config", config)
     done = script(*arguments, "--from_checkpoint", "--evaluate", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -1,7 +1,9 @@
 """Rendered scenes and a stand-in expert for the runner."""
 
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -12,20 +14,40 @@ from dataset.scenes.scene import render_scene
 from dataset.words import Word
 from experts import registry
 from experts.base import Label, Target
+from model.config import STRICT
+
+EXPERTS = Path(__file__).resolve().parent.parent.parent / "experts"
 
 
 def _prepare(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(image.convert("L")))
 
 
+@dataclass(frozen=True)
+class Options:
+    """Of the stand-in."""
+
+    __pydantic_config__ = STRICT
+    shift: int = 0
+    colours: list[str] = field(default_factory=list)
+
+
 class Grey:
-    """Depth is the image in grey; the detection finds it whole; a word is found in wide images."""
+    """Depth is the image in grey; the detection finds it whole; a word is found in wide images.
+
+    Attributes:
+        batches: how many images each call of the network had.
+        decoded: the labels' names.
+        weights: the file it asks for.
+    """
 
     prepare = staticmethod(_prepare)
-    batches: list[int]
 
-    def __init__(self) -> None:
-        self.batches = []
+    def __init__(self, weights: Path) -> None:
+        self.batches: list[int] = []
+        self.decoded: list[str] = []
+        self.weights = weights
+        self.shift = 0
 
     def predict(self, inputs: list[torch.Tensor]) -> list[np.ndarray]:
         self.batches.append(len(inputs))
@@ -34,27 +56,34 @@ class Grey:
     def decode(self, raw: np.ndarray, target: Target) -> dict[str, Label]:
         size = target.size
         assert raw.shape == size
+        self.decoded.append(target.key)
         word = Word("stop", np.arange(64, dtype=np.float32) / 3)
         ids = np.zeros(size, np.uint8)
         return {
-            "depth": Label(raw),
+            "depth": Label(raw + np.uint8(self.shift)),
             "obj_detection": Label(ids, instances={0: 7}),
             "ocr_detection": Label(ids, words={0: word}) if size[1] > size[0] else Label(None),
         }
 
 
 @pytest.fixture
-def grey(monkeypatch: pytest.MonkeyPatch) -> Grey:
+def grey(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Grey:
     """Makes `grey` a backend of three experts, and the only one."""
-    expert = Grey()
+    weights = tmp_path_factory.mktemp("weights") / "grey.bin"
+    weights.write_bytes(b"weights")
+    expert = Grey(weights)
+    module = ModuleType("grey module")
+    module.Options = Options
+    module.files = lambda modalities, options, folder: [expert.weights]
 
-    def backend(module: str) -> SimpleNamespace:
-        assert module == "grey module"
-        return SimpleNamespace(Options=SimpleNamespace, load=lambda modalities, options, setting: expert)
+    def load(modalities: object, options: Options, setting: object) -> Grey:
+        expert.shift = options.shift
+        return expert
 
+    module.load = load
     backends = {name: {"grey": "grey module"} for name in ("depth", "obj_detection", "ocr_detection")}
     monkeypatch.setattr(registry, "BACKENDS", backends)
-    monkeypatch.setattr("experts.runner.backend", backend)
+    monkeypatch.setitem(sys.modules, "grey module", module)
     return expert
 
 

@@ -2,9 +2,12 @@
 
 import json
 import os
+import resource
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,12 +16,11 @@ from PIL import Image
 
 from experts.nano.backend import LABELS
 from experts.runner import UNREADABLE_LOG
-
-EXPERTS = Path(__file__).resolve().parent.parent.parent / "experts"
+from tests.experts.conftest import EXPERTS
 
 
 def _run(
-    script: str, *arguments: str, cwd: Path, launcher: tuple[str, ...] = ()
+    script: str, *arguments: str, cwd: Path, launcher: tuple[str, ...] = (), **settings: Any
 ) -> subprocess.CompletedProcess:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     return subprocess.run(
@@ -27,7 +29,8 @@ def _run(
         env=environment | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,  # on a busy machine
+        **settings,
     )
 
 
@@ -58,10 +61,10 @@ def test_one_expert_then_all_then_nothing_left_to_do(config, scenes, tmp_path):
         classes = json.loads((tmp_path / "labels/obj_detection" / f"{name}.json").read_text())
         assert {int(key) for key in classes} == ids
         assert all(0 <= index < 33 for index in classes.values())
-    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "labels").rglob("*.*")}
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "labels").rglob("*")}
     done = _run("generate.py", "--config", str(config), cwd=tmp_path)
     assert "6 images: 0 labelled, 6 had labels" in done.stdout
-    assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "labels").rglob("*.*")}
+    assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "labels").rglob("*")}
 
 
 def test_unreadable_images_give_exit_code_3(config, tmp_path):
@@ -73,7 +76,7 @@ def test_unreadable_images_give_exit_code_3(config, tmp_path):
     assert done.returncode == 3
     assert "1 unreadable images skipped" in done.stderr
     assert "bad.png\tcannot identify" in (tmp_path / "labels" / UNREADABLE_LOG).read_text()
-    assert os.listdir(tmp_path / "labels" / "edge") == ["good.png"]
+    assert sorted(os.listdir(tmp_path / "labels" / "edge")) == ["good.png", "manifest.json"]
 
 
 def test_two_processes_share_the_images(config, scenes, tmp_path):
@@ -88,12 +91,60 @@ def test_two_processes_share_the_images(config, scenes, tmp_path):
     assert len((tmp_path / "labels" / UNREADABLE_LOG).read_text().splitlines()) == 1
 
 
+def test_a_file_that_cannot_be_written_whole_is_not_there(config, tmp_path):
+    """The system refuses what is larger than 2500 bytes, as it would on a full disk."""
+    done = _run(
+        "generate.py",
+        *("--config", str(config)),
+        cwd=tmp_path,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2500, 2500)),
+    )
+    assert done.returncode == 2
+    message = done.stderr.splitlines()[-1]
+    assert message == "error: cannot write labels below labels: File too large; check save_path"
+    files = [path for path in (tmp_path / "labels").rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} <= {".json", ".png"}
+    for path in files:
+        if path.suffix == ".json":
+            json.loads(path.read_text())
+        elif path.stat().st_size:
+            Image.open(path).load()
+
+
+@pytest.mark.parametrize(
+    ("script", "file"),
+    [
+        ("depth", "dpt_hybrid-midas-501f0c75.pt"),
+        ("normal", "scannet.pt"),
+        ("segmentation", "model_final_f07440.pkl"),
+        ("edge", "10_model.pth"),
+        ("objdet", "Unified_learned_OCIM_RS200_6x+2x.pth"),
+        ("ocrdet", "icdar2015_hourglass88.pth"),
+    ],
+)
+def test_without_the_released_files_the_command_that_fetches_them_is_named(
+    scenes, tmp_path, monkeypatch, capsys, script, file
+):
+    """With the settings that the project comes with, in a folder with images and nothing else."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(scenes)
+    monkeypatch.setattr(sys, "argv", [f"generate_{script}.py", "--save_path", "labels"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(EXPERTS / f"generate_{script}.py"), run_name="__main__")
+    assert end.value.code == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: experts/expert_weights/{file}: missing, and ")
+    assert printed.endswith("; fetch it with: python download_checkpoints.py --download_experts=True\n")
+    assert printed.count("\n") == 1
+    assert os.listdir(tmp_path) == ["data"]
+
+
 @pytest.mark.parametrize(
     ("script", "change", "message"),
     [
         ("generate.py", {"data_path": "nowhere"}, "image folder nowhere is missing"),
         ("generate.py", {"batchsize": 4}, "experts.yaml: unknown key 'batchsize'"),
-        ("generate.py", {"backends": {"depth": "dpt"}}, "has no backend 'dpt'; it has: nano"),
+        ("generate.py", {"backends": {"depth": "pen"}}, "has no backend 'pen'; it has: nano"),
         ("generate.py", {"backends": {"smell": "nano"}}, "unknown expert 'smell'"),
         ("generate_segmentation.py", {"backends": {"depth": "nano"}}, "key 'backends' names no network for"),
     ],

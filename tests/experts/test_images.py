@@ -18,13 +18,15 @@ def test_labels_mirror_the_paths_of_images(tmp_path):
     _touch(tmp_path, "x/b.JPG", "x/deep/er/a.v2.png", "y/c.tiff", "x/note.txt", ".hidden/d.png", "x/._e.png")
     found = images_to_label(tmp_path)
     assert [image.label for image in found] == ["x/b", "x/deep/er/a.v2", "y/c"]
-    assert found[0].path == tmp_path / "x/b.JPG"
+    assert found[0].path == f"{tmp_path}/x/b.JPG"
 
 
 def test_chosen_folders_prefix_and_exclusion(tmp_path):
     _touch(tmp_path, "x/a.png", "y/b.png", "y/labels/depth/b.png")
     found = images_to_label(tmp_path, ["y"], prefix="set", leave_out=tmp_path / "y" / "labels")
     assert [image.label for image in found] == ["set/y/b"]
+    found = images_to_label(tmp_path, ["./x/", "y"], prefix=".", leave_out=tmp_path / "y" / "labels")
+    assert [image.label for image in found] == ["x/a", "y/b"]
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):

@@ -1,7 +1,11 @@
 """The runner, with a stand-in expert."""
 
+import errno
 import json
 import os
+import sys
+import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +13,7 @@ from PIL import Image
 
 from experts.runner import UNREADABLE_LOG, generate_labels
 from model.errors import UserError
+from tests.experts.conftest import Grey
 
 BACKENDS = {"depth": "grey", "obj_detection": "grey", "ocr_detection": "grey"}
 
@@ -31,15 +36,46 @@ def test_a_second_run_makes_only_what_is_missing(scenes, tmp_path, grey):
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     for path in files:
         os.utime(path, (1, 1))
-    (tmp_path / "ocr_detection/a/two.png").unlink()
+    (tmp_path / "depth/a/two.png").unlink()
     report = generate_labels(scenes, tmp_path, BACKENDS, num_workers=0)
     assert (report.labelled, report.finished_before) == (1, 5)
-    fresh = {str(path.relative_to(tmp_path)) for path in files if path.stat().st_mtime > 1}
-    assert {name.rsplit(".", 1)[0] for name in fresh} == {
-        f"{name}/a/two" for name in ("depth", "obj_detection", "ocr_detection")
-    }
+    fresh = [path for path in files if path.stat().st_mtime > 1]
+    assert fresh == [tmp_path / "depth/a/two.png"]
+    assert grey.decoded[6:] == ["a/two"]
     report = generate_labels(scenes, tmp_path, BACKENDS, num_workers=0, overwrite=True)
     assert report.labelled == 6
+    assert all(path.stat().st_mtime > 1 for path in files)
+
+
+def test_a_network_is_gone_before_the_next_one_comes(scenes, tmp_path, grey, monkeypatch):
+    backends = {"depth": "grey", "obj_detection": {"name": "grey", "batch_size": 2}}
+    alive: list[weakref.ref] = []
+
+    def load(modalities, options, setting):
+        assert [network() for network in alive] == [None] * len(alive)
+        network = Grey(grey.weights)
+        network.itself = network  # a cycle, which only the garbage collector breaks
+        alive.append(weakref.ref(network))
+        return network
+
+    monkeypatch.setattr(sys.modules["grey module"], "load", load)
+    generate_labels(scenes, tmp_path, backends, num_workers=0)
+    assert len(alive) == 2
+
+
+def test_lower_precision_is_for_gpus(scenes, tmp_path, grey):
+    with pytest.raises(UserError, match="precision bf16 is for GPUs"):
+        generate_labels(scenes, tmp_path, BACKENDS, precision="bf16")
+
+
+def test_an_image_that_may_not_be_read_is_passed_over(scenes, tmp_path, grey, monkeypatch):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "good.png").write_bytes((scenes / "a/one.png").read_bytes())
+    (data / "gone.png").symlink_to("nowhere.png")
+    report = generate_labels(data, tmp_path / "labels", BACKENDS, num_workers=0)
+    assert report.labelled == 1
+    assert "No such file" in report.unreadable[str(data / "gone.png")]
 
 
 def test_unreadable_images_are_logged_and_passed_over(scenes, tmp_path, grey):
@@ -63,5 +99,28 @@ def test_unreadable_images_are_logged_and_passed_over(scenes, tmp_path, grey):
 
 def test_labels_that_cannot_be_written_stop_the_run(scenes, tmp_path, grey):
     (tmp_path / "depth").write_text("a file where a folder has to be")
-    with pytest.raises(UserError, match="cannot write labels below"):
+    with pytest.raises(UserError, match=r"cannot write labels below .* Not a directory; check save_path"):
         generate_labels(scenes, tmp_path, BACKENDS, num_workers=0)
+
+
+def test_a_full_disk_stops_the_run_at_once(scenes, tmp_path, grey, monkeypatch):
+    whole = Path.write_bytes
+
+    def full(path, data):
+        if "three" in path.name:
+            whole(path, data[:5])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return whole(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match=r"No space left on device; free some space and start again"):
+        generate_labels(scenes, tmp_path, BACKENDS, num_workers=0, batch_size=1)
+    assert not list(tmp_path.rglob("*three*"))
+    assert not list(tmp_path.rglob(".*"))
+    assert len(grey.batches) < 6
+    for path in tmp_path.rglob("*.png"):
+        if path.stat().st_size:
+            Image.open(path).load()
+    monkeypatch.setattr(Path, "write_bytes", whole)
+    generate_labels(scenes, tmp_path, BACKENDS, num_workers=0)
+    assert len(list(tmp_path.rglob("*.png"))) == 18

@@ -9,7 +9,7 @@ from PIL import Image
 
 from dataset.words import Word
 from experts.base import Label
-from experts.write import is_finished, label_png, write_label
+from experts.write import label_png, remove_label, write_label
 from model.modalities import BACKGROUND
 
 
@@ -39,8 +39,14 @@ def test_no_word_is_an_empty_png_without_sidecar(tmp_path):
     write_label(tmp_path, "ocr_detection", "a", Label(None))
     assert os.listdir(tmp_path / "ocr_detection") == ["a.png"]
     assert label_png(tmp_path, "ocr_detection", "a").stat().st_size == 0
-    assert is_finished(tmp_path, ["ocr_detection"], "a")
-    assert not is_finished(tmp_path, ["ocr_detection", "depth"], "a")
+
+
+def test_a_label_is_removed_with_what_is_beside_it(tmp_path):
+    for name in ("a", "a.b"):
+        write_label(tmp_path, "obj_detection", name, Label(np.zeros((2, 3), np.uint8), instances={0: 1}))
+    remove_label(tmp_path, "obj_detection", "a")
+    remove_label(tmp_path, "obj_detection", "none")
+    assert sorted(os.listdir(tmp_path / "obj_detection")) == ["a.b.json", "a.b.png"]
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):

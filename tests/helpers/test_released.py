@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experts.registry import BACKENDS, backend
+from experts.registry import BACKENDS, backend_module
 from experts.runner import WEIGHTS
 from helpers.experiments import experiment_folder, find_experiment
 from helpers.released import EXPERT_WEIGHTS, MODELS, PCA_ARRAYS, TABLES, backbones, experts, models
@@ -32,7 +32,7 @@ def test_experts_find_their_files():
     ("expert", "name"), [(expert, name) for expert, names in BACKENDS.items() for name in names]
 )
 def test_every_released_file_that_a_backend_reads_is_fetched(expert, name):
-    module = backend(BACKENDS[expert][name])
+    module = backend_module(BACKENDS[expert][name])
     fetched = {PCA_ARRAYS, *(file.target for file in experts())}
     read = {path for path in module.files([expert], module.Options(), WEIGHTS) if WEIGHTS in path.parents}
     assert read <= fetched

@@ -7,7 +7,6 @@ from helpers.vqa_metrics import (
     Reference,
     answer_accuracy,
     normalise,
-    references_of,
     score_answers,
 )
 from model.errors import UserError
@@ -112,32 +111,3 @@ def test_results_that_do_not_match_the_references(ids, message):
 def test_no_references():
     with pytest.raises(UserError, match="no reference answers to score against"):
         score_answers([], {})
-
-
-def test_references_of_lists_and_of_the_challenge():
-    rows = [
-        {"question_id": 1, "answer": ["yes", "no"], "type": "exist"},
-        {"question_id": 2, "answer": 0},
-        {"question_id": 3, "answers": [{"answer": "red", "answer_id": 1}], "question_type": "what color"},
-        {"question_id": 4, "answers": ["blue"], "answer_type": "other"},
-    ]
-    assert references_of(rows, "list a.json") == {
-        1: Reference(["yes", "no"], "exist"),
-        2: Reference(["0"]),
-        3: Reference(["red"], "what color"),
-        4: Reference(["blue"], "other"),
-    }
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ([{"answer": "a"}], "a.json: question_id None is missing or twice"),
-        ([{"question_id": 5, "answer": "a"}] * 2, "a.json: question_id 5 is missing or twice"),
-        ([{"question_id": 5}], "a.json: question 5 has no answers"),
-        ([{"question_id": 5, "answer": ""}], "a.json: question 5 has no answers"),
-    ],
-)
-def test_rows_that_are_no_references(rows, message):
-    with pytest.raises(UserError, match=message):
-        references_of(rows, "list a.json")

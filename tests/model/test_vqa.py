@@ -73,18 +73,30 @@ def test_weights_scale_the_losses():
 
 
 @pytest.mark.parametrize("compat", [False, True])
-def test_training_pads_on_the_right(compat):
-    """The answer to a short question follows its pads, as in the original, in both modes."""
+def test_training_pads_where_use_does(compat):
+    """An answer follows its question; with `compat` the pads of a short one are in between, as originally."""
     model = tiny.build(PrismerVQA, compat=compat)
     seen = []
     loss = model.text_decoder.loss
     model.text_decoder.loss = lambda ids, mask, *rest: seen.append((ids, mask)) or loss(ids, mask, *rest)
     model(tiny.images(2), QUESTIONS[:2], ["no", "yes"], torch.ones(2))
     ids, mask = seen[0]
-    assert ids[0, 0] == 0  # <s>
     short, answer = model.tokenizer(["<s>What", " No</s>"], add_special_tokens=False).input_ids
     assert ids[0][mask[0].bool()].tolist() == short + answer
-    assert mask[0, len(short)] == 0
+    pads = mask[0].argmin().item()
+    assert pads == (len(short) if compat else 0)
+    prompt = model.prompt(QUESTIONS[:2], torch.zeros(1, 1, 1))
+    assert torch.equal(ids[:, : prompt.ids.shape[1]], prompt.ids)
+
+
+def test_the_loss_of_a_mixed_batch_is_what_each_question_has_alone():
+    model = tiny.build(PrismerVQA)
+    images, answers, weights = tiny.images(3), ["no", "yes", "red"], torch.ones(3)
+    alone = [
+        model({"rgb": images["rgb"][row : row + 1]}, [question], [answer], torch.ones(1))
+        for row, (question, answer) in enumerate(zip(QUESTIONS, answers, strict=True))
+    ]
+    torch.testing.assert_close(model(images, QUESTIONS, answers, weights), torch.stack(alone).mean())
 
 
 def test_long_questions_are_cut():

@@ -1,0 +1,125 @@
+"""Texts as the 64 numbers by which the model knows them: CLIP's text embedding, reduced by a fixed PCA."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import CLIPTextModelWithProjection, CLIPTokenizer
+
+from dataset.pickles import FETCH, read_pickle
+from experts.chunks import fixed_chunks
+from experts.hub import from_hub, local_files
+from experts.pretrained import load_checkpoint
+from model.errors import UserError, one_line
+from model.modalities import EMBEDDING_DIM
+
+CHECKPOINT = "openai/clip-vit-large-patch14"
+PCA, RELEASED_PCA = "clip_pca.npz", "clip_pca.pkl"
+_TOKENIZER = ("vocab.json", "merges.txt", "tokenizer.json")
+_CHUNK = 8  # texts per forward
+_CACHED = 200_000  # texts, 0.1 GB
+
+
+class ClipText:
+    """Embeds texts, each once. May be called from several threads.
+
+    Args:
+        checkpoint: of CLIP, a name on the hub or a folder.
+        weights: the folder that holds the PCA.
+        device: where the network runs; it stays in float32.
+
+    Raises:
+        UserError: the checkpoint or the PCA is missing, damaged, or they do not belong together.
+    """
+
+    def __init__(self, checkpoint: str, weights: Path, device: torch.device) -> None:
+        self.network = from_hub(CLIPTextModelWithProjection, checkpoint).to(device).eval()
+        self.tokenizer = load_checkpoint(CLIPTokenizer.from_pretrained, checkpoint)
+        config = self.network.config
+        if len(self.tokenizer) != config.vocab_size:  # without its files the library makes an empty one
+            raise UserError(
+                f"{checkpoint}: its tokenizer has {len(self.tokenizer)} tokens, its network "
+                f"{config.vocab_size}; name a folder that has {' and '.join(_TOKENIZER[:2])}, too"
+            )
+        self.mean, self.components = read_pca(pca_file(weights), config.projection_dim)
+        self.device = device
+        self._cache: dict[str, np.ndarray] = {}
+        self._lock = Lock()
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeds texts.
+
+        Returns:
+            float32 (texts, 64); a text's row does not depend on the other texts.
+        """
+        with self._lock:
+            new = sorted(set(texts) - self._cache.keys())
+            if len(self._cache) + len(new) > _CACHED:
+                self._cache.clear()
+                new = sorted(set(texts))
+            self._cache.update(zip(new, self._embed(new), strict=True))
+            return np.stack([self._cache[text] for text in texts])
+
+    @torch.inference_mode()
+    def _embed(self, texts: list[str]) -> np.ndarray:
+        limit = self.network.config.max_position_embeddings
+        tokens = self.tokenizer(texts, truncation=True, max_length=limit)["input_ids"] if texts else []
+        features = np.empty((len(texts), EMBEDDING_DIM), np.float32)
+        # Texts of one length need no padding, and then no attention beyond their end.
+        for length in {len(ids) for ids in tokens}:
+            rows = [row for row, ids in enumerate(tokens) if len(ids) == length]
+            chunks = fixed_chunks([torch.tensor(tokens[row]) for row in rows], _CHUNK)
+            embedded = torch.cat([self._forward(ids)[:count] for ids, count in chunks])
+            features[rows] = (embedded.double().numpy() - self.mean) @ self.components.T
+        return features
+
+    def _forward(self, ids: Tensor) -> Tensor:
+        """Token ids (n, length) -> CLIP's embeddings (n, d) on the CPU."""
+        return self.network(ids.to(self.device)).text_embeds.cpu()
+
+
+def pca_file(weights: Path) -> Path:
+    """The PCA in a folder: as arrays, else as it was released; if neither is there, the released one."""
+    return weights / PCA if (weights / PCA).exists() else weights / RELEASED_PCA
+
+
+def clip_text_files(checkpoint: str, weights: Path) -> list[Path]:
+    """The files that `ClipText` reads; the library looks after those of the hub."""
+    tokenizer = [path for name in _TOKENIZER if (path := Path(checkpoint) / name).exists()]
+    return [pca_file(weights), *local_files(checkpoint), *tokenizer]
+
+
+def read_pca(path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Reads the PCA's mean (d,) and components (64, d), float64.
+
+    Args:
+        path: `.npz` with arrays `mean` and `components`, or scikit-learn's pickle, of which data is read.
+        size: what d must be.
+
+    Raises:
+        UserError: missing, damaged, or of another shape.
+    """
+    try:
+        if path.suffix == ".npz":
+            with np.load(path) as arrays:
+                mean, components = arrays["mean"], arrays["components"]
+        else:
+            pca = read_pickle(path, placeholders=("sklearn.decomposition._pca.PCA",))
+            mean, components = pca.mean_, pca.components_
+        mean, components = (np.asarray(values, dtype=np.float64) for values in (mean, components))
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing; fetch it with: {FETCH}") from None
+    except Exception as error:  # numpy raises whatever a part of the file makes it stumble over
+        reason = one_line(error)[:100]
+        raise UserError(f"{path}: damaged ({reason}); fetch it again: {FETCH}") from None
+    if mean.shape != (size,) or components.shape != (EMBEDDING_DIM, size):
+        raise UserError(
+            f"{path}: mean {mean.shape} and components {components.shape}, expected {(size,)} and "
+            f"{(EMBEDDING_DIM, size)}, as CLIP's embedding has it; fetch it again: {FETCH}"
+        )
+    return mean, components

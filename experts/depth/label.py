@@ -1,0 +1,17 @@
+"""The label of a depth map, whichever network made it."""
+
+import numpy as np
+from torch import Tensor
+
+from experts.dense import resize, to_bytes
+
+
+def depth_label(depth: Tensor, size: tuple[int, int]) -> np.ndarray:
+    """Inverse depth (h, w) -> bytes of another size, the nearest point 255, the farthest 0.
+
+    A flat map, which says nothing, gives zeros.
+    """
+    low, high = depth.aminmax()
+    if low == high:
+        return np.zeros(size, np.uint8)
+    return to_bytes(resize(((depth - low) / (high - low))[None], size)[0])

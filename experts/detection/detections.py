@@ -1,0 +1,47 @@
+"""What a detector finds in an image."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torchvision.ops import batched_nms
+
+
+@dataclass(frozen=True)
+class Detections:
+    """The objects of an image, the surest first.
+
+    Attributes:
+        boxes: float32 (n, 4), x0, y0, x1, y1 in pixels of the network's input.
+        scores: float32 (n,), probabilities.
+        classes: int64 (n,).
+        size: height and width of the network's input, without padding.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    classes: Tensor
+    size: tuple[int, int]
+
+
+def detections(
+    boxes: Tensor,
+    probabilities: Tensor,
+    size: tuple[int, int],
+    score_threshold: float,
+    nms_threshold: float = 0.5,
+    most: int = 300,
+) -> Detections:
+    """The sure boxes of an image, without those of a class that overlap a surer one.
+
+    Args:
+        boxes: (n, 4).
+        probabilities: (n, classes); a box may be several classes.
+        size: height and width of the network's input, without padding.
+        score_threshold: a class is seen if its probability is greater.
+        nms_threshold: the greatest IoU of two boxes of a class.
+        most: the most detections.
+    """
+    box, classes = (probabilities > score_threshold).nonzero().unbind(1)
+    boxes, scores = boxes[box], probabilities[box, classes]
+    kept = batched_nms(boxes, scores, classes, nms_threshold)[:most]
+    return Detections(boxes[kept].cpu(), scores[kept].cpu(), classes[kept].cpu(), size)

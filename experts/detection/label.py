@@ -1,0 +1,137 @@
+"""From boxes to a label: who hides whom, and the map of what is seen of each."""
+
+import sys
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from dataset.labels import LabelReader
+from experts.base import Label, Target
+from experts.detection.detections import Detections
+from model.modalities import BACKGROUND, modality
+
+SAME_IOU = 0.95  # boxes that overlap more are one object
+
+
+class InstanceLabels:
+    """Makes the labels of a data set; says once if there is no depth to tell who is in front."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()  # labels are made in several threads
+        self._said = False
+
+    def __call__(self, found: Detections, target: Target) -> Label:
+        """The label of an image, at its size."""
+        depth = read_depth(target, found.size)
+        if depth is None:
+            self._say_once(target.save_path)
+        ids, instances = draw(found.boxes.numpy(), found.classes.numpy(), found.size, depth)
+        height, width = target.size
+        resized = Image.fromarray(ids).resize((width, height), Image.Resampling.NEAREST)
+        return Label(np.asarray(resized), instances=instances)
+
+    def _say_once(self, folder: Path) -> None:
+        with self._lock:
+            if not self._said:
+                self._said = True
+                tqdm.write(
+                    f"no depth label below {folder} for some images: of two objects that overlap the surer "
+                    "one is taken to be in front; run experts/generate_depth.py first to have the nearer one",
+                    file=sys.stderr,
+                )
+
+
+def read_depth(target: Target, size: tuple[int, int]) -> np.ndarray | None:
+    """The depth label of an image, (h, w) bytes at the given size, near is bright; None if there is none.
+
+    Raises:
+        UserError: it is damaged or not of the image's size.
+    """
+    reader = LabelReader(target.save_path, ["depth"])
+    path = reader.path(modality("depth"), target.key)
+    if not path.is_file() or path.stat().st_size == 0:
+        return None
+    pictures, _ = reader.read(target.key, target.size[::-1])
+    return np.asarray(pictures["depth"].resize(size[::-1], Image.Resampling.BILINEAR))
+
+
+def draw(
+    boxes: np.ndarray, classes: np.ndarray, size: tuple[int, int], depth: np.ndarray | None
+) -> tuple[np.ndarray, dict[int, int]]:
+    """Draws boxes into a map, each without what others hide of it.
+
+    Of two boxes the one inside the other is in front; of two that cross each other it is the nearer one.
+
+    Args:
+        boxes: (n, 4) within the map, the surest first; those after the 255th are left out.
+        classes: (n,).
+        size: height and width of the map.
+        depth: (h, w), greater is nearer; None: the surer one is nearer.
+
+    Returns:
+        uint8 (h, w), the id at each pixel or 255; and the class of each id.
+    """
+    corners = boxes.astype(np.int64)  # cut off, not rounded
+    distinct = _distinct(corners)[:BACKGROUND]
+    corners = corners[distinct]
+    masks = _visible(corners, _nearness(corners, depth))
+    ids = np.full(size, BACKGROUND, np.uint8)
+    for index, ((x0, y0, x1, y1), mask) in enumerate(zip(corners.tolist(), masks, strict=True)):
+        ids[y0:y1, x0:x1][mask] = index
+    return ids, {index: int(classes[box]) for index, box in enumerate(distinct)}
+
+
+def _distinct(corners: np.ndarray) -> list[int]:
+    """The boxes that are not the same as an earlier distinct one."""
+    overlap = _overlaps(corners)
+    area = overlap.diagonal()
+    same = overlap > SAME_IOU * (area[:, None] + area - overlap)  # (n, n)
+    kept: list[int] = []
+    for index in range(len(corners)):
+        if not same[index, kept].any():
+            kept.append(index)
+    return kept
+
+
+def _overlaps(corners: np.ndarray) -> np.ndarray:
+    """The pixels that two boxes share, (n, n); on the diagonal those of each."""
+    low = np.maximum(corners[:, None, :2], corners[:, :2])
+    high = np.minimum(corners[:, None, 2:], corners[:, 2:])
+    return (high - low).clip(0).prod(-1)
+
+
+def _nearness(corners: np.ndarray, depth: np.ndarray | None) -> np.ndarray:
+    """A number for each box that is greater for the nearer ones, (n,)."""
+    if depth is None:
+        return -np.arange(len(corners))
+    crops = (depth[y0:y1, x0:x1] for x0, y0, x1, y1 in corners.tolist())
+    return np.array([crop.mean(dtype=np.float64) if crop.size else 0 for crop in crops])
+
+
+def _visible(corners: np.ndarray, nearness: np.ndarray) -> list[np.ndarray]:
+    """What others leave of each box: a mask of the box's size."""
+    places = corners.tolist()
+    masks = [np.ones((max(y1 - y0, 0), max(x1 - x0, 0)), bool) for x0, y0, x1, y1 in places]
+    overlap = _overlaps(corners)
+
+    def shared(index: int, other: int) -> np.ndarray:
+        """The part of a box's mask that the other box covers."""
+        left, top, right, bottom = places[index]
+        x0, y0, x1, y1 = places[other]
+        rows = slice(max(y0 - top, 0), min(y1, bottom) - top)
+        return masks[index][rows, max(x0 - left, 0) : min(x1, right) - left]
+
+    for first, second in np.argwhere(np.triu(overlap, 1)).tolist():
+        both = overlap[first, second]
+        if both == overlap[first, first]:
+            shared(second, first)[masks[first]] = False
+        elif both == overlap[second, second]:
+            shared(first, second)[masks[second]] = False
+        elif nearness[first] > nearness[second]:
+            shared(second, first)[:] = False
+        elif nearness[second] > nearness[first]:
+            shared(first, second)[:] = False
+    return masks

@@ -1,0 +1,66 @@
+"""Where there may be an object: the region proposal network (arXiv 1506.01497) over all pyramid levels."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.ops import batched_nms, clip_boxes_to_image
+
+from experts.detection.backbone import CHANNELS, STRIDES
+from experts.detection.boxes import cell_anchors, grid_anchors, move
+
+RATIOS = (0.5, 1.0, 2.0)
+OCTAVES = 3
+ANCHOR_SCALE = 4  # side of a level's smallest square anchor over its stride
+BEST_OF_LEVEL = 1000  # boxes of a level that compete
+BEST = 1000  # proposals of an image
+NMS_IOU = 0.7
+
+
+class Proposals(nn.Module):
+    """Rates and moves the anchors of every cell."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        anchors = len(RATIOS) * OCTAVES
+        self.conv = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1)
+        self.objectness = nn.Conv2d(CHANNELS, anchors, 1)
+        self.deltas = nn.Conv2d(CHANNELS, 4 * anchors, 1)
+
+    def forward(self, levels: list[Tensor], sizes: list[tuple[int, int]]) -> list[tuple[Tensor, Tensor]]:
+        """Proposes boxes.
+
+        Args:
+            levels: p3 to p7, (b, 256, h, w).
+            sizes: height and width of each image without its padding.
+
+        Returns:
+            For each image boxes (n, 4) and their logits (n,), the best first; n <= 1000.
+        """
+        boxes, scores = [], []  # per level: (b, k, 4), (b, k)
+        for features, stride in zip(levels, STRIDES, strict=True):
+            level_boxes, level_scores = self._level(features, stride)
+            boxes.append(level_boxes)
+            scores.append(level_scores)
+        level = torch.cat([torch.full_like(x[0], index) for index, x in enumerate(scores)])  # (n,)
+        images = zip(torch.cat(boxes, 1), torch.cat(scores, 1), sizes, strict=True)
+        return [_best(*image, level) for image in images]
+
+    def _level(self, features: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+        """The best boxes of a level, (b, k, 4), and their logits, (b, k)."""
+        hidden = F.relu(self.conv(features))
+        logits = self.objectness(hidden).float().permute(0, 2, 3, 1).flatten(1)  # (b, h * w * anchors)
+        deltas = self.deltas(hidden).float().permute(0, 2, 3, 1).unflatten(3, (-1, 4)).flatten(1, 3)
+        cell = cell_anchors(stride * ANCHOR_SCALE, RATIOS, OCTAVES).to(deltas)
+        anchors = grid_anchors(cell, *features.shape[2:], stride)  # (h * w * anchors, 4)
+        logits, best = logits.topk(min(BEST_OF_LEVEL, logits.shape[1]), dim=1)
+        deltas = deltas.gather(1, best[:, :, None].expand(-1, -1, 4))
+        moved = move(anchors[best.flatten()], deltas.flatten(0, 1), (1, 1, 1, 1))
+        return moved.unflatten(0, best.shape), logits
+
+
+def _best(boxes: Tensor, scores: Tensor, size: tuple[int, int], level: Tensor) -> tuple[Tensor, Tensor]:
+    boxes = clip_boxes_to_image(boxes, size)
+    not_empty = (boxes[:, 2:] > boxes[:, :2]).all(1)
+    boxes, scores = boxes[not_empty], scores[not_empty]
+    kept = batched_nms(boxes, scores, level[not_empty], NMS_IOU)[:BEST]
+    return boxes[kept], scores[kept]

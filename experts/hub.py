@@ -1,0 +1,38 @@
+"""Networks of transformers by their name on the hub, or from a folder that holds a copy."""
+
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from transformers import PreTrainedModel
+
+from experts.pretrained import load_checkpoint
+from model.errors import UserError
+
+Network = TypeVar("Network", bound=PreTrainedModel)
+
+
+def local_files(name: str) -> list[Path]:
+    """What `from_hub` reads of a folder; nothing if the name is one of the hub."""
+    folder = Path(name)
+    return [folder / "config.json", folder / "model.safetensors"] if folder.is_dir() else []
+
+
+def from_hub(network: type[Network], name: str) -> Network:
+    """Loads a network in float32; what the hub has is fetched if it is not here yet.
+
+    Args:
+        network: the class.
+        name: on the hub, or a folder with config.json and model.safetensors.
+
+    Raises:
+        UserError: it is neither here nor on the hub, damaged, or another kind of network.
+    """
+    loaded, report = load_checkpoint(
+        network.from_pretrained, name, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+    )
+    if missing := sorted(report["missing_keys"]):  # the library would make them up
+        raise UserError(
+            f"checkpoint '{name}': no {network.__name__}, it lacks '{missing[0]}'; name one that is"
+        )
+    return loaded

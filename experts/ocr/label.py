@@ -1,0 +1,34 @@
+"""A text label: the words of an image painted as ids, with their embeddings."""
+
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+
+from dataset.words import Word
+from experts.base import Label
+from model.modalities import BACKGROUND
+
+
+def words_label(
+    words: Sequence[tuple[str, np.ndarray]],
+    embed: Callable[[Sequence[str]], np.ndarray],
+    size: tuple[int, int],
+) -> Label:
+    """Paints words, the last one first, so that the first lies on top.
+
+    Args:
+        words: what each says, and its corners, x and y in pixels (4, 2), the surest first. Of more than a
+            byte has ids for, the first are taken.
+        embed: gives texts their features, float32 (n, 64).
+        size: height and width of the image.
+    """
+    words = list(reversed(words[:BACKGROUND]))
+    if not words:
+        return Label(None)
+    ids = np.full(size, BACKGROUND, np.uint8)
+    for number, (_, corners) in enumerate(words):
+        cv2.fillPoly(ids, [corners.astype(np.int32)], number)
+    texts = [text for text, _ in words]
+    painted = {number: Word(*word) for number, word in enumerate(zip(texts, embed(texts), strict=True))}
+    return Label(ids, words=painted)

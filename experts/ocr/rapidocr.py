@@ -1,0 +1,116 @@
+"""The backend `rapidocr`: PP-OCR from a package that brings its weights. It runs on the CPU."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms.functional import pil_to_tensor
+
+from experts.base import Label, Setting, Target
+from experts.clip_text import CHECKPOINT, ClipText, clip_text_files
+from experts.ocr.label import words_label
+from model.config import STRICT
+from model.errors import UserError
+
+SIDE = 960  # images are looked over with the longer side at most so long
+_PACKAGES = ("rapidocr", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a config may set.
+
+    Attributes:
+        clip: the CLIP that embeds what was read, a name on the hub or a folder.
+    """
+
+    __pydantic_config__ = STRICT
+    clip: str = CHECKPOINT
+
+
+def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Path]:
+    """The package's weights, and what embeds words.
+
+    Raises:
+        UserError: a package is not installed.
+    """
+    return [*sorted(_folder().glob("models/*.onnx")), *clip_text_files(options.clip, weights)]
+
+
+def load(modalities: Sequence[str], options: Options, setting: Setting) -> "RapidOcrExpert":
+    """The expert with the package's weights."""
+    _folder()
+    return RapidOcrExpert(ClipText(options.clip, setting.weights, setting.device))
+
+
+def _folder() -> Path:
+    """Where the package lies."""
+    found = [find_spec(name) for name in _PACKAGES]
+    if None in found:
+        raise UserError(f"backend 'rapidocr' needs packages: pip install {' '.join(_PACKAGES)}")
+    return Path(found[0].origin).parent
+
+
+class RapidOcrExpert:
+    """Reads words, and embeds them; see `experts.base.Expert`."""
+
+    prepare = staticmethod(pil_to_tensor)  # uint8 (3, h, w): it sees images at their own size
+
+    def __init__(self, embed: ClipText) -> None:
+        from rapidocr import RapidOCR
+
+        self.embed = embed
+        threads = torch.get_num_threads()
+        self.read = RapidOCR(
+            params={
+                "Global.log_level": "error",
+                # Its own way enlarges an image until the shorter side has 736 pixels, however long the other.
+                "Global.use_preprocess_img": False,
+                "Det.limit_type": "max",
+                "Det.limit_side_len": SIDE,
+                "EngineConfig.onnxruntime.intra_op_num_threads": threads,
+                "EngineConfig.onnxruntime.inter_op_num_threads": 1,
+            }
+        )
+
+    def predict(self, inputs: list[Tensor]) -> list[list[tuple[str, np.ndarray]]]:
+        """Per image, its words in lower case and their corners (4, 2), line by line."""
+        return [self._words(image) for image in inputs]
+
+    def _words(self, image: Tensor) -> list[tuple[str, np.ndarray]]:
+        blue_first = np.ascontiguousarray(image.flip(0).permute(1, 2, 0).numpy())
+        found = self.read(blue_first)
+        if getattr(found, "txts", None) is None:  # what it found no text in has another type
+            return []
+        lines = zip(found.txts, found.boxes, strict=True)
+        return [word for text, corners in lines for word in split_line(text.lower(), corners)]
+
+    def decode(self, raw: list[tuple[str, np.ndarray]], target: Target) -> dict[str, Label]:
+        """The label at the image's size."""
+        return {"ocr_detection": words_label(raw, self.embed, target.size)}
+
+
+def split_line(text: str, corners: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """Splits a line at its spaces; each word gets the share of the line's box that its letters have.
+
+    Args:
+        text: the line.
+        corners: top left, top right, bottom right, bottom left, (4, 2).
+    """
+    top_left, top_right, bottom_right, bottom_left = corners
+
+    def cut(letter: int) -> tuple[np.ndarray, np.ndarray]:
+        """The points at which the line's upper and lower edge come to a letter."""
+        share = letter / len(text)
+        return top_left + share * (top_right - top_left), bottom_left + share * (bottom_right - bottom_left)
+
+    words = []
+    for match in re.finditer(r"\S+", text):
+        (start_top, start_bottom), (end_top, end_bottom) = cut(match.start()), cut(match.end())
+        words.append((match.group(), np.stack([start_top, end_top, end_bottom, start_bottom])))
+    return words

@@ -1,0 +1,170 @@
+"""What a run has to do: which labels are missing, and whether those that are there go with the new ones.
+
+Labels in a folder are at any moment of the settings in its manifest. A run with other settings is refused,
+or, to overwrite them, first removes the old labels, then replaces the manifest, then makes new labels; so
+there is no moment at which it may not be killed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+from dataset.files import remove_leftovers
+from dataset.pickles import FETCH
+from experts.images import ImageFile
+from experts.manifest import (
+    MANIFEST,
+    Manifest,
+    differences,
+    hashed,
+    new_manifest,
+    read_manifest,
+    write_manifest,
+)
+from experts.registry import Pass
+from experts.write import remove_label, stored_labels
+from model.errors import UserError
+
+
+class Task(NamedTuple):
+    """An image and the experts whose label it lacks."""
+
+    image: ImageFile
+    experts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run has to do.
+
+    Attributes:
+        images: images found.
+        tasks: what is missing, for each pass.
+        notes: what the user should know, a line each.
+    """
+
+    images: int
+    tasks: list[list[Task]]
+    notes: list[str]
+
+
+def make_plan(
+    images: Sequence[ImageFile],
+    work: Sequence[Pass],
+    save_path: Path,
+    *,
+    weights: Path,
+    precision: str,
+    device: str,
+    overwrite: bool,
+) -> Plan:
+    """Compares what is asked for with what is there, and makes the label folder ready.
+
+    Args:
+        images: all images of the run.
+        work: its passes.
+        save_path: the label folder.
+        weights: folder of the released weight files.
+        precision: `fp32`, `bf16` or `fp16`.
+        device: its kind, for the manifest.
+        overwrite: make labels that are there already again.
+
+    Raises:
+        UserError: a file of weights is missing, or there are labels made with other settings. Then nothing
+            was changed.
+    """
+    alike = next((image for image in images if f"{image.label}.json" == MANIFEST), None)
+    if alike is not None:
+        raise UserError(f"image {alike.path}: its labels would be named like {MANIFEST}; rename it")
+    remove_leftovers(save_path)
+    found = [_missing(images, each.modalities, save_path) for each in work]
+    tasks = [[Task(image, each.modalities) for image in images] for each in work] if overwrite else found
+    scope = {image.label for image in images} if overwrite else set()
+    changes: dict[Path, Manifest] = {}
+    notes = []
+    for each, todo in zip(work, tasks, strict=True):
+        manifests = {expert: read_manifest(save_path / expert) for expert in each.modalities}
+        files = _weight_files(each, weights, needed=bool(todo))
+        hashes = hashed(files or [], [file for old in manifests.values() if old for file in old.weights])
+        for expert, old in manifests.items():
+            folder = save_path / expert
+            # Weights that are not there, and not needed, pass for the same.
+            same = files is None and old is not None
+            new = new_manifest(expert, each, precision, old.weights if same else hashes, device)
+            others = []
+            if overwrite or old is None:
+                others = [label for label in stored_labels(folder) if label not in scope]
+            _check(folder, old, new, overwrite, others)
+            if old is None and others:
+                notes.append(f"{folder}: kept {len(others)} labels without {MANIFEST}, made elsewhere")
+            if any(expert in task.experts for task in todo):
+                changes[folder] = _merged(old, new, overwrite, len(others))
+    for folder, manifest in changes.items():
+        if overwrite:
+            for label in scope:
+                remove_label(save_path, folder.name, label)
+        write_manifest(folder, manifest)
+    return Plan(len(images), tasks, notes)
+
+
+def _missing(images: Sequence[ImageFile], experts: Sequence[str], save_path: Path) -> list[Task]:
+    """The labels that are not there; each folder is listed once, however many images it has."""
+    for expert in experts:
+        remove_leftovers(save_path / expert)  # of the manifest
+    tasks = []
+    for parent, group in groupby(sorted(images, key=_parent), key=_parent):
+        names = {expert: set(remove_leftovers(save_path / expert / parent)) for expert in experts}
+        for image in group:
+            png = f"{image.label.rpartition('/')[2]}.png"
+            lacking = tuple(expert for expert in experts if png not in names[expert])
+            if lacking:
+                tasks.append(Task(image, lacking))
+    return tasks
+
+
+def _parent(image: ImageFile) -> str:
+    return image.label.rpartition("/")[0]
+
+
+def _weight_files(work: Pass, weights: Path, needed: bool) -> list[Path] | None:
+    """What a backend reads; None if it is not all there, which it must be only if it has work to do."""
+    files = work.module.files(work.modalities, work.options, weights)
+    for path in files:
+        if not path.is_file():
+            if needed:
+                expert = " and ".join(work.modalities)
+                raise UserError(
+                    f"{path}: missing, and {work.backend} ({expert}) needs it; fetch it with: {FETCH}"
+                )
+            return None
+    return files
+
+
+def _check(folder: Path, old: Manifest | None, new: Manifest, overwrite: bool, others: list[str]) -> None:
+    """Refuses to mix labels of different settings."""
+    changed = differences(old, new) if old else []
+    if not changed:
+        return
+    settings = "; ".join(changed)
+    if not overwrite:
+        raise UserError(
+            f"{folder}: its labels were made with other settings ({settings}); make them anew with "
+            "experts/generate.py --overwrite, or choose another save_path"
+        )
+    if others:
+        raise UserError(
+            f"{folder}: would mix labels of different settings ({settings}), since it holds labels of images "
+            f"that are not in this run, such as {others[0]}; overwrite all of them in one run, delete those "
+            "that are no longer needed, or choose another save_path"
+        )
+
+
+def _merged(old: Manifest | None, new: Manifest, overwrite: bool, others: int) -> Manifest:
+    """The manifest to write: what it says of older labels holds as long as there are any."""
+    if old is None:
+        return replace(new, made_elsewhere=others)
+    if overwrite:
+        return replace(new, made_elsewhere=min(old.made_elsewhere, others))
+    return replace(old, weights=new.weights)  # they may lie elsewhere now

@@ -1,0 +1,70 @@
+"""Images from anywhere, with the labels that a model's experts make of them."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from PIL import Image
+
+from dataset.captions import CaptionDataset, CaptionRow
+from dataset.files import write_atomically
+from dataset.images import UnreadableImage, read_image
+from dataset.samples import ImageFolder, Visual
+from experts.runner import generate_labels
+from helpers.config import Backends
+from model.errors import UserError
+
+AnyImage = str | Path | Image.Image
+
+
+class LooseImages:
+    """A folder with a copy of each image that it was given, and its labels; equal pictures are one.
+
+    Args:
+        folder: kept and used again; None: one that goes with this object.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._temporary = TemporaryDirectory() if folder is None else None
+        root = folder or Path(self._temporary.name)
+        self.images, self.labels = root / "images", root / "labels"
+
+    def add(self, images: Sequence[AnyImage], backends: Backends) -> list[str]:
+        """Labels those that are new.
+
+        Args:
+            images: files, or images in memory.
+            backends: for each expert, the network that labels.
+
+        Returns:
+            The names of the images' copies.
+
+        Raises:
+            UserError: an image is missing or cannot be read, or what `generate_labels` says.
+        """
+        names = [self._copy(_read(image)) for image in images]
+        if names and backends:
+            generate_labels(self.images, self.labels, backends, num_workers=0)
+        return names
+
+    def dataset(self, names: Sequence[str], visual: Visual) -> CaptionDataset:
+        """A data set of some of the images, in this order."""
+        rows = [CaptionRow(name, name, ()) for name in names]
+        return CaptionDataset(rows, ImageFolder(self.images, ""), visual)
+
+    def _copy(self, picture: Image.Image) -> str:
+        content = repr(picture.size).encode() + picture.tobytes()
+        name = f"{hashlib.sha256(content).hexdigest()[:32]}.png"
+        if not (self.images / name).is_file():
+            write_atomically(self.images / name, lambda path: picture.save(path, "PNG", compress_level=1))
+        return name
+
+
+def _read(image: AnyImage) -> Image.Image:
+    if isinstance(image, Image.Image):
+        return image.convert("RGB")
+    try:
+        return read_image(Path(image))
+    except UnreadableImage as error:
+        raise UserError(f"image {error}; leave it out or replace it") from None

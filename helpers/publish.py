@@ -1,0 +1,146 @@
+"""A model as a folder that needs no other, which is what the Hugging Face hub stores.
+
+`config.json`, `model.safetensors`, the tokenizer's files, `class_tables/` with what its experts need, and a
+model card, `README.md`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from huggingface_hub import HfApi, ModelCardData, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
+
+from dataset.class_tables import BACKGROUND_TABLE, read_class_tables
+from dataset.files import write_atomically, write_json, write_text
+from helpers.checkpoint import write_weights
+from helpers.config import ROOT
+from helpers.models import HUB_DESCRIPTION, LoadedModel, describe
+from model.errors import UserError, first_line
+from model.modalities import modality
+
+TABLES = "class_tables"
+FILES = (HUB_DESCRIPTION, "*.safetensors*", "vocab.json", "merges.txt", f"{TABLES}/*.npz")  # that are read
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model card says beside the network itself.
+
+    Attributes:
+        task: one of the hub's `pipeline_tag`s.
+        example: a line of Python, given `model`.
+        license: of the weights, as the hub abbreviates it; None leaves it open.
+        metrics: scores by name.
+    """
+
+    task: str
+    example: str
+    license: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+def find_folder(name: str | Path) -> Path:
+    """A folder as it is named, also relative to the project; of a model on the hub, its copy in the cache.
+
+    Raises:
+        UserError: there is no such folder, and the hub has no such model or cannot be reached.
+    """
+    for folder in (Path(name), ROOT / name):
+        if folder.is_dir():
+            return folder
+    try:
+        return Path(snapshot_download(str(name), allow_patterns=list(FILES)))
+    except (OSError, HTTPError, HfHubHTTPError, HFValidationError) as error:
+        raise UserError(
+            f"model '{name}': no such folder, and it cannot be fetched from the hub ({first_line(error)}); "
+            "check the name, the connection, or for a private model the token (hf auth login)"
+        ) from None
+
+
+def write_folder(loaded: LoadedModel, folder: Path, class_name: str, card: Card) -> None:
+    """Writes a model and all it takes.
+
+    Args:
+        loaded: the model.
+        folder: made if it is not there; files of these names in it are replaced.
+        class_name: of `helpers.library`, which reads it.
+        card: for the model card.
+    """
+    model = loaded.model
+    write_weights(folder / "model.safetensors", model.state_dict())
+    description = describe(model.config, ".", Path(TABLES), loaded.usage)
+    write_json(folder / HUB_DESCRIPTION, description | {"class_tables": TABLES}, indent=2)
+    model.tokenizer.backend_tokenizer.model.save(str(folder))  # the two files that we read
+    model.tokenizer.save_pretrained(folder)  # and those of other programs
+    _write_tables(loaded, folder / TABLES)
+    write_text(folder / "README.md", card_text(loaded, class_name, card))
+
+
+def push_folder(folder: Path, repository: str, *, private: bool | None, token: str | None) -> str:
+    """Makes a repository on the hub, if there is none, and puts a folder into it as one commit.
+
+    Returns:
+        Its address.
+
+    Raises:
+        UserError: the hub cannot be reached, or refuses.
+    """
+    api = HfApi(token=token)
+    try:
+        api.create_repo(repository, private=private, exist_ok=True)
+        api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Prismer")
+    except (OSError, HTTPError, HfHubHTTPError, HFValidationError) as error:
+        raise UserError(
+            f"'{repository}': cannot be pushed to {api.endpoint} ({first_line(error)}); "
+            "check the name, the connection and the token (hf auth login)"
+        ) from None
+    return f"{api.endpoint}/{repository}"
+
+
+def card_text(loaded: LoadedModel, class_name: str, card: Card) -> str:
+    """The model card: front matter for the hub, what the model is, how it is used, what it reaches."""
+    network = loaded.model.config
+    header = ModelCardData(
+        license=card.license, pipeline_tag=card.task, tags=["prismer", "vision-language", "safetensors"]
+    )
+    kind = "Prismer" if network.experts else "PrismerZ"
+    parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
+    sees = f"the labels of its experts ({', '.join(network.experts)})" if network.experts else "no labels"
+    parts = [
+        f"---\n{header.to_yaml()}\n---",
+        f"# {kind}",
+        f"A vision-language model ([arXiv 2303.02506](https://arxiv.org/abs/2303.02506)) of {parameters:,} "
+        f"parameters. Beside the image, {network.image_resolution} pixels wide, it reads {sees}.",
+        "```python\n"
+        f"from helpers.library import {class_name}\n\n"
+        f'model = {class_name}.from_pretrained("<this repository>")\n{card.example}\n'
+        "```",
+    ]
+    if card.metrics:
+        rows = [f"| {name} | {value:.4g} |" for name, value in card.metrics.items()]
+        parts.append("\n".join(["| score | |", "|---|---|", *rows]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _write_tables(loaded: LoadedModel, folder: Path) -> None:
+    """The class tables that the model's experts use, and the background's embedding."""
+    used = [modality(name) for name in loaded.model.config.experts]
+    if not any(entry.is_label_map for entry in used):
+        return
+    tables = read_class_tables(loaded.class_tables, [entry.classes for entry in used if entry.classes])
+    arrays = {
+        name: {"labels": np.array(tables.labels[name]), "features": features}
+        for name, features in tables.features.items()
+    }
+    for name, content in (arrays | {BACKGROUND_TABLE: {"features": tables.background}}).items():
+        _write_arrays(folder / f"{name}.npz", content)
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    def write(name: Path) -> None:
+        with name.open("wb") as file:  # numpy would add a suffix to a name
+            np.savez(file, **arrays)
+
+    write_atomically(path, write)

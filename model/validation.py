@@ -1,0 +1,42 @@
+"""Plain values, as JSON and YAML hold them, checked against a dataclass."""
+
+import json
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from model.errors import UserError
+
+T = TypeVar("T")
+
+
+def validate(content: Any, cls: type[T], where: str) -> T:
+    """Makes a dataclass of plain values.
+
+    Args:
+        content: plain values.
+        cls: a dataclass with `__pydantic_config__ = STRICT`.
+        where: begins the error message: the file, and what of it.
+
+    Raises:
+        UserError: names the key and what was expected.
+    """
+    try:
+        # Through JSON, since strict validation then still takes a list for a tuple, a string for a path.
+        return TypeAdapter(cls).validate_json(json.dumps(content), strict=True)
+    except ValidationError as error:
+        raise UserError(f"{where}: {_describe(error, cls)}") from None
+
+
+def _describe(error: ValidationError, cls: type) -> str:
+    """The first mistake that pydantic found, in one line."""
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"]) or "the section"
+    if problem["type"] == "unexpected_keyword_argument":
+        known = ", ".join(sorted(field.name for field in fields(cls)))
+        return f"unknown key '{key}'" + (f"; known keys: {known or 'none'}" if "." not in key else "")
+    if problem["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
+        return f"key '{key}' is missing"
+    message = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    return f"key '{key}': {message}, got {json.dumps(problem['input'], default=str)}"

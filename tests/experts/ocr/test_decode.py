@@ -1,0 +1,91 @@
+"""From maps to words."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from experts.ocr.decode import CHARACTERS, Cells, read_words, select_cells
+from experts.ocr.network import Heads
+from tests.parity.drawn_heads import draw
+
+SIZE = (480, 480)
+
+
+def read(*words: tuple, size: tuple[int, int] = SIZE) -> list[str]:
+    return [word.text for word in read_words(select_cells(draw(words))[0], size)]
+
+
+def test_every_character_can_be_read():
+    assert len(set(CHARACTERS)) == 68
+    assert (CHARACTERS[0], CHARACTERS[26], CHARACTERS[36], CHARACTERS[67]) == ("A", "0", "!", "~")
+    lines = [CHARACTERS[start : start + 17] for start in range(0, 68, 17)]
+    assert read(*((line, 4, 4 + 20 * row, 0.9) for row, line in enumerate(lines))) == lines
+
+
+def test_the_surest_box_comes_first():
+    assert read(("low", 4, 4, 0.9, 0.7, 0), ("high", 4, 60, 0.9, 0.9, 0)) == ["HIGH", "LOW"]
+
+
+def test_images_of_a_batch_are_read_apart():
+    heads = Heads(*(torch.cat(maps) for maps in zip(draw([("one", 9, 9, 0.9)]), draw([]), strict=True)))
+    one, none = select_cells(heads)
+    assert [word.text for word in read_words(one, SIZE)] == ["ONE"]
+    assert read_words(none, SIZE) == []
+
+
+def test_text_without_letters_is_none():
+    heads = draw([("stop", 10, 10, 0.9)])
+    heads.char_fg[:, 1] = -20
+    assert read_words(select_cells(heads)[0], SIZE) == []
+
+
+def test_letters_without_a_word_are_none():
+    heads = draw([("stop", 10, 10, 0.9)])
+    heads.word_fg[:, 1] = -20
+    (cells,) = select_cells(heads)
+    assert len(cells.chars) == 0
+    assert read_words(cells, SIZE) == []
+
+
+def test_corners_stay_in_the_image():
+    heads = draw([("stop", 1, 1, 0.9)])
+    heads.word_tblr[:] *= 60
+    (word,) = read_words(select_cells(heads)[0], (90, 160))
+    assert word.corners.tolist() == [[0, 0], [159, 0], [159, 89], [0, 89]]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 900), (7, 3)])
+def test_tiny_images_are_read_without_complaint(size):
+    words = read_words(select_cells(draw([("stop", 10, 10, 0.9), ("exit", 40, 60, 0.9, 0.9, 0.3)]))[0], size)
+    for word in words:
+        assert (word.corners >= 0).all()
+        assert (word.corners < [size[1], size[0]]).all()
+
+
+def dense_page(words: int = 300, cells: int = 10) -> Cells:
+    """A page of words of five letters, all letters wherever a word's cells are, with boxes a little off."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for index in range(words):
+        left, top = 6.0 * (index % 20), 8.0 * (index // 20)
+        for x, y in rng.uniform([left, top], [left + 5.5, top + 6], (cells, 2)):
+            rows.append([x, y, rng.uniform(0.5, 1), y - top, top + 6 - y, x - left, left + 5.5 - x])
+    table = np.array(rows, np.float32)
+    angles = rng.normal(0.1, 0.01, (len(table), 1)).astype(np.float32)
+    classes = np.full((len(table), 68), 1 / 68, np.float32)
+    letters = table.copy()
+    width = 5.5 / 5
+    letters[:, 5] = (table[:, 5] % width).clip(0.01)
+    letters[:, 6] = width - letters[:, 5]
+    return Cells((480, 480), np.concatenate([table, angles], 1), np.concatenate([letters, classes], 1))
+
+
+def test_a_dense_page_takes_no_time():
+    page = dense_page()
+    assert len(page.words) == len(page.chars) == 3000
+    start = time.process_time()
+    words = read_words(page, (1200, 1600))
+    assert time.process_time() - start < 3  # 0.3 s; a comparison of all with all takes minutes
+    assert len(words) > 250

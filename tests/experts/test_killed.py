@@ -1,0 +1,126 @@
+"""kill -9 at any moment, then a run to the end: the same bytes as of a run that was left alone."""
+
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from experts.manifest import MANIFEST, read_manifest
+from experts.nano.backend import LABELS
+from experts.runner import generate_labels
+from tests.experts.conftest import EXPERTS
+from tests.parity.released_experts import write_expert
+
+NANO = dict.fromkeys(LABELS, "nano")
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """All files but the manifests, which know when weights were modified."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != MANIFEST
+    }
+
+
+def kill_after(labels: int, folder: Path, alive: Callable[[], bool], process: int) -> bool:
+    """Kills a process when it has written so many files; False if it came to its end before."""
+    start = len(content(folder))
+    while alive():
+        if len(content(folder)) >= start + labels:
+            os.kill(process, signal.SIGKILL)
+            return True
+        time.sleep(0.002)
+    return False
+
+
+def label_with_kills(folder: Path, label: Callable[[], object], most: int) -> int:
+    """Labels in processes that are killed after at most so many files, until one comes to its end."""
+    draw = random.Random(most)
+    for kills in range(100):
+        child = multiprocessing.get_context("fork").Process(target=label)
+        child.start()
+        killed = kill_after(draw.randint(1, most), folder, child.is_alive, child.pid)
+        child.join()
+        if not killed:
+            assert child.exitcode == 0
+            return kills
+    raise AssertionError("never came to its end")
+
+
+def check(backends: Mapping, data: Path, folder: Path, most: int, **settings: object) -> None:
+    """Compares the labels of a run that was killed again and again with those of one that was not."""
+    labels = {name: folder / name for name in ("whole", "killed")}
+    for path in labels.values():
+        path.mkdir(parents=True)
+    generate_labels(data, labels["whole"], backends, num_workers=0, **settings)
+    kills = label_with_kills(
+        labels["killed"],
+        lambda: generate_labels(data, labels["killed"], backends, num_workers=0, **settings),
+        most,
+    )
+    assert kills >= 2
+    assert content(labels["killed"]) == content(labels["whole"])
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Of torch, which must not have others in a process that is forked; and they would round differently."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_nano(scenes, tmp_path):
+    check(NANO, scenes, tmp_path, most=16, batch_size=2)
+
+
+def test_a_network_of_the_paper(scenes, tmp_path):
+    backends = {"edge": write_expert("edge", tmp_path / "weights")}
+    settings = {"datasets": ["a/b"], "weights": tmp_path / "weights", "batch_size": 1}
+    check(backends, scenes, tmp_path, most=1, **settings)
+
+
+def test_labels_that_are_overwritten(scenes, tmp_path, grey):
+    def label(folder: Path, shift: int, overwrite: bool = False) -> None:
+        backends = {"depth": {"name": "grey", "shift": shift}}
+        generate_labels(scenes, folder, backends, num_workers=0, batch_size=2, overwrite=overwrite)
+
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    label(killed, shift=0)
+    child = multiprocessing.get_context("fork").Process(target=label, args=(killed, 1, True))
+    child.start()
+    while read_manifest(killed / "depth").options["shift"] == 0:
+        time.sleep(0.001)
+    assert kill_after(1, killed, child.is_alive, child.pid)
+    child.join()
+    label(killed, shift=1)
+    label(whole, shift=1)
+    assert content(killed) == content(whole)
+
+
+def test_the_command(scenes, tmp_path):
+    config = tmp_path / "experts.yaml"
+    settings = {"data_path": str(scenes), "backends": NANO, "num_workers": 2, "batch_size": 2}
+    config.write_text(yaml.safe_dump(settings | {"save_path": str(tmp_path / "killed")}))
+    (tmp_path / "killed").mkdir()
+    command = [sys.executable, EXPERTS / "generate.py", "--config", config]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL) as process:
+        assert kill_after(9, tmp_path / "killed", lambda: process.poll() is None, process.pid)
+    assert process.returncode == -signal.SIGKILL
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert " 0 had labels" not in done.stdout
+    generate_labels(scenes, tmp_path / "whole", NANO, num_workers=0)
+    assert content(tmp_path / "killed") == content(tmp_path / "whole")

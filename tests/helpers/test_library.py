@@ -1,0 +1,144 @@
+"""Images from anywhere to captions, answers and label maps."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from helpers.config import ROOT
+from helpers.library import Answerer, Captioner
+from helpers.models import LoadedModel, Usage
+from model.captioning import PrismerCaption
+from model.errors import UserError
+from model.vqa import PrismerVQA
+from tests.model import tiny
+
+NANO = ROOT / "nano" / "caption_prismer_nano"
+PHOTOS = sorted(path for path in (ROOT / "helpers" / "images").iterdir() if path.suffix != ".txt")[:3]
+COLORS = ["red", "blue", "a very dark green", "yellow"]
+
+
+@pytest.fixture(scope="module")
+def captioner() -> Captioner:
+    return Captioner.from_pretrained(NANO)
+
+
+@pytest.fixture(scope="module")
+def answerer() -> Answerer:
+    """A tiny PrismerZ, which needs no labels."""
+    return Answerer(LoadedModel(tiny.build(PrismerVQA, end=4.0), Usage(prefix=""), Path("nowhere")))
+
+
+@pytest.fixture
+def pictures() -> list[Image.Image]:
+    noise = np.random.default_rng(0).integers(0, 255, (3, 40, 50, 3), dtype=np.uint8)
+    return [Image.fromarray(pixels) for pixels in noise]
+
+
+def inputs(answerer: Answerer, pictures: list[Image.Image]) -> dict[str, torch.Tensor]:
+    """The encoder's input, made by hand."""
+    transform = answerer.visual(Path()).transform(training=False)
+    rgb = torch.stack([transform(picture, {}, torch.Generator())[0] for picture in pictures])
+    return answerer._prepare({"rgb": rgb, "labels": {}, "tables": {}})
+
+
+def test_files_and_images_in_memory_are_the_same(captioner):
+    captions = captioner.caption(PHOTOS)
+    assert len({found.text for found in captions}) == len(PHOTOS)
+    mixed = [str(PHOTOS[2]), Image.open(PHOTOS[0]), PHOTOS[2]]
+    again = captioner.caption(mixed, batch_size=2)
+    assert [found.text for found in again] == [captions[index].text for index in (2, 0, 2)]
+    for found, index in zip(again, (2, 0, 2), strict=True):
+        assert found.score == pytest.approx(captions[index].score, rel=1e-4)
+
+
+def test_a_picture_is_labelled_once_and_labels_are_kept(tmp_path, captioner):
+    first = Captioner(captioner.loaded, cache=tmp_path)
+    maps = first.label([PHOTOS[0], PHOTOS[0], PHOTOS[1]])
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "labels").rglob("*.png")}
+    assert len(written) == 2 * 6
+    assert np.array_equal(maps[0]["depth"], maps[1]["depth"])
+    assert not np.array_equal(maps[0]["depth"], maps[2]["depth"])
+    for label in maps[0].values():
+        assert label.size == Image.open(PHOTOS[0]).size
+    second = Captioner(captioner.loaded, cache=tmp_path)
+    second.caption(PHOTOS[:2])
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "labels").rglob("*.png")} == written
+
+
+def test_an_image_that_cannot_be_read_is_named(answerer, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    for name, expected in (("broken.jpg", "leave it out or replace it"), ("gone.png", "No such file")):
+        with pytest.raises(UserError, match=rf"{name}: .*{expected}"):
+            answerer.answer([PHOTOS[0], tmp_path / name], "what")
+
+
+def test_an_expert_without_a_network_is_named(captioner):
+    loaded = replace(captioner.loaded, usage=Usage())
+    with pytest.raises(UserError, match="no network labels seg_scenes; name one in `backends`"):
+        Captioner(loaded).caption(PHOTOS[:1])
+    given = Captioner(loaded, backends={"seg_scenes": "nano", "depth": "depth_anything"}).backends
+    assert (given["seg_scenes"], given["depth"], given["edge"]) == ("nano", "depth_anything", "dexined")
+
+
+def test_answers_are_written(answerer, pictures):
+    questions = ["what is it", "What color is the ball?", "who"]
+    found = answerer.answer(pictures, questions, batch_size=2)
+    asked = ["What is it?", "What color is the ball?", "Who?"]
+    texts, scores = answerer.model.generate(inputs(answerer, pictures), asked, return_scores=True)
+    assert [answer.text for answer in found] == texts
+    assert [answer.score for answer in found] == pytest.approx(scores, rel=1e-4)
+    assert answerer.answer(pictures[:1], "who")[0] != found[0]
+    with pytest.raises(UserError, match="2 questions for 3 images"):
+        answerer.answer(pictures, questions[:2])
+
+
+def test_answers_are_chosen_with_scores(answerer, pictures):
+    found = answerer.answer(pictures, "what color is it", COLORS, k=3)
+    ranking = answerer.model.rank(inputs(answerer, pictures), ["What color is it?"] * 3, COLORS, 3)
+    assert [answer.text for answer in found] == [COLORS[index] for index in ranking.best]
+    for answer, scores in zip(found, ranking.scores, strict=True):
+        assert answer.ranked[0] == (answer.text, answer.score)
+        assert [score for _, score in answer.ranked] == pytest.approx(
+            scores.sort(descending=True).values.tolist(), rel=1e-4
+        )
+
+
+def test_those_of_the_task_are_chosen_from_unless_others_are_given(pictures):
+    usage = Usage(prefix="", answers=COLORS, k=2)
+    answerer = Answerer(LoadedModel(tiny.build(PrismerVQA, end=4.0), usage, Path("nowhere")))
+    assert len(answerer.answer(pictures[:1], "what")[0].ranked) == 2
+    assert answerer.answer(pictures[:1], "what", ["seven"])[0].text == "seven"
+    assert answerer.answer(pictures[:1], "what", [])[0].ranked == ()
+
+
+def test_a_saved_folder_needs_no_other(captioner, tmp_path):
+    captioner.save_pretrained(tmp_path / "saved")
+    config = json.loads((tmp_path / "saved" / "config.json").read_text())
+    assert (config["tokenizer"], config["class_tables"]) == (".", "class_tables")
+    moved = (tmp_path / "saved").rename(tmp_path / "moved")
+    other = Captioner.from_pretrained(moved)
+    assert other.loaded.class_tables == moved / "class_tables"
+    assert (other.usage, other.model.config) == (captioner.usage, captioner.model.config)
+    assert other.model.tokenizer.get_vocab() == captioner.model.tokenizer.get_vocab()
+    for key, value in captioner.model.state_dict().items():
+        assert torch.equal(other.model.state_dict()[key], value), key
+    for key, value in captioner._prepare.named_buffers():
+        assert torch.equal(other._prepare.get_buffer(key), value), key
+
+
+def test_other_programs_read_the_tokenizer(tmp_path):
+    from transformers import AutoTokenizer
+
+    model = tiny.build(PrismerCaption)
+    Captioner(LoadedModel(model, Usage(), Path("nowhere"))).save_pretrained(tmp_path)
+    text = "A picture of two cats."
+    assert AutoTokenizer.from_pretrained(tmp_path)(text).input_ids == model.tokenizer(text).input_ids
+    card = (tmp_path / "README.md").read_text()
+    assert "# PrismerZ\n" in card
+    assert "license" not in card
+    assert not (tmp_path / "class_tables").exists()
