@@ -1,0 +1,96 @@
+"""A checkpoint as it is released, with its keys and no description, captions images through demo.py.
+
+Its weights are seeded. `PRISMER_TEST_SIZES="nano base"` runs the network of released size as well, which
+takes a minute and 4 GB of memory.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from dataset.captions import caption_dataset
+from dataset.collate import collate
+from dataset.samples import Visual
+from helpers.caption_evaluation import as_sentence
+from helpers.config import ROOT, read_model_size
+from helpers.models import build_model, prepare_inputs
+from model.captioning import PrismerCaption
+from model.config import PrismerConfig
+from tests.dataset.disk import EXPERTS, Disk
+from tests.end_to_end.conftest import script
+from tests.parity.seeded_weights import seeded_tensor
+from tests.roberta_files import write_cache, write_tokenizer
+
+SIZES = os.environ.get("PRISMER_TEST_SIZES", "nano").split()
+RESOLUTION = {"nano": 128, "base": 480}
+CLASSES = {"coco": 133, "detection": 722}
+
+
+def seeded_model(size: str, tokenizer: str) -> PrismerCaption:
+    """A network of a size of `configs/models.yaml`, with the paper's experts; float16 holds its weights."""
+    entry = read_model_size(f"prismer_{size}")
+    config = PrismerConfig(entry.vision, entry.text, EXPERTS, RESOLUTION[size])
+    model = build_model(PrismerCaption, config, tokenizer).eval()
+    with torch.no_grad():
+        for key, value in model.state_dict().items():
+            if value.is_floating_point():
+                value.copy_(seeded_tensor(key, value.shape).half())
+    return model
+
+
+def write_class_tables(folder: Path) -> None:
+    """Class tables as they are released."""
+    folder.mkdir(parents=True)
+    for name, count in CLASSES.items():
+        content = {"labels": [str(i) for i in range(count)], "features": seeded_tensor(name, (count, 64))}
+        torch.save(content, folder / f"{name}_features.pt")
+    torch.save(torch.zeros(64), folder / "background_features.pt")
+
+
+def plain_captions(model: PrismerCaption, labels: Path, tables: Path) -> list[str]:
+    """What the model says without all that is between it and demo.py."""
+    resolution = model.config.image_resolution
+    visual = Visual(label_path=labels, experts=EXPERTS, image_resolution=resolution, label_resolution=224)
+    dataset = caption_dataset("demo", "test", "photos", visual)
+    inputs = prepare_inputs(EXPERTS, tables)(collate([dataset[0], dataset[1]]))
+    return [as_sentence(text) for text in model.generate(inputs, "A picture of")]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_released_checkpoint_captions_images(tmp_path, monkeypatch, size):
+    monkeypatch.setenv(
+        "HF_HOME", str(tmp_path / "cache")
+    )  # in which there is the tokenizer, and nothing else
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    disk = Disk(tmp_path)
+    monkeypatch.chdir(disk.data)
+    for name in ("a.png", "bb.png"):
+        disk.add(name, "photos", size=(64, 48))
+    write_class_tables(disk.data / "data" / "class_tables")
+    config = yaml.safe_load((ROOT / "configs" / "caption.yaml").read_text())
+    config["demo"]["backends"] = {}  # all labels are there
+    disk.write("caption.yaml", yaml.safe_dump(config))
+
+    tokenizer = ROOT / "nano" / "tokenizer"
+    if size != "nano":
+        write_cache(tmp_path / "cache")
+        tokenizer = write_tokenizer(tmp_path / "roberta")
+    model = seeded_model(size, str(tokenizer))
+    folder = disk.data / "logging" / "caption_prismer_mine"
+    folder.mkdir(parents=True)
+    torch.save(
+        {
+            key: value.half() if value.is_floating_point() else value
+            for key, value in model.state_dict().items()
+        },
+        folder / "pytorch_model.bin",
+    )
+    arguments = ("--exp_name", "prismer_mine", "--images", "photos", "--labels", disk.labels)
+    done = script("demo.py", *arguments, "--config", "caption.yaml", cwd=disk.data)
+    assert done.returncode == 0, done.stderr
+    captions = [Path(f"photos/{stem}.txt").read_text().strip() for stem in ("a", "bb")]
+    assert all(captions)
+    assert captions == plain_captions(model, disk.labels, disk.data / "data" / "class_tables")
