@@ -28,6 +28,9 @@ demo: setup ## caption the images in helpers/images and draw their labels
 test: setup lint ## lint and all tests
 	OMP_NUM_THREADS=1 $(RUN) -m pytest
 
+bench: setup ## how fast it is, against the plain way (docs/performance.md)
+	for script in encoder ranking beam_search training_step loader; do $(RUN) -m benchmarks.$$script || exit 1; done
+
 lint: setup ## ruff's checks and its format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

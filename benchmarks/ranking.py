@@ -10,7 +10,7 @@ from model.ranking import Ranking, rank
 from model.vqa import PrismerVQA
 
 ANSWERS = 3128
-QUESTIONS_PER_IMAGE = 5  # VQAv2's test set has 5.5; data set and model encode an image once for them all
+QUESTIONS_PER_IMAGE = 5  # VQAv2's test set has 5.5; an image is encoded once for all of its questions
 TURNS = {16: 3, 128: 2}  # of each way, by k
 
 
@@ -29,7 +29,9 @@ def main() -> None:
         return plain.rank(decoder, plain.encode(model.expert_encoder, image), prompt(1), answers, mask, k)
 
     def ours(k: int, questions: int) -> Ranking:
-        return rank(decoder, model.expert_encoder(image), prompt(questions), answers, mask, k)
+        # Repeated, as `Prismer.encode` does where images differ in how many questions they have.
+        encoded = model.expert_encoder(image).repeat_interleave(questions, dim=0)
+        return rank(decoder, encoded, prompt(questions), answers, mask, k)
 
     rows = []
     with torch.no_grad():

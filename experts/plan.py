@@ -82,7 +82,7 @@ def make_plan(
     found = [_missing(images, each.modalities, save_path) for each in work]
     tasks = [[Task(image, each.modalities) for image in images] for each in work] if overwrite else found
     scope = {image.label for image in images} if overwrite else set()
-    changes: dict[Path, Manifest] = {}
+    changes: dict[Path, tuple[Manifest | None, Manifest]] = {}
     notes = []
     for each, todo in zip(work, tasks, strict=True):
         manifests = {expert: read_manifest(save_path / expert) for expert in each.modalities}
@@ -100,12 +100,13 @@ def make_plan(
             if old is None and others:
                 notes.append(f"{folder}: kept {len(others)} labels without {MANIFEST}, made elsewhere")
             if any(expert in task.experts for task in todo):
-                changes[folder] = _merged(old, new, overwrite, len(others))
-    for folder, manifest in changes.items():
+                changes[folder] = old, _merged(old, new, overwrite, len(others))
+    for folder, (old, new) in changes.items():
         if overwrite:
             for label in scope:
                 remove_label(save_path, folder.name, label)
-        write_manifest(folder, manifest)
+        if new != old:
+            write_manifest(folder, new)
     return Plan(len(images), tasks, notes)
 
 

@@ -7,9 +7,10 @@ Finished labels are skipped, so a run can be stopped and started at any time. Pr
 import errno
 import gc
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -126,7 +127,8 @@ def generate_labels(
             unreadable |= failed
             labelled |= {task.image.label for task in mine if task.image.path not in failed}
         state.wait_for_everyone()  # a later expert may read the labels of an earlier one
-    report = Report(plan.images, sum(gather_object([len(labelled)])), {}, plan.notes)
+    # An image may be one process's in this pass, and another's in the next.
+    report = Report(plan.images, len(set(gather_object(list(labelled)))), {}, plan.notes)
     for path, reason in sorted(gather_object(list(unreadable.items()))):
         report.unreadable[path] = reason
     _from_main(state, lambda: _write_log(save_path / UNREADABLE_LOG, report.unreadable), save_path)
@@ -174,12 +176,14 @@ def _run_pass(
     The network is let go of at the end, so that there is never more than one in memory.
     """
     expert = work.module.load(work.modalities, work.options, setting)
-    loader = DataLoader(
-        _Images(tasks, expert.prepare), work.batch_size, num_workers=num_workers, collate_fn=list
-    )
+    # One by one, so that all workers read the first batch; so far ahead, that the second is there in time.
+    ahead = max(2, 2 * work.batch_size // num_workers) if num_workers else None
+    images = _Images(tasks, expert.prepare)
+    loader = DataLoader(images, batch_size=None, num_workers=num_workers, prefetch_factor=ahead)
     with tqdm(total=len(tasks), desc=", ".join(work.modalities), unit="image", disable=not show) as bar:
-        unreadable = _label_images(loader, expert, save_path, num_writers, bar)
-    del expert, loader
+        batches = _ahead(_batches(iter(loader), work.batch_size))
+        unreadable = _label_images(batches, expert, save_path, num_writers, bar)
+    del expert, images, loader, batches
     gc.collect()
     if setting.device.type != "cpu":
         torch.accelerator.empty_cache()
@@ -218,15 +222,29 @@ class _Images(Dataset):
         return _Loaded(task, (pixels.height, pixels.width), self.prepare(pixels).numpy())
 
 
+def _batches(items: Iterator[T], size: int) -> Iterator[list[T]]:
+    while batch := list(islice(items, size)):
+        yield batch
+
+
+def _ahead(batches: Iterator[T]) -> Iterator[T]:
+    """Fetches the next batch in a thread: pixels come through a narrow pipe, while the network runs."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = reader.submit(next, batches, None)
+            yield batch
+
+
 def _label_images(
-    loader: DataLoader, expert: Expert, save_path: Path, num_writers: int, bar: tqdm
+    batches: Iterator[list[_Loaded]], expert: Expert, save_path: Path, num_writers: int, bar: tqdm
 ) -> dict[str, str]:
-    """Labels what the loader yields; returns the images that could not be read, with the reason."""
+    """Labels what was loaded; returns the images that could not be read, with the reason."""
     unreadable: dict[str, str] = {}
     waiting: deque[Future] = deque()
     writers = ThreadPoolExecutor(num_writers)
     try:
-        for batch in loader:
+        for batch in batches:
             unreadable |= {item.task.image.path: item.reason for item in batch if item.input is None}
             items = [item for item in batch if item.input is not None]
             raw = expert.predict([torch.from_numpy(item.input) for item in items]) if items else []

@@ -2,7 +2,7 @@
 
 captioner = Captioner.from_pretrained("nano/caption_prismer_nano")  # a folder, or a name on the hub
 captions = captioner.caption(["a.jpg", "b.png"])
-answers = Answerer.from_pretrained("me/my_vqa_model").answer(["a.jpg"], "What color is the cube?")
+answers = Answerer.from_pretrained("nano/vqa_prismer_nano").answer(["a.jpg"], "What color is the cube?")
 depth = captioner.label(["a.jpg"])[0]["depth"]
 """
 

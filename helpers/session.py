@@ -17,6 +17,7 @@ from dataset.collate import collate
 from dataset.samples import Visual
 from helpers.backbones import find_backbones, load_backbones
 from helpers.checkpoint import read_weights
+from helpers.compilation import compile_blocks
 from helpers.config import read_model_size
 from helpers.experiments import experiment_folder, starting_weights
 from helpers.models import build_model, prepare_inputs, restore_model
@@ -115,6 +116,8 @@ class Session(Generic[M, C]):
         set_seed(self.args.seed)
         model = self._weights()
         model.freeze(self.config.freeze)
+        if self.args.compile:
+            compile_blocks(model)
         self.model = distribute(model, self.accelerator, self.args.sharding)
         return self.model
 

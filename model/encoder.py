@@ -70,6 +70,11 @@ class ExpertEncoder(nn.Module):
         self.ln_pre = LayerNorm(width)
         self.ln_post = LayerNorm(width)
 
+    def blocks(self) -> list[nn.Module]:
+        """The repeated units."""
+        resampler = self.resampler.perceiver_blocks if self.modalities else []
+        return [*self.transformer.resblocks, *resampler]
+
     def forward(
         self, experts: Mapping[str, Tensor | LabelMap], instance_indices: Tensor | None = None
     ) -> Tensor:

@@ -34,10 +34,9 @@ class Prismer(nn.Module):
         freeze(self, mode)
 
     def blocks(self) -> list[nn.Module]:
-        """The repeated units: each is sharded, checkpointed and compiled as one."""
-        encoder, decoder = self.expert_encoder, self.text_decoder.roberta["encoder"]
-        resampler = encoder.resampler.perceiver_blocks if encoder.modalities else []
-        return [*encoder.transformer.resblocks, *resampler, *decoder.layer, decoder.output_layer]
+        """The repeated units: each is sharded as one."""
+        decoder = self.text_decoder.roberta["encoder"]
+        return [*self.expert_encoder.blocks(), *decoder.layer, decoder.output_layer]
 
     def encode(
         self,

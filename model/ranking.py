@@ -11,7 +11,7 @@ from model.decoder import LABEL_SMOOTHING, TextDecoder
 from model.generation import Beams, Prompt
 
 CANDIDATES_AT_ONCE = 64  # of each sample; their attention is quadratic in this
-TOKENS_AT_ONCE = 4096  # through the LM head; their logits are this times the vocabulary
+TOKENS_AT_ONCE = 1024  # through the LM head; their logits are this times the vocabulary
 
 
 class Ranking(NamedTuple):

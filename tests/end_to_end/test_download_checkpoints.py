@@ -249,6 +249,8 @@ def test_an_interrupted_run_is_continued_by_the_next(hub, tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Tests that run in a shell's background are started with the signal ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         assert hub.stalled.wait(240)

@@ -80,14 +80,22 @@ def test_unreadable_images_give_exit_code_3(config, tmp_path):
 
 
 def test_two_processes_share_the_images(config, scenes, tmp_path):
+    settings = yaml.safe_load(config.read_text())
+    settings["backends"] = {"depth": "nano", "normal": {"name": "nano", "batch_size": 2}}  # two passes
+    config.write_text(yaml.safe_dump(settings))
+    # One label is there, so that an image is one process's in the first pass, another's in the second.
+    (tmp_path / "labels" / "depth" / "a" / "b").mkdir(parents=True)
+    (tmp_path / "labels" / "depth" / "a" / "b" / "dotted.name.png").touch()
     (scenes / "a" / "broken.png").touch()
     try:
         launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
-        done = _run("generate_normal.py", "--config", str(config), cwd=tmp_path, launcher=launcher)
+        done = _run("generate.py", "--config", str(config), cwd=tmp_path, launcher=launcher)
     finally:
         (scenes / "a" / "broken.png").unlink()
     assert done.stdout.count("7 images: 6 labelled, 0 had labels") == 1, done.stderr
-    assert len(list((tmp_path / "labels" / "normal").rglob("*.png"))) == 6
+    for expert in ("depth", "normal"):
+        assert len(list((tmp_path / "labels" / expert).rglob("*.png"))) == 6
+    assert done.stderr.count("depth: kept 1 labels without manifest.json, made elsewhere") == 1
     assert len((tmp_path / "labels" / UNREADABLE_LOG).read_text().splitlines()) == 1
 
 

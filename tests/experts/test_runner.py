@@ -44,7 +44,7 @@ def test_a_second_run_makes_only_what_is_missing(scenes, tmp_path, grey):
     assert grey.decoded[6:] == ["a/two"]
     report = generate_labels(scenes, tmp_path, BACKENDS, num_workers=0, overwrite=True)
     assert report.labelled == 6
-    assert all(path.stat().st_mtime > 1 for path in files)
+    assert all(path.stat().st_mtime > 1 for path in files if path.name != "manifest.json")
 
 
 def test_a_network_is_gone_before_the_next_one_comes(scenes, tmp_path, grey, monkeypatch):

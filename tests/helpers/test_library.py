@@ -85,6 +85,14 @@ def test_an_expert_without_a_network_is_named(captioner):
     assert (given["seg_scenes"], given["depth"], given["edge"]) == ("nano", "depth_anything", "dexined")
 
 
+def test_the_miniature_tells_a_color():
+    model = Answerer.from_pretrained(NANO.with_name("vqa_prismer_nano"))
+    (photo,) = [path for path in PHOTOS if path.stem == "blue_cone_bread_sign"]
+    found = model.answer([photo], "What color is the cone?", ["red", "blue", "yes", "green"])[0]
+    assert found.text == "blue"
+    assert len(found.ranked) == 4
+
+
 def test_answers_are_written(answerer, pictures):
     questions = ["what is it", "What color is the ball?", "who"]
     found = answerer.answer(pictures, questions, batch_size=2)

@@ -48,7 +48,12 @@ def test_several_captions_of_an_image_are_as_many_samples_of_it():
     images = tiny.images(2)
     captions = [CAPTIONS[0], CAPTIONS[1], CAPTIONS[1], CAPTIONS[0]]
     repeated = {"rgb": images["rgb"].repeat_interleave(2, dim=0)}
-    torch.testing.assert_close(model(images, captions, PREFIX), model(repeated, captions, PREFIX))
+    rows = []
+    for layer in model.text_decoder.roberta["encoder"].layer:
+        layer[1].self.key.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
+    loss = model(images, captions, PREFIX)
+    assert rows == [2, 2]  # by layer: the image's keys are made once for all of its captions
+    torch.testing.assert_close(loss, model(repeated, captions, PREFIX))
 
 
 def test_learns_captions_by_heart():
