@@ -1,6 +1,5 @@
 """Training from scratch: what transformers' networks compute, ours computes with their weights."""
 
-import argparse
 import re
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from transformers import (
 
 from helpers.backbones import TEXT, VISION, clip_vision, find_backbones, load_backbones, roberta
 from helpers.checkpoint import POSITIONS, differences, fit_positions
+from helpers.cli import training_parser
 from helpers.config import Backbones, ModelSize, read_model_size
 from helpers.models import without_memory
 from helpers.released import TEXT_BACKBONES, VISION_BACKBONES
@@ -283,9 +283,7 @@ def new_session(folder: Path) -> Session:
         init_lr=1e-4,
         max_epoch=1,
     )
-    args = argparse.Namespace(
-        exp_name="tiny", from_checkpoint=False, evaluate=False, mixed_precision="no", seed=1, sharding="none"
-    )
+    args = training_parser("", config="caption.yaml").parse_args(["--exp_name", "tiny"])
     return Session("caption", PrismerCaption, config, args)
 
 
