@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import HFValidationError
 from torch import Tensor
 
 from helpers.checkpoint import differences, find_weights, fit_positions, read_weights
@@ -66,7 +67,10 @@ def find_backbones(backbones: Backbones | None) -> tuple[Path, Path] | None:
 def _find(source: str) -> Path:
     if (ROOT / source).exists():
         return find_weights(ROOT / source)
-    cached = find_cached(HubFile(source, ("model.safetensors", WEIGHTS)))
+    try:
+        cached = find_cached(HubFile(source, ("model.safetensors", WEIGHTS)))
+    except HFValidationError:  # no name that the hub could have
+        cached = None
     if cached is None:
         raise UserError(f"backbone {source}: no such file or folder, nor fetched; fetch it with: {FETCH}")
     return cached

@@ -1,6 +1,5 @@
 """Training from scratch: what transformers' networks compute, ours computes with their weights."""
 
-import argparse
 import re
 from pathlib import Path
 
@@ -17,12 +16,13 @@ from transformers import (
     RobertaForMaskedLM,
 )
 
-import helpers.session
 from helpers.backbones import TEXT, VISION, clip_vision, find_backbones, load_backbones, roberta
 from helpers.checkpoint import POSITIONS, differences, fit_positions
+from helpers.cli import training_parser
 from helpers.config import Backbones, ModelSize, read_model_size
 from helpers.models import without_memory
 from helpers.released import TEXT_BACKBONES, VISION_BACKBONES
+from helpers.session import Session
 from helpers.task_configs import CaptionConfig
 from model.captioning import PrismerCaption
 from model.config import PrismerConfig, VisionConfig
@@ -244,6 +244,8 @@ def test_backbones_of_the_hub_come_from_its_cache(tmp_path, monkeypatch):
     names = Backbones("openai/clip-tiny", "roberta-tiny")
     with pytest.raises(UserError, match=r"openai/clip-tiny: .*\.py --download_backbones=True"):
         find_backbones(names)
+    with pytest.raises(UserError, match=r"a/b/no such\.bin: no such file or folder"):
+        find_backbones(Backbones("a/b/no such.bin", "roberta-tiny"))
     for folder, file in (
         ("models--openai--clip-tiny", "pytorch_model.bin"),
         ("models--roberta-tiny", "model.safetensors"),
@@ -265,21 +267,15 @@ def test_another_network_is_one_line(tmp_path, lm):
         imported(network(16), lm, lm)
 
 
-@pytest.fixture
-def session(tmp_path, lm, monkeypatch) -> helpers.session.Session:
-    """A new captioning run of a tiny network that has backbones."""
-    monkeypatch.chdir(tmp_path)
-    clip = seeded(CLIPVisionModel(clip_config(16, "quick_gelu")))
-    backbones = Backbones(str(vision_file(tmp_path / "clip", clip, "hub")), str(lm))
-    size = ModelSize(network().vision, goldens.TEXT, str(goldens.FOLDER / "tokenizer"), backbones)
-    monkeypatch.setattr(helpers.session, "read_model_size", lambda name: size)
+def new_session(folder: Path) -> Session:
+    """A captioning run from scratch."""
     config = CaptionConfig(
         dataset="coco",
-        data_path=tmp_path,
-        label_path=tmp_path,
-        class_tables=tmp_path,
+        data_path=folder,
+        label_path=folder,
+        class_tables=folder,
         experts=[],
-        prismer_model="tiny",
+        prismer_model="prismer_base",
         image_resolution=GRID * 16,
         freeze="freeze_vision",
         from_scratch=True,
@@ -287,14 +283,23 @@ def session(tmp_path, lm, monkeypatch) -> helpers.session.Session:
         init_lr=1e-4,
         max_epoch=1,
     )
-    args = argparse.Namespace(
-        exp_name="tiny", from_checkpoint=False, evaluate=False, mixed_precision="no", seed=1, sharding="none"
-    )
-    return helpers.session.Session("caption", PrismerCaption, config, args)
+    args = training_parser("", config="caption.yaml").parse_args(["--exp_name", "tiny"])
+    return Session("caption", PrismerCaption, config, args)
 
 
-def test_a_run_from_scratch_starts_from_them(session, tmp_path, capsys):
+def test_a_run_from_scratch_starts_from_them(tmp_path, lm, monkeypatch, capsys):
+    clip = vision_file(tmp_path / "clip", CLIPVisionModel(clip_config(16, "quick_gelu")), "hub")
+    backbones = Backbones(str(clip), str(lm))
+    size = ModelSize(network().vision, goldens.TEXT, str(goldens.FOLDER / "tokenizer"), backbones)
+    monkeypatch.setattr("helpers.session.read_model_size", lambda name: size)
+    session = new_session(tmp_path)
     session.build()
-    assert f"weights: {session.size.backbones.vision} and {tmp_path}/roberta" in capsys.readouterr().out
-    words = RobertaForMaskedLM.from_pretrained(tmp_path / "roberta").roberta.embeddings.word_embeddings
+    assert f"weights: {clip} and {lm}, the rest is new\n" in capsys.readouterr().out
+    words = RobertaForMaskedLM.from_pretrained(lm).roberta.embeddings.word_embeddings
     assert torch.equal(session.prismer.text_decoder.lm_head.decoder.weight, words.weight)
+
+
+def test_a_run_without_its_backbones_ends_before_it_begins(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(UserError, match=r"openai/clip-vit-base-patch16: .*--download_backbones=True"):
+        new_session(tmp_path)
