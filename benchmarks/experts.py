@@ -5,7 +5,6 @@ python benchmarks/experts.py
 
 import argparse
 import multiprocessing
-import re
 import statistics
 import sys
 import tempfile
@@ -18,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 from PIL import Image
 
-from benchmarks.measure import machine, print_table
+from benchmarks.measure import machine, peak_so_far, print_table
 from dataset.scenes.scene import render_scene
 from experts.base import Setting, Target
 from experts.registry import passes
@@ -69,12 +68,7 @@ def measure(expert: str, entry: dict[str, Any], weights: Path, images: int, thre
             for name, start, end in zip(seconds, clock, clock[1:], strict=False):
                 seconds[name].append(end - start)
     medians = [f"{statistics.median(values):.2f} s" for values in seconds.values()]
-    return (expert, f"{load:.1f} s", *medians, f"{peak_memory() / GIGABYTE:.1f} GiB")
-
-
-def peak_memory() -> int:
-    """The most bytes this process has had in memory, from Linux's /proc."""
-    return int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text()).group(1)) * 1024
+    return (expert, f"{load:.1f} s", *medians, f"{peak_so_far() / GIGABYTE:.1f} GiB")
 
 
 if __name__ == "__main__":

@@ -78,7 +78,12 @@ def peak_memory(work: Callable[..., Any], *args: Any) -> int:
 def _work_and_peak(threads: int, work: Callable[..., Any], args: tuple[Any, ...]) -> int:
     torch.set_num_threads(threads)
     work(*args)
-    status = Path("/proc/self/status").read_text()  # getrusage would count the parent's peak, too
+    return peak_so_far()
+
+
+def peak_so_far() -> int:
+    """Peak resident bytes of this process, from Linux's /proc: getrusage would count the parent's, too."""
+    status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s*(\d+) kB", status).group(1)) * 1024
 
 

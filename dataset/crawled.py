@@ -1,14 +1,13 @@
 """Image-caption pairs as img2dataset leaves them: a caption file beside each image (CC12M, CC3M+SBU)."""
 
 import os
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from dataset.image_list import read_text
-from dataset.images import SUFFIXES
+from dataset.images import SUFFIXES, image_paths
 from dataset.samples import ImageFolder, ImageLabelDataset, Visual
 from dataset.text import training_caption
 from model.errors import UserError
@@ -44,7 +43,7 @@ class CrawledDataset(ImageLabelDataset):
     ) -> None:
         if not folder.images.is_dir():
             raise UserError(f"image folder {folder.images} is missing; check data_path")
-        names = Names(sorted(_image_names(folder.images)))
+        names = Names(sorted(image_paths(folder.images)))
         if not len(names):
             raise UserError(f"image folder {folder.images} has no images ({', '.join(SUFFIXES)})")
         super().__init__(names, folder, visual, training=True, tolerant=True)
@@ -60,14 +59,3 @@ class CrawledDataset(ImageLabelDataset):
             raise UserError(f"caption {path}: empty")
         captions = [training_caption(self.prefix, caption)] * self.captions_per_image
         return {"image_id": image, "image": image, "caption": captions}
-
-
-def _image_names(folder: Path) -> Iterator[str]:
-    """Paths of all images below a folder, relative to it, in no order."""
-    root = os.fspath(folder)
-    for parent, folders, files in os.walk(root, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        below = os.path.relpath(parent, root)
-        for name in files:
-            if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith("."):
-                yield name if below == "." else f"{below}/{name}"

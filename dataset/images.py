@@ -55,7 +55,7 @@ def list_images(folder: Path, leave_out: Path | None = None) -> list[str]:
     if not folder.is_dir():
         raise UserError(f"image folder {folder} is missing; check data_path")
     found: dict[str, str] = {}  # path without suffix -> path
-    for relative in sorted(_image_paths(folder, leave_out)):
+    for relative in sorted(image_paths(folder, leave_out)):
         stem = os.path.splitext(relative)[0]
         if stem in found:
             raise UserError(f"{folder}: {found[stem]} and {relative} would share labels; rename one")
@@ -65,8 +65,11 @@ def list_images(folder: Path, leave_out: Path | None = None) -> list[str]:
     return list(found.values())
 
 
-def _image_paths(folder: Path, leave_out: Path | None) -> Iterator[str]:
-    """Paths relative to the folder; links to folders are followed, as data sets often are links."""
+def image_paths(folder: Path, leave_out: Path | None = None) -> Iterator[str]:
+    """Paths of all images, relative to the folder, in no order.
+
+    Links to folders are followed, as data sets often are links.
+    """
     excluded = leave_out and os.path.abspath(leave_out)
     for parent, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [

@@ -18,6 +18,14 @@ from PIL import Image
 from torch import Tensor
 
 from dataset.words import Word
+from model.config import STRICT
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """The `Options` of a backend in which there is nothing to set."""
+
+    __pydantic_config__ = STRICT
 
 
 @dataclass(frozen=True)

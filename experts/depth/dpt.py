@@ -1,7 +1,6 @@
 """The backend `dpt`: DPT-Hybrid of MiDaS 3 (arXiv 2103.13413), with its released weights."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +9,14 @@ from torch import Tensor
 from transformers import DPTConfig, DPTForDepthEstimation
 
 from dataset.pickles import read_torch
+from experts.base import NoOptions as Options
 from experts.base import Setting
 from experts.dense import SIDE, DenseExpert
 from experts.depth.dpt_weights import converted
 from experts.depth.label import depth_label
 from experts.weights import load_weights, state_dict
-from model.config import STRICT
 
 FILE = "dpt_hybrid-midas-501f0c75.pt"
-
-
-@dataclass(frozen=True)
-class Options:
-    """There is nothing to set."""
-
-    __pydantic_config__ = STRICT
 
 
 def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Path]:

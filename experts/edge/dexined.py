@@ -1,7 +1,6 @@
 """The backend `dexined`: DexiNed (arXiv 1909.01955), with the weights of epoch 10 on BIPED."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +10,12 @@ from PIL import Image
 from torch import Tensor
 
 from dataset.pickles import read_torch
+from experts.base import NoOptions as Options
 from experts.base import Setting
 from experts.dense import IMAGENET_MEAN, DenseExpert, channels
 from experts.weights import load_weights, state_dict
-from model.config import STRICT
 
 FILE = "10_model.pth"
-
-
-@dataclass(frozen=True)
-class Options:
-    """There is nothing to set."""
-
-    __pydantic_config__ = STRICT
 
 
 def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Path]:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,10 @@ from torch import Tensor
 
 from dataset.words import Word
 from experts.base import Label, Setting, Target
+from experts.base import NoOptions as Options
 from experts.chunks import fixed_chunks
 from experts.nano import decode
 from experts.nano.network import NanoConfig, NanoNetwork
-from model.config import STRICT
 from model.errors import UserError, one_line
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "nano" / "experts"
@@ -37,13 +36,6 @@ LABELS = {
     ),
     "ocr_detection": lambda raw, size: decode.words_label(raw["text"], raw["word"], size),
 }
-
-
-@dataclass(frozen=True)
-class Options:
-    """There is nothing to set."""
-
-    __pydantic_config__ = STRICT
 
 
 def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Path]:

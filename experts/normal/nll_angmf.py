@@ -1,7 +1,6 @@
 """The backend `nll_angmf`: surface normals (arXiv 2109.09881), with the weights trained on ScanNet."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,20 +8,13 @@ import torch
 from torch import Tensor
 
 from dataset.pickles import read_torch
+from experts.base import NoOptions as Options
 from experts.base import Setting
 from experts.dense import IMAGENET_MEAN, IMAGENET_STD, DenseExpert, channels, resize, to_bytes
 from experts.normal.network import NormalNetwork
 from experts.weights import load_weights, state_dict
-from model.config import STRICT
 
 FILE = "scannet.pt"
-
-
-@dataclass(frozen=True)
-class Options:
-    """There is nothing to set."""
-
-    __pydantic_config__ = STRICT
 
 
 def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Path]:

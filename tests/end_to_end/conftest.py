@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,6 +24,26 @@ def script(*args: object, cwd: Path, processes: int = 1, timeout: int = 300) -> 
     return subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False
     )
+
+
+def stop_after_an_epoch(*arguments: object, cwd: Path) -> None:
+    """Runs a training script, and interrupts it when its first epoch is saved."""
+    stop = script("tests/end_to_end/stop_after_epoch.py", *arguments, cwd=cwd)
+    assert stop.returncode == 130, stop.stderr
+
+
+def resume(*arguments: object, cwd: Path) -> None:
+    """Runs a training script to its end, from where it stopped."""
+    resumed = script(*arguments, "--from_checkpoint", cwd=cwd)
+    assert resumed.returncode == 0, resumed.stderr
+
+
+def assert_same_weights(file: Path, expected: Path) -> None:
+    """That two weight files are equal to the bit."""
+    found, wanted = load_file(file), load_file(expected)
+    assert found.keys() == wanted.keys()
+    for key, value in found.items():
+        assert torch.equal(value, wanted[key]), key
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
-from tests.end_to_end.conftest import script, write_config
+from tests.end_to_end.conftest import assert_same_weights, resume, script, stop_after_an_epoch, write_config
 
 
 def config_for(scenes: Path, work: Path, **changes: object) -> Path:
@@ -49,13 +47,10 @@ def test_training_leaves_weights_results_and_accuracies(trained, scenes):
 
 def test_a_run_that_was_stopped_after_an_epoch_ends_as_one_that_was_not(trained, scenes, tmp_path):
     arguments = ("train_vqa.py", "--exp_name", "tiny", "--config", config_for(scenes, tmp_path))
-    stop = script("tests/end_to_end/stop_after_epoch.py", *arguments, cwd=tmp_path)
-    assert stop.returncode == 130, stop.stderr
-    resumed = script(*arguments, "--from_checkpoint", cwd=tmp_path)
-    assert resumed.returncode == 0, resumed.stderr
-    whole = load_file(trained / "logging/vqa_tiny/last/model.safetensors")
-    for key, value in load_file(tmp_path / "logging/vqa_tiny/last/model.safetensors").items():
-        assert torch.equal(value, whole[key]), key
+    stop_after_an_epoch(*arguments, cwd=tmp_path)
+    resume(*arguments, cwd=tmp_path)
+    newest = "logging/vqa_tiny/last/model.safetensors"
+    assert_same_weights(tmp_path / newest, trained / newest)
 
 
 def test_evaluation_by_ranking_given_answers(trained, scenes, tmp_path):

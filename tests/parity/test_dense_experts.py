@@ -1,7 +1,5 @@
 """Depth, normals and edges: the released files' keys, and the original's numbers with seeded weights."""
 
-import gzip
-import json
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -10,27 +8,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from experts.base import Setting, Target
 from experts.depth import dpt, dpt_weights
 from experts.edge import dexined
 from experts.normal import nll_angmf
 from experts.weights import load_weights
+from tests.parity.released_experts import released, scannet
 from tests.parity.seeded_weights import seeded_state_dict
 
 FOLDER = Path(__file__).parent
 GOLDENS = FOLDER / "goldens" / "dense"
-
-
-def released(name: str) -> dict[str, list[int]]:
-    """Shapes in the released file."""
-    return json.loads(gzip.decompress((FOLDER / "state_dict_specs" / f"{name}.json.gz").read_bytes()))
-
-
-def scannet(state: dict[str, Tensor]) -> dict:
-    """Surface normals were trained in parallel, and the state dict lies in a larger one."""
-    return {"model": {f"module.{key}": value for key, value in state.items()}}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Object detection against the original's numbers, with a released file of seeded weights."""
 
-import gzip
 import json
 from pathlib import Path
 
@@ -15,10 +14,11 @@ from experts.detection.checkpoint import converted
 from experts.detection.label import draw
 from experts.detection.network import UniDet, normalise
 from tests.parity.goldens import assert_matches
+from tests.parity.released_experts import released, unified
 from tests.parity.seeded_weights import seeded_state_dict
 
 FOLDER = Path(__file__).parent
-SPEC = json.loads(gzip.decompress((FOLDER / "state_dict_specs" / "obj_detection.json.gz").read_bytes()))
+SPEC = released("obj_detection")
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +31,7 @@ def golden() -> dict[str, np.ndarray]:
 def expert(tmp_path_factory: pytest.TempPathFactory) -> unidet.UniDetExpert:
     """The network of released size, read from a file like the released one."""
     folder = tmp_path_factory.mktemp("weights")
-    weights = seeded_state_dict(SPEC)
-    for key, value in weights.items():  # as the golden has it: fewer classes a box, boxes that stay near
-        if key.endswith("cls_score.bias"):
-            value -= 2
-        if key.endswith(("bbox_pred.weight", "anchor_deltas.weight")):
-            value *= 0.1
-    constants = {"pixel_mean": torch.ones(3, 1, 1), "pixel_std": torch.ones(3, 1, 1)}
-    torch.save({"model": weights | constants, "iteration": 1}, folder / unidet.FILE)
+    torch.save(unified(seeded_state_dict(SPEC)), folder / unidet.FILE)
     loaded = unidet.load(["obj_detection"], unidet.Options(), Setting(torch.device("cpu"), folder))
     (folder / unidet.FILE).unlink()  # half a gigabyte
     return loaded
@@ -47,8 +40,8 @@ def expert(tmp_path_factory: pytest.TempPathFactory) -> unidet.UniDetExpert:
 def test_released_keys_are_all_used_and_fill_the_network() -> None:
     with torch.device("meta"):
         ours = {key: list(value.shape) for key, value in UniDet().state_dict().items()}
-        released = {key: torch.empty(shape) for key, shape in SPEC.items()}
-    assert {key: list(value.shape) for key, value in converted(released).items()} == ours
+        theirs = {key: torch.empty(shape) for key, shape in SPEC.items()}
+    assert {key: list(value.shape) for key, value in converted(theirs).items()} == ours
     assert len(ours) == len(SPEC) == 1960
     buffers = ("pixel_mean", "pixel_std", "proposal_generator.anchor_generator.cell_anchors.0")
     assert converted(dict.fromkeys(buffers, torch.zeros(1))) == {}

@@ -1,6 +1,5 @@
 """CharNet gives the original's maps, words and labels."""
 
-import gzip
 import json
 
 import numpy as np
@@ -13,8 +12,8 @@ from experts.ocr.label import words_label
 from experts.ocr.lexicon import Lexicon
 from tests.parity.drawn_heads import draw
 from tests.parity.goldens import FOLDER, assert_matches
+from tests.parity.released_experts import released
 from tests.parity.seeded_weights import seeded_state_dict
-from tests.parity.test_state_dict import SPECS
 
 DET = FOLDER.parent / "det"
 DRAWN = json.loads((DET / "charnet_decode.json").read_text())
@@ -24,9 +23,8 @@ LEXICON = Lexicon(["Exit", "market", "step", "stop", "street"])  # the part of t
 @pytest.fixture
 def network(tmp_path):
     """Of released size, read from a file like the released one."""
-    released = json.loads(gzip.decompress((SPECS / "ocr_detection.json.gz").read_bytes()))
     path = tmp_path / FILE
-    torch.save(seeded_state_dict(released), path)
+    torch.save(seeded_state_dict(released("ocr_detection")), path)
     yield read_network(path)
     path.unlink()  # 340 MB, which pytest would keep
 
