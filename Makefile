@@ -7,7 +7,7 @@ RUN := $(BIN)/python
 # Where configs/caption_nano.yaml reads the Scenes.
 DATA := data/scenes
 
-.PHONY: help setup demo test bench lint format nano nano-data nano-tokenizer nano-experts nano-labels \
+.PHONY: help setup setup-test demo test bench lint format nano nano-data nano-tokenizer nano-experts nano-labels \
 	nano-caption nano-vqa nano-pretrain nano-classification
 
 help: ## this list
@@ -15,27 +15,33 @@ help: ## this list
 
 setup: $(VENV)/installed ## make .venv and install requirements.txt
 
+setup-test: $(VENV)/installed-test ## and what the tests and the linter need
+
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --requirement requirements.txt
 	touch $@
 
+$(VENV)/installed-test: $(VENV)/installed requirements-test.txt
+	$(BIN)/pip install --quiet --requirement requirements-test.txt
+	touch $@
+
 demo: setup ## caption the images in helpers/images and draw their labels
 	$(RUN) demo.py
 	$(RUN) demo_vis.py
 
-test: setup lint ## lint and all tests
-	OMP_NUM_THREADS=1 $(RUN) -m pytest
+test: setup-test lint ## lint and all tests
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadscope
 
 bench: setup ## how fast it is, against the plain way (docs/performance.md)
 	for script in encoder ranking beam_search training_step loader; do $(RUN) -m benchmarks.$$script || exit 1; done
 
-lint: setup ## ruff's checks and its format
+lint: setup-test ## ruff's checks and its format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: setup ## let ruff mend what it can
+format: setup-test ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
