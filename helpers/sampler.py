@@ -1,46 +1,71 @@
-"""Which samples a process reads in an epoch, and in which order."""
+"""Which samples a process reads in an epoch, in which order, and from which position on.
 
-from collections.abc import Iterator
+An epoch is one pass over an order of all samples. Process r of w reads every w-th of them, from the r-th
+on, so that the batches with which all processes step are one piece of the order, and the position inside
+the epoch is one number: how many samples of the order the processes have consumed together. It means the
+same for any number of processes, batch size and number of workers, and nothing is read to get there.
+"""
+
+from collections.abc import Callable, Iterator
 
 import torch
+from torch import Tensor
 from torch.utils.data import Sampler
+
+# From an epoch to the indices of all samples, int64 (n,), in the order in which they are to be read; a
+# function of its argument alone, and the same on every process.
+Order = Callable[[int], Tensor]
+
+
+def shuffled(length: int, seed: int) -> Order:
+    """Every epoch in an order of its own, drawn from the seed and the epoch."""
+
+    def order(epoch: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+        return torch.randperm(length, generator=generator)  # (n,)
+
+    return order
+
+
+def in_order(length: int) -> Order:
+    """As the samples are listed, in every epoch."""
+    return lambda epoch: torch.arange(length)  # (n,)
 
 
 class EpochSampler(Sampler[int]):
-    """Splits a data set over processes; every process gets equally many samples.
+    """The indices of one process, from a position to the end of an epoch.
 
-    The order is a function of the seed and the epoch alone, so a resumed run, or one with another number
-    of processes, reads the same global order. Where the length does not divide by the number of
-    processes, the first samples are read again at the end; evaluation drops them by their data index.
+    Every process gets equally many. Where what is left of the epoch does not divide by the number of
+    processes, the first samples of the epoch are read again at its end (evaluation drops them by their
+    index): as many after a restart from a position as without one. No sample is dropped, so the last
+    batch may be smaller.
 
     Args:
         length: samples in the data set.
-        shuffle: permute anew in each epoch; otherwise in order.
-        seed: with the epoch, fixes the permutation.
+        order: in which they are read.
         rank, world_size: this process and their number.
     """
 
-    def __init__(self, length: int, *, shuffle: bool, seed: int = 0, rank: int = 0, world_size: int = 1):
-        self.length = length
-        self.shuffle = shuffle
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
-        self.epoch = 0
+    def __init__(self, length: int, order: Order, *, rank: int = 0, world_size: int = 1) -> None:
+        self.length, self.order = length, order
+        self.rank, self.world_size = rank, world_size
+        self.epoch, self.consumed = 0, 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the permutation of the next pass."""
-        self.epoch = epoch
+    def start_at(self, epoch: int, consumed: int = 0) -> None:
+        """Chooses where the next pass begins.
+
+        Args:
+            epoch: from 0.
+            consumed: samples of its order, over all processes, that are left out.
+        """
+        self.epoch, self.consumed = epoch, consumed
 
     def __len__(self) -> int:
-        return -(-self.length // self.world_size)
+        """How many indices the next pass has on each process."""
+        return -(-max(self.length - self.consumed, 0) // self.world_size)
 
     def __iter__(self) -> Iterator[int]:
-        if self.shuffle:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-            order = torch.randperm(self.length, generator=generator)
-        else:
-            order = torch.arange(self.length)
-        padding = len(self) * self.world_size - self.length
-        order = torch.cat([order, order[:padding]])
-        return iter(order[self.rank :: self.world_size].tolist())
+        order = self.order(self.epoch)  # (n,)
+        positions = self.consumed + self.rank + self.world_size * torch.arange(len(self))
+        # One by one: millions of Python's integers are large.
+        return map(int, order[positions % self.length].numpy())

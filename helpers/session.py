@@ -22,7 +22,7 @@ from helpers.config import read_model_size
 from helpers.experiments import experiment_folder, starting_weights
 from helpers.models import build_model, prepare_inputs, restore_model
 from helpers.processes import start_accelerator
-from helpers.sampler import EpochSampler
+from helpers.sampler import EpochSampler, Order, in_order, shuffled
 from helpers.sharding import distribute, unwrap
 from helpers.task_configs import TaskConfig, prismer_config
 from model.modules.label_map import LabelMap
@@ -85,17 +85,16 @@ class Session(Generic[M, C]):
 
     def train_loader(self, dataset: Dataset) -> DataLoader:
         """Shuffled batches of this process's share."""
-        return self._loader(dataset, self.config.batch_size_train, shuffle=True)
+        return self._loader(dataset, self.config.batch_size_train, shuffled(len(dataset), self.args.seed))
 
     def test_loader(self, dataset: Dataset) -> DataLoader:
         """Batches of this process's share, in order."""
-        return self._loader(dataset, self.config.batch_size_test, shuffle=False)
+        return self._loader(dataset, self.config.batch_size_test, in_order(len(dataset)))
 
-    def _loader(self, dataset: Dataset, batch_size: int, shuffle: bool) -> DataLoader:
+    def _loader(self, dataset: Dataset, batch_size: int, order: Order) -> DataLoader:
         sampler = EpochSampler(
             len(dataset),
-            shuffle=shuffle,
-            seed=self.args.seed,
+            order,
             rank=self.accelerator.process_index,
             world_size=self.accelerator.num_processes,
         )
@@ -109,6 +108,7 @@ class Session(Generic[M, C]):
             collate_fn=collate,
             pin_memory=self.accelerator.device.type == "cuda",
             persistent_workers=self.config.num_workers > 0,
+            generator=torch.Generator(),  # else it draws from the one that dropout draws from
         )
 
     def build(self) -> nn.Module:

@@ -96,7 +96,7 @@ class Training:
         # Seeded by epoch (and process), so that a resumed run draws what an uninterrupted one would.
         set_seed(self.session.args.seed + 1000 * epoch, device_specific=True)
         self.loader.dataset.set_epoch(epoch)
-        self.loader.sampler.set_epoch(epoch)
+        self.loader.sampler.start_at(epoch)
         self.session.model.train()
         self._loss, self._batches = 0.0, 0
         began = time.perf_counter()
