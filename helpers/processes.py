@@ -1,5 +1,7 @@
 """Starting accelerate: device, precision, processes."""
 
+import os
+
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list, gather_object
@@ -9,15 +11,20 @@ def start_accelerator(mixed_precision: str | None) -> Accelerator:
     """The processes and devices that `accelerate launch` (or plain python) gives.
 
     Args:
-        mixed_precision: `no`, `bf16` or `fp16`; None takes what accelerate's own config says, and bf16
-            on a GPU that has it.
+        mixed_precision: `no`, `bf16` or `fp16`; None takes what accelerate's own config says, and where that
+            is nothing or `no`, bf16 on a GPU that has it.
     """
-    if mixed_precision is None and torch.cuda.is_available() and torch.cuda.is_bf16_supported():
+    # `accelerate launch` says "no" when nothing was chosen.
+    chosen = mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no") != "no"
+    if not chosen and torch.cuda.is_available() and torch.cuda.is_bf16_supported():
         mixed_precision = "bf16"
     # Running statistics are averaged before evaluation (`average_statistics`), in every mode alike,
     # rather than overwritten by the first process's in each step.
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False)
-    return Accelerator(mixed_precision=mixed_precision, kwargs_handlers=[ddp])
+    # Without a GPU, several processes must be told that they are to use the CPU; else accelerate takes
+    # each for the only one, in silence.
+    cpu = not torch.accelerator.is_available()
+    return Accelerator(cpu=cpu, mixed_precision=mixed_precision, kwargs_handlers=[ddp])
 
 
 def broadcast_from_main(value: float) -> float:

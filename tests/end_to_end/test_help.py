@@ -11,6 +11,7 @@ SCRIPTS = [
     "demo.py",
     "demo_vis.py",
     "download_checkpoints.py",
+    "generate_config.py",
     *sorted(path.name for path in ROOT.glob("train_*.py")),
     *sorted(map(str, (ROOT / "experts").glob("generate*.py"))),
     "helpers/build_class_tables.py",

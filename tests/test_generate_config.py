@@ -1,0 +1,122 @@
+"""What generate_config.py writes and refuses; that it starts two machines is in end_to_end/."""
+
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate.commands.config.config_args import ClusterConfig, load_config_from_file
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+
+import generate_config
+from model.errors import UserError
+
+
+@pytest.fixture
+def generate(tmp_path, monkeypatch):
+    """Runs the script with flags (`rank` 1 of 4 by default) and reads what accelerate reads."""
+
+    def call(
+        *flags: str, gpus: int = 0, rank: int = 1, machines: int = 4, path: Path | None = None
+    ) -> ClusterConfig:
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+        file = path or tmp_path / "machine.yaml"
+        required = ["--main_ip", "127.0.0.1", "--rank", str(rank), "--num_machines", str(machines)]
+        monkeypatch.setattr(
+            sys, "argv", ["generate_config.py", *required, "--config_file", str(file), *flags]
+        )
+        generate_config.main()
+        return load_config_from_file(str(file))
+
+    return call
+
+
+def test_four_machines_of_eight_gpus(generate):
+    config = generate(gpus=8)
+    assert (config.num_machines, config.machine_rank, config.num_processes) == (4, 1, 32)
+    assert (config.main_process_ip, config.main_process_port) == ("127.0.0.1", 29500)
+    assert (config.distributed_type, config.mixed_precision, config.use_cpu) == ("MULTI_GPU", "bf16", False)
+
+
+def test_accelerate_launches_what_was_written(generate, tmp_path):
+    generate("--port", "29617", gpus=8)
+    arguments = ["--config_file", str(tmp_path / "machine.yaml"), "train_caption.py"]
+    args, _, _ = _validate_launch_command(launch_command_parser().parse_args(arguments))
+    assert args.multi_gpu
+    assert (args.num_machines, args.machine_rank, args.num_processes) == (4, 1, 32)
+    assert (args.main_process_ip, args.main_process_port) == ("127.0.0.1", 29617)
+    assert (args.mixed_precision, args.use_cpu) == ("bf16", False)
+
+
+def test_one_gpu_needs_no_torchrun(generate):
+    config = generate(gpus=1, rank=0, machines=1)
+    assert (config.distributed_type, config.num_processes, config.main_process_port) == ("NO", 1, 0)
+
+
+def test_without_gpus_there_is_one_cpu_process_a_machine_or_as_many_as_are_wanted(generate):
+    config = generate()
+    assert (config.num_processes, config.use_cpu, config.mixed_precision) == (4, True, "no")
+    config = generate("--num_gpus", "2", "--mixed_precision", "bf16")
+    assert (config.num_processes, config.mixed_precision) == (8, "bf16")
+
+
+def test_fewer_gpus_than_there_are(generate):
+    assert generate("--num_gpus", "2", gpus=8).num_processes == 8
+
+
+def test_typographic_dashes():
+    printed = ["–main_ip", "10.0.0.1", "—rank=3", "--num_machines", "4", "–5", "a–b"]
+    plain = ["--main_ip", "10.0.0.1", "--rank=3", "--num_machines", "4", "–5", "a–b"]
+    assert generate_config.plain_dashes(printed) == plain
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rank": 4}, "--rank 4: machines are numbered from 0 to 3"),
+        ({"rank": -1}, "--rank -1: machines are numbered from 0 to 3"),
+        ({"machines": 0}, "--num_machines 0: there must be at least 1"),
+        ({"flags": ["--num_gpus", "9"], "gpus": 8}, "--num_gpus 9: this machine has 8"),
+        ({"flags": ["--num_gpus", "0"]}, "--num_gpus 0: a machine needs at least 1 process"),
+        ({"flags": ["--mixed_precision", "fp16"]}, "fp16: needs a GPU"),
+        ({"flags": ["--main_ip", "no.such.host.invalid"]}, "--main_ip no.such.host.invalid: no such address"),
+        ({"flags": ["--port", "70000"]}, "--port 70000: ports are numbered from 1"),
+        ({"path": Path("machine.json")}, "machine.json: accelerate reads a YAML file by the name"),
+    ],
+)
+def test_refuses(generate, options, message):
+    flags = options.pop("flags", [])
+    with pytest.raises(UserError) as error:
+        generate(*flags, **options)
+    assert message in str(error.value)
+
+
+def test_refuses_a_busy_port_on_machine_0_alone(generate):
+    with socket.socket() as busy:
+        busy.bind(("", 0))
+        busy.listen()
+        port = str(busy.getsockname()[1])
+        with pytest.raises(UserError, match=f"--port {port}: Address already in use; choose another"):
+            generate("--port", port, rank=0)
+        assert generate("--port", port, rank=1).main_process_port == int(port)
+    assert generate("--port", port, rank=0).main_process_port == int(port)
+
+
+def test_another_file_of_this_name_is_kept(generate, tmp_path, capsys):
+    generate()
+    assert "machine.yaml: written" in capsys.readouterr().out
+    generate()
+    assert "machine.yaml: was so already" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["machine.yaml"]
+    generate(rank=2)
+    assert "machine.yaml: replaced; what was in it is in machine_2.yaml" in capsys.readouterr().out
+    assert load_config_from_file(str(tmp_path / "machine_2.yaml")).machine_rank == 1
+
+
+def test_warns_of_an_address_that_is_every_machines_own(generate, capsys):
+    generate()
+    assert capsys.readouterr().err == "warning: 127.0.0.1 means this machine itself, on every machine\n"
+    generate(rank=0, machines=1)
+    assert capsys.readouterr().err == ""
