@@ -71,6 +71,7 @@ nano-caption: setup ## train Prismer-Nano and PrismerZ-Nano on captions, side by
 		code=$$?; wait; exit $$code
 	tail -n 20 $(DATA)_prismerz.log
 	$(RUN) -m helpers.convert --dtype float16 logging/caption_prismer_nano nano/caption_prismer_nano/model.safetensors
+	$(RUN) -m helpers.convert --dtype float16 logging/caption_prismerz_nano nano/caption_prismerz_nano/model.safetensors
 	$(RUN) -m helpers.caption_baseline --train_list $(DATA)/coco_karpathy_train.json \
 		--test_gt $(DATA)/coco_karpathy_test_gt.json
 
@@ -84,6 +85,7 @@ nano-vqa: setup ## fine-tune both on questions, from their captioning weights, s
 		code=$$?; wait; exit $$code
 	tail -n 20 $(DATA)_prismerz_vqa.log
 	$(RUN) -m helpers.convert --dtype float16 logging/vqa_prismer_nano nano/vqa_prismer_nano/model.safetensors
+	$(RUN) -m helpers.convert --dtype float16 logging/vqa_prismerz_nano nano/vqa_prismerz_nano/model.safetensors
 	$(RUN) -m helpers.vqa_baseline --train_list $(DATA)/vqav2_train_val.json --test_list $(DATA)/vqav2_test.json
 
 # The other two tasks on Scenes: they show the scripts, and leave nothing in nano/.
