@@ -8,12 +8,15 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from model.modalities import MODALITIES, Kind
+
 Colour = tuple[int, int, int]
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 INK: Colour = (32, 33, 36)
 GREY: Colour = (110, 114, 120)
 WHITE: Colour = (255, 255, 255)
+IMAGE_COLOUR: Colour = (189, 193, 198)
 # Okabe and Ito's palette, told apart with every kind of colour vision (jfly.uni-koeln.de/color).
 PALETTE: tuple[Colour, ...] = (
     (86, 180, 233),
@@ -24,6 +27,7 @@ PALETTE: tuple[Colour, ...] = (
     (213, 94, 0),
     (0, 114, 178),
 )
+_TITLES = {Kind.SEMANTIC: "Segmentation", Kind.INSTANCE: "Object detection", Kind.WORDS: "Text"}
 _SHADES = (1.0, 0.62, 1.5)  # of the palette, one after another, where more colours are wanted
 
 
@@ -46,6 +50,26 @@ def distinct_colours(numbers: Iterable[int]) -> dict[int, Colour]:
         taken.add(place)
         chosen[number] = colour(place)
     return chosen
+
+
+def title(name: str) -> str:
+    """What a picture calls a modality, the image (`rgb`) included."""
+    if name not in MODALITIES:
+        return "Image"
+    return _TITLES.get(MODALITIES[name].kind, name.replace("_", " ").capitalize())
+
+
+def modality_colour(name: str) -> Colour:
+    """A modality's colour wherever several are compared, the image's (`rgb`) included."""
+    stems = list(dict.fromkeys(entry.stem for entry in MODALITIES.values()))  # a model has one expert of each
+    return PALETTE[stems.index(MODALITIES[name].stem)] if name in MODALITIES else IMAGE_COLOUR
+
+
+def contrasting(fill: Colour) -> Colour:
+    """Dark or white, whichever is the more legible on a colour (WCAG's relative luminance)."""
+    linear = ((np.array(fill) / 255 + 0.055) / 1.055) ** 2.4
+    luminance = float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+    return WHITE if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.064 else INK
 
 
 @lru_cache
@@ -113,8 +137,7 @@ def tag(draw: ImageDraw.ImageDraw, box: Box, text: str, fill: Colour, size: int,
     taken.append(plate)
     draw.rounded_rectangle(plate, radius=3, fill=fill)
     middle = ((plate[0] + plate[2]) / 2, (plate[1] + plate[3]) / 2)
-    luminance = np.dot(fill, (0.299, 0.587, 0.114))
-    draw.text(middle, text, INK if luminance > 120 else WHITE, face, anchor="mm")
+    draw.text(middle, text, contrasting(fill), face, anchor="mm")
 
 
 def _overlap(one: Box, other: Box) -> float:

@@ -4,10 +4,11 @@ captioner = Captioner.from_pretrained("nano/caption_prismer_nano")  # a folder, 
 captions = captioner.caption(["a.jpg", "b.png"])
 answers = Answerer.from_pretrained("nano/vqa_prismer_nano").answer(["a.jpg"], "What color is the cube?")
 depth = captioner.label(["a.jpg"])[0]["depth"]
+told = captioner.caption(["a.jpg"], experts=["depth", "edge"], evidence=True)[0].evidence
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,6 +33,7 @@ from helpers.processes import start_accelerator
 from helpers.publish import Card, find_folder, push_folder, write_folder
 from model.captioning import PrismerCaption
 from model.errors import UserError
+from model.evidence import Evidence, find_evidence
 from model.prismer import Prismer
 from model.vqa import PrismerVQA
 
@@ -48,15 +50,20 @@ class Prediction:
         score: of a caption or a chosen answer its mean log-probability, see `Ranking`; of a written answer
             what `PrismerVQA.generate` says.
         ranked: of given answers those that were scored in full, with their scores, the best first.
+        evidence: what the text was read from, if that was asked for.
     """
 
     text: str
     score: float
     ranked: tuple[tuple[str, float], ...] = ()
+    evidence: Evidence | None = field(default=None, compare=False)
 
 
 class Predictor(Generic[M]):
     """A model with all that it takes to go from image files to texts.
+
+    Where `experts` can be given, these of the model's experts are used, and the others have no part in what
+    it sees; None: all of them.
 
     Args:
         loaded: the model.
@@ -118,36 +125,68 @@ class Predictor(Generic[M]):
             self.save_pretrained(folder, **card)
             return push_folder(Path(folder), repository, private=private, token=token)
 
-    def label(self, images: Sequence[AnyImage]) -> list[dict[str, Image.Image]]:
+    def label(
+        self, images: Sequence[AnyImage], experts: Sequence[str] | None = None
+    ) -> list[dict[str, Image.Image]]:
         """What the model's experts see in images: label maps of their sizes, by expert (docs/labels.md)."""
-        names = self._images.add(images, self.backends)
-        reader = self.visual(self._images.labels).labels()
+        names = self._images.add(images, self.backends(experts))
+        reader = self.visual(self._images.labels, experts).labels()
         sizes = [read_image(self._images.images / name).size for name in names]
         return [reader.read(Path(name).stem, size)[0] for name, size in zip(names, sizes, strict=True)]
 
-    def visual(self, label_path: Path) -> Visual:
+    def experts(self, chosen: Sequence[str] | None = None) -> tuple[str, ...]:
+        """The model's experts, in its order; only the chosen ones, if some are.
+
+        Raises:
+            UserError: one of them is none of the model's.
+        """
+        known = self.model.config.experts
+        for name in chosen or ():
+            if name not in known:
+                there = f"it has: {', '.join(known)}" if known else "it has none, as every PrismerZ"
+                raise UserError(f"the model was not trained with an expert '{name}'; {there}")
+        return tuple(name for name in known if chosen is None or name in chosen)
+
+    def visual(self, label_path: Path, experts: Sequence[str] | None = None) -> Visual:
         """How the model reads images and their labels."""
         network = self.model.config
         return Visual(
             label_path=label_path,
-            experts=network.experts,
+            experts=self.experts(experts),
             image_resolution=network.image_resolution,
             label_resolution=network.label_resolution,
             compat=network.compat,
         )
 
-    @cached_property
-    def backends(self) -> Backends:
-        """For each of the model's experts, the network that makes its labels."""
-        experts = self.model.config.experts
-        known = read_yaml(EXPERTS_FILE)["backends"] | self.usage.backends | self._given
-        if missing := [name for name in experts if name not in known]:
-            raise UserError(f"no network labels {', '.join(missing)}; name one in `backends`")
-        return {name: known[name] for name in experts}
+    def backends(self, experts: Sequence[str] | None = None) -> Backends:
+        """For each of the experts, the network that makes its labels.
 
-    def _dataset(self, images: Sequence[AnyImage]) -> CaptionDataset:
-        names = self._images.add(images, self.backends)
-        return self._images.dataset(names, self.visual(self._images.labels))
+        Raises:
+            UserError: nothing names one.
+        """
+        wanted = self.experts(experts)
+        if missing := [name for name in wanted if name not in self._known_backends]:
+            raise UserError(f"no network labels {', '.join(missing)}; name one in `backends`")
+        return {name: self._known_backends[name] for name in wanted}
+
+    @cached_property
+    def _known_backends(self) -> Backends:
+        return read_yaml(EXPERTS_FILE)["backends"] | self.usage.backends | self._given
+
+    def _dataset(self, images: Sequence[AnyImage], experts: Sequence[str] | None) -> CaptionDataset:
+        names = self._images.add(images, self.backends(experts))
+        return self._images.dataset(names, self.visual(self._images.labels, experts))
+
+    def _with_evidence(
+        self,
+        predictions: Sequence[Prediction],
+        experts: Experts,
+        starts: Sequence[Sequence[int]],
+        texts: Sequence[str],
+    ) -> list[Prediction]:
+        """Predictions with what they were read from; the rest is for `find_evidence`."""
+        found = find_evidence(self.model, experts, starts, texts)
+        return [replace(each, evidence=told) for each, told in zip(predictions, found, strict=True)]
 
     def _predictions(
         self,
@@ -171,17 +210,40 @@ class Captioner(Predictor[PrismerCaption]):
     network = PrismerCaption
     card = Card("image-to-text", 'captions = model.caption(["a.jpg", "b.png"])')
 
-    def caption(self, images: Sequence[AnyImage], batch_size: int = 8) -> list[Prediction]:
-        """Captions image files, or images in memory."""
-        return [prediction for _, prediction in self.captions(self._dataset(images), batch_size)]
+    def caption(
+        self,
+        images: Sequence[AnyImage],
+        batch_size: int = 8,
+        *,
+        experts: Sequence[str] | None = None,
+        evidence: bool = False,
+        **decoding: int,
+    ) -> list[Prediction]:
+        """Captions image files, or images in memory; otherwise as `captions`."""
+        dataset = self._dataset(images, experts)
+        found = self.captions(dataset, batch_size, evidence=evidence, **decoding)
+        return [prediction for _, prediction in found]
 
-    def captions(self, dataset: CaptionDataset, batch_size: int) -> Iterator[tuple[str, Prediction]]:
-        """The readable images of a data set with their captions."""
+    def captions(
+        self, dataset: CaptionDataset, batch_size: int, *, evidence: bool = False, **decoding: int
+    ) -> Iterator[tuple[str, Prediction]]:
+        """The readable images of a data set with their captions.
+
+        Args:
+            dataset: read as `visual` says.
+            batch_size: images at once.
+            evidence: whether to find out what the captions were read from (`model/evidence.py`).
+            decoding: settings of the beam search that are not to be those of the model's task.
+        """
+        prefix, settings = self.usage.prefix, self.usage.decoding | decoding
 
         def predict(experts: Experts, indices: list[int]) -> list[Prediction]:
-            usage = self.usage
-            texts, scores = self.model.generate(experts, usage.prefix, **usage.decoding, return_scores=True)
-            return [Prediction(as_sentence(text), score) for text, score in zip(texts, scores, strict=True)]
+            texts, scores = self.model.generate(experts, prefix, **settings, return_scores=True)
+            found = [Prediction(as_sentence(text), score) for text, score in zip(texts, scores, strict=True)]
+            if not evidence:
+                return found
+            starts = [self.model.start_ids(prefix)] * len(texts)
+            return self._with_evidence(found, experts, starts, [" " * bool(prefix) + text for text in texts])
 
         return self._predictions(dataset, batch_size, predict)
 
@@ -199,6 +261,10 @@ class Answerer(Predictor[PrismerVQA]):
         answers: Sequence[str] | None = None,
         k: int | None = None,
         batch_size: int = 8,
+        *,
+        experts: Sequence[str] | None = None,
+        evidence: bool = False,
+        **decoding: int,
     ) -> list[Prediction]:
         """Answers a question about each image.
 
@@ -209,11 +275,15 @@ class Answerer(Predictor[PrismerVQA]):
                 as `[]` always does.
             k: how many of them to score in full; None: as many as the model's task does.
             batch_size: images at once.
+            experts: see the class.
+            evidence: whether to find out what the answers were read from (`model/evidence.py`).
+            decoding: `num_beams`, `max_new` and `min_new`, where answers are written freely.
         """
         questions = [questions] * len(images) if isinstance(questions, str) else questions
         if len(questions) != len(images):
             raise UserError(f"{len(questions)} questions for {len(images)} images; give one for each, or one")
-        found = self.answers(self._dataset(images), questions, batch_size, answers, k)
+        dataset = self._dataset(images, experts)
+        found = self.answers(dataset, questions, batch_size, answers, k, evidence=evidence, **decoding)
         return [prediction for _, prediction in found]
 
     def answers(
@@ -223,18 +293,33 @@ class Answerer(Predictor[PrismerVQA]):
         batch_size: int,
         answers: Sequence[str] | None = None,
         k: int | None = None,
+        *,
+        evidence: bool = False,
+        **decoding: int,
     ) -> Iterator[tuple[str, Prediction]]:
         """The readable images of a data set with the answers to their questions, otherwise as `answer`."""
         choices = self.usage.answers if answers is None else list(answers)
+        if choices and decoding:
+            raise UserError(
+                f"{', '.join(decoding)}: there is no beam search, the answer is chosen among {len(choices)}"
+            )
 
         def predict(experts: Experts, indices: list[int]) -> list[Prediction]:
             asked = [clean_question(questions[index]) for index in indices]
-            if not choices:
-                found = self.model.generate(experts, asked, return_scores=True)
-                return [Prediction(text, score) for text, score in zip(*found, strict=True)]
-            ranking = self.model.rank(experts, asked, choices, self.usage.k if k is None else k)
-            rows = zip(ranking.kept.tolist(), ranking.scores.tolist(), strict=True)
-            return [_chosen([(choices[i], score) for i, score in zip(*row, strict=True)]) for row in rows]
+            if choices:
+                ranking = self.model.rank(experts, asked, choices, self.usage.k if k is None else k)
+                rows = zip(ranking.kept.tolist(), ranking.scores.tolist(), strict=True)
+                found = [
+                    _chosen([(choices[i], score) for i, score in zip(*row, strict=True)]) for row in rows
+                ]
+            else:
+                texts, scores = self.model.generate(experts, asked, **decoding, return_scores=True)
+                found = [Prediction(text, score) for text, score in zip(texts, scores, strict=True)]
+            if not evidence:
+                return found
+            starts = [self.model.question_ids(question) for question in asked]
+            ends = self.model.ends([each.text for each in found])
+            return self._with_evidence(found, experts, starts, [f" {end}" for end in ends])
 
         return self._predictions(dataset, batch_size, predict)
 

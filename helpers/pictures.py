@@ -27,6 +27,7 @@ from helpers.drawing import (
     outlined,
     shorten,
     tag,
+    title,
     wrap,
 )
 from model.modalities import BACKGROUND, MODALITIES, Kind, Modality
@@ -39,7 +40,6 @@ NAME_SIZE = 12
 LINE: Colour = (208, 211, 216)
 MAX_BYTES = 400_000
 MIN_FIT = 0.6  # a name may hang out of its region a little; below this it is in the legend alone
-_TITLES = {Kind.SEMANTIC: "Segmentation", Kind.INSTANCE: "Object detection", Kind.WORDS: "Text"}
 _NOTHING = {Kind.INSTANCE: "no object found", Kind.WORDS: "no text found"}
 
 
@@ -111,19 +111,19 @@ def _label_panel(
     tables: ClassTables,
 ) -> Panel:
     path = reader.path(entry, key)
-    title = _TITLES.get(entry.kind, entry.name.replace("_", " ").capitalize())
+    name = title(entry.name)
     if not path.is_file() or path.stat().st_size == 0:
         is_words = entry.kind is Kind.WORDS  # no file of words means that there are none
-        return Panel(title, _message(view.size, _NOTHING[entry.kind] if is_words else "no label"))
+        return Panel(name, _message(view.size, _NOTHING[entry.kind] if is_words else "no label"))
     label = reader.read(key, image_size)[0][entry.name]
     if entry.kind is Kind.CONTINUOUS:
-        return Panel(title, _quantity(entry, label).resize(view.size, Image.Resampling.BICUBIC))
+        return Panel(name, _quantity(entry, label).resize(view.size, Image.Resampling.BICUBIC))
     index = np.asarray(label.resize(view.size, Image.Resampling.NEAREST))  # (h, w)
     if entry.kind is Kind.SEMANTIC:
-        return _segments(title, index, view, tables.labels[entry.classes])
+        return _segments(name, index, view, tables.labels[entry.classes])
     if (index == BACKGROUND).all():
-        return Panel(title, _message(view.size, _NOTHING[entry.kind]))
-    return Panel(title, _boxes(index, view, _names(entry, path, tables)))
+        return Panel(name, _message(view.size, _NOTHING[entry.kind]))
+    return Panel(name, _boxes(index, view, _names(entry, path, tables)))
 
 
 def _quantity(entry: Modality, label: Image.Image) -> Image.Image:
@@ -133,7 +133,7 @@ def _quantity(entry: Modality, label: Image.Image) -> Image.Image:
     return Image.fromarray(colours[..., :3].copy())
 
 
-def _segments(title: str, index: np.ndarray, view: Image.Image, names: Sequence[str]) -> Panel:
+def _segments(panel: str, index: np.ndarray, view: Image.Image, names: Sequence[str]) -> Panel:
     """Flat class colours with a little of the image's light, borders, and names where they fit."""
     light = np.asarray(view.convert("L"), np.float32)[..., None] / 255  # (h, w, 1)
     classes, areas = np.unique(index[index != BACKGROUND], return_counts=True)
@@ -160,7 +160,7 @@ def _segments(title: str, index: np.ndarray, view: Image.Image, names: Sequence[
         (colours[number], f"{_name(names, number)}  {100 * area / index.size:.0f} %")
         for area, number in largest_first
     ]
-    return Panel(title, picture, entries)
+    return Panel(panel, picture, entries)
 
 
 def _boxes(index: np.ndarray, view: Image.Image, names: dict[int, str]) -> Image.Image:

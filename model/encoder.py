@@ -81,8 +81,9 @@ class ExpertEncoder(nn.Module):
         """Encodes a batch.
 
         Args:
-            experts: `rgb` (b, 3, H, H), and for every expert of the configuration its label: a tensor
-                (b, c, L, L) in [-1, 1], or a `LabelMap`.
+            experts: `rgb` (b, 3, H, H), and for the experts of the configuration their labels: a tensor
+                (b, c, L, L) in [-1, 1], or a `LabelMap`. One that has no label here has no tokens; without
+                any label there are no resampled tokens either, and the model sees what a PrismerZ sees.
             instance_indices: int64 (256,), the row of the instance embedding of each instance id. By
                 default drawn anew in training, fixed otherwise.
 
@@ -90,10 +91,11 @@ class ExpertEncoder(nn.Module):
             (b, l, d): RGB tokens first, then the 64 resampled tokens of the experts.
         """
         x = self._tokens(self.conv1["rgb"](experts["rgb"]))
-        if self.modalities:
+        present = [entry for entry in self.modalities if entry.name in experts]
+        if present:
             if instance_indices is None:
                 instance_indices = self._draw_instance_indices(x.device)
-            labels = [self._expert_tokens(entry, experts, instance_indices) for entry in self.modalities]
+            labels = [self._expert_tokens(entry, experts, instance_indices) for entry in present]
             x = torch.cat([x, self.resampler(torch.cat(labels, dim=1))], dim=1)
         return self.ln_post(self.transformer(self.ln_pre(x)))
 

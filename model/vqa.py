@@ -145,6 +145,10 @@ class PrismerVQA(Prismer):
         side = "right" if self.config.compat else "left"
         return self.tokens(self.starts(questions), padding_side=side, **QUESTION)
 
+    def question_ids(self, question: str) -> list[int]:
+        """Token ids of one question, start token included, without pads."""
+        return self.tokenizer(self.starts([question])[0], **QUESTION).input_ids
+
     def starts(self, questions: Sequence[str]) -> list[str]:
         """Questions as the model reads them."""
         return [self.tokenizer.bos_token + question.capitalize() for question in questions]

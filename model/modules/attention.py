@@ -27,6 +27,16 @@ class Attention(nn.Module):
         Returns:
             (b, l, d).
         """
+        out = F.scaled_dot_product_attention(*self._project(x, context))
+        return self.out_proj(out.transpose(1, 2).flatten(2))  # (b, heads, l, d / heads) -> (b, l, d)
+
+    def weights(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """How much each token attends to each, float32 (b, heads, l, m), which `forward` never makes."""
+        q, k, _ = self._project(x, context)
+        return attention_weights(q, k)
+
+    def _project(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each (b, heads, tokens, d / heads)."""
         if context is None:
             q, k, v = F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
         else:
@@ -36,6 +46,17 @@ class Attention(nn.Module):
             q = F.linear(x, q_weight, q_bias)
             k, v = F.linear(context, kv_weight, kv_bias).chunk(2, dim=-1)
         # (b, l, d) -> (b, heads, l, d / heads)
-        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
-        out = F.scaled_dot_product_attention(q, k, v)
-        return self.out_proj(out.transpose(1, 2).flatten(2))  # (b, heads, l, d / heads) -> (b, l, d)
+        return tuple(t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
+
+
+def attention_weights(q: Tensor, k: Tensor) -> Tensor:
+    """The softmax within `scaled_dot_product_attention`, without a mask.
+
+    Args:
+        q: (b, heads, l, c).
+        k: (b, heads, m, c).
+
+    Returns:
+        float32 (b, heads, l, m); each row sums to one.
+    """
+    return (q @ k.mT * q.shape[-1] ** -0.5).float().softmax(dim=-1)

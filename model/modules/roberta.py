@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from model.cache import LayerCache
 from model.config import TextConfig
 from model.modules.adaptor import LanguageAdaptor
+from model.modules.attention import attention_weights
 from model.modules.norm import LayerNorm
 
 
@@ -94,6 +95,10 @@ class Attention(nn.Module):
             dropout_p=self.dropout if self.training else 0.0,
         )
         return self.output(out.transpose(1, 2).flatten(2), x)  # (b, heads, l, d / heads) -> (b, l, d)
+
+    def weights(self, x: Tensor, keys: Tensor) -> Tensor:
+        """How much each token of `x` attends to each key, float32 (b, heads, l, m); all keys are seen."""
+        return attention_weights(self._split(self.self.query(x)), keys)
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (b, l, d) -> (b, heads, l, d / heads)

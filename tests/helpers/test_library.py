@@ -77,11 +77,33 @@ def test_an_image_that_cannot_be_read_is_named(answerer, tmp_path):
             answerer.answer([PHOTOS[0], tmp_path / name], "what")
 
 
+def test_some_experts_alone_and_evidence(captioner):
+    everything, other = (captioner.caption(PHOTOS[:2], experts=experts) for experts in (None, ("depth",)))
+    assert [found.text for found in everything] != [found.text for found in other]
+    assert everything[0].evidence is None
+    told = captioner.caption(PHOTOS[:2], batch_size=1, experts=["edge", "depth"], evidence=True, num_beams=1)
+    for found in told:
+        assert f"{' '.join(found.evidence.words)}.".capitalize() == found.text
+        assert list(found.evidence.masses) == ["rgb", "depth", "edge"]
+        assert torch.allclose(sum(found.evidence.masses.values()), torch.ones(len(found.evidence.words)))
+    assert list(captioner.label(PHOTOS[:1], ["edge"])[0]) == ["edge"]
+    with pytest.raises(UserError, match="not trained with an expert 'sound'; it has: depth, normal"):
+        captioner.caption(PHOTOS[:1], experts=["sound"])
+
+
+def test_answers_have_evidence(answerer, pictures):
+    for choices in (COLORS, []):
+        found = answerer.answer(pictures, "what color is it", choices, evidence=True)
+        assert [" ".join(each.evidence.words).lower() for each in found] == [each.text for each in found]
+    with pytest.raises(UserError, match="num_beams: there is no beam search, the answer is chosen among 4"):
+        answerer.answer(pictures, "what", COLORS, num_beams=2)
+
+
 def test_an_expert_without_a_network_is_named(captioner):
     loaded = replace(captioner.loaded, usage=Usage())
     with pytest.raises(UserError, match="no network labels seg_scenes; name one in `backends`"):
         Captioner(loaded).caption(PHOTOS[:1])
-    given = Captioner(loaded, backends={"seg_scenes": "nano", "depth": "depth_anything"}).backends
+    given = Captioner(loaded, backends={"seg_scenes": "nano", "depth": "depth_anything"}).backends()
     assert (given["seg_scenes"], given["depth"], given["edge"]) == ("nano", "depth_anything", "dexined")
 
 

@@ -55,6 +55,20 @@ def test_output_is_rgb_tokens_then_latents(encoder):
 
 
 @torch.no_grad()
+def test_an_expert_without_a_label_has_no_tokens(encoder):
+    encoder.eval()
+    experts = inputs()
+    alone = {name: x for name, x in experts.items() if name != "obj_detection"}
+    tokens = encoder._tokens(encoder.conv1["depth"](experts["depth"]))  # (b, 4, d)
+    rgb = encoder._tokens(encoder.conv1["rgb"](experts["rgb"]))
+    sequence = torch.cat([rgb, encoder.resampler(tokens)], dim=1)
+    wanted = encoder.ln_post(encoder.transformer(encoder.ln_pre(sequence)))
+    torch.testing.assert_close(encoder(alone), wanted)
+    wanted = encoder.ln_post(encoder.transformer(encoder.ln_pre(rgb)))
+    torch.testing.assert_close(encoder({"rgb": experts["rgb"]}), wanted)
+
+
+@torch.no_grad()
 def test_evaluation_repeats_and_does_not_depend_on_the_batch(encoder):
     encoder.eval()
     experts = inputs()

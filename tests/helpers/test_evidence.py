@@ -1,0 +1,70 @@
+"""Evidence as a file and as a picture."""
+
+import pytest
+import torch
+
+from helpers.drawing import modality_colour
+from helpers.evidence import evidence_file, read_evidence, write_evidence
+from helpers.evidence_picture import ROW, draw_evidence
+from model.errors import UserError
+from model.evidence import Evidence
+
+NAMES = ("rgb", "depth", "obj_detection")
+
+
+@pytest.fixture
+def evidence() -> Evidence:
+    generator = torch.Generator().manual_seed(0)
+    mass = torch.rand(4, 3 * 4, generator=generator)  # four words, 2 x 2 tokens
+    mass = (mass / mass.sum(dim=1, keepdim=True)).view(4, 3, 2, 2)
+    log_probs = -torch.rand(4, generator=generator)
+    return Evidence(
+        words=("a", "café", "<b>", "word-of-uncommonly-great-length"),
+        log_probs=log_probs,
+        tokens={name: mass[:, index] for index, name in enumerate(NAMES)},
+        latents=torch.rand(4, 64, generator=generator),
+        without={"depth": log_probs - 2, "obj_detection": log_probs + 0.5},
+    )
+
+
+def test_comes_back_from_a_file(evidence, tmp_path):
+    path = evidence_file(tmp_path, "photos/a.b")
+    assert read_evidence(path) is None
+    write_evidence(path, "A café.", evidence)
+    told = read_evidence(path)
+    assert (told.text, told.evidence.words) == ("A café.", evidence.words)
+    for name in ("log_probs", "latents"):
+        torch.testing.assert_close(getattr(told.evidence, name), getattr(evidence, name), rtol=1e-3, atol=0)
+    for name in ("tokens", "masses", "effects"):
+        found, wanted = getattr(told.evidence, name), getattr(evidence, name)
+        assert list(found) == list(wanted)
+        for key, value in wanted.items():
+            torch.testing.assert_close(found[key], value, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("content", ["no JSON", "[]", '{"text": "a", "words": 3}', '{"log_probs": ["x"]}'])
+def test_a_damaged_file_is_named(tmp_path, content):
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(UserError, match=r"a\.json: damaged .* demo\.py --evidence"):
+        read_evidence(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("width", [640, 1240])
+def test_bars_are_as_long_as_the_mass(evidence, width):
+    picture = draw_evidence(evidence, width)
+    assert picture.width == width
+    fill = modality_colour("depth")
+    rows = [
+        sum(picture.getpixel((x, y)) == fill for x in range(width))
+        for y in range(picture.height)
+        if y > 60  # below the legend
+    ]
+    bars = [max(rows[start : start + ROW]) for start in range(32, 32 + 4 * ROW, ROW)]
+    lengths = torch.tensor(bars, dtype=torch.float32)
+    wanted = evidence.masses["depth"]
+    torch.testing.assert_close(lengths / lengths.sum(), wanted / wanted.sum(), rtol=0, atol=0.04)
+
+
+def test_without_experts_there_is_no_table(evidence):
+    alone = Evidence(evidence.words, evidence.log_probs, {"rgb": torch.ones(4, 1, 1)}, torch.zeros(4, 0), {})
+    assert draw_evidence(alone).height == draw_evidence(evidence).height - ROW
