@@ -93,7 +93,6 @@ def run_on_all(machines: list[Machine], commands: list[list[str]], cwd: Path) ->
 def test_two_machines_train_one_sharded_model(machines, scenes, tmp_path):
     machines, address, port = machines
     config = write_caption_config(tmp_path / "caption.yaml", scenes, max_epoch=1, metrics=["cider"])
-    running = []
     files = [str(tmp_path / f"machine_{rank}.yaml") for rank in range(2)]
     # As the original's README prints the flags.
     flags = [f"–main_ip={address}", "—num_machines", "2", "--port", str(port)]
