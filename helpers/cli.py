@@ -50,6 +50,12 @@ def training_parser(description: str, config: str) -> argparse.ArgumentParser:
     parser.add_argument("--evaluate", action="store_true", help="evaluate only")
     parser.add_argument("--mixed_precision", choices=["no", "bf16", "fp16"], help="default: bf16 on a GPU")
     parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument(
+        "--log_with",
+        choices=["tensorboard", "wandb", "trackio", "none"],
+        default="none",
+        help="a tracker for what metrics.jsonl holds anyway",
+    )
     parser.add_argument("--compile", action="store_true", help="torch.compile the encoder's layers")
     sharding = parser.add_mutually_exclusive_group()
     sharding.add_argument(

@@ -79,12 +79,25 @@ def write_results(
     return path
 
 
+# In each record, and not the table's subject.
+_NO_COLUMN = {
+    "epoch",
+    "step",
+    "lr",
+    "train_seconds",
+    "step_seconds",
+    "data_seconds",
+    "gpu_peak_gib",
+    "rss_gib",
+}
+
+
 def epoch_table(metrics: Path) -> str:
     """All epochs of a run, resumed ones too, as lines to print: loss and scores."""
     records = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     epochs = [record for record in records if "train_loss" in record]
     names = list(dict.fromkeys(name for record in epochs for name in record))
-    names = [name for name in names if name not in ("epoch", "train_seconds")]
+    names = [name for name in names if name not in _NO_COLUMN]
     lines = ["epoch " + " ".join(f"{name:>10}" for name in names)]
     for record in epochs:
         values = (f"{record[name]:10.4f}" if name in record else f"{'':10}" for name in names)

@@ -1,18 +1,23 @@
 """Starting accelerate: device, precision, processes."""
 
 import os
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list, gather_object
 
 
-def start_accelerator(mixed_precision: str | None) -> Accelerator:
+def start_accelerator(
+    mixed_precision: str | None, tracker: str | None = None, folder: Path | None = None
+) -> Accelerator:
     """The processes and devices that `accelerate launch` (or plain python) gives.
 
     Args:
         mixed_precision: `no`, `bf16` or `fp16`; None takes what accelerate's own config says, and where that
             is nothing or `no`, bf16 on a GPU that has it.
+        tracker: `tensorboard`, `wandb` or `trackio`; see helpers/tracking.py.
+        folder: of the experiment, where a tracker writes.
     """
     # `accelerate launch` says "no" when nothing was chosen.
     chosen = mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no") != "no"
@@ -24,7 +29,13 @@ def start_accelerator(mixed_precision: str | None) -> Accelerator:
     # Without a GPU, several processes must be told that they are to use the CPU; else accelerate takes
     # each for the only one, in silence.
     cpu = not torch.accelerator.is_available()
-    return Accelerator(cpu=cpu, mixed_precision=mixed_precision, kwargs_handlers=[ddp])
+    return Accelerator(
+        cpu=cpu,
+        mixed_precision=mixed_precision,
+        log_with=tracker,
+        project_dir=folder,
+        kwargs_handlers=[ddp],
+    )
 
 
 def broadcast_from_main(value: float) -> float:

@@ -25,6 +25,7 @@ from helpers.processes import start_accelerator
 from helpers.sampler import EpochSampler, Order, in_order, shuffled
 from helpers.sharding import distribute, unwrap
 from helpers.task_configs import TaskConfig, prismer_config
+from helpers.tracking import check_tracker
 from model.modules.label_map import LabelMap
 from model.prismer import Prismer
 
@@ -61,7 +62,9 @@ class Session(Generic[M, C]):
             from_scratch=config.from_scratch,
         )
         self.backbones = find_backbones(self.size.backbones) if self.start is None else None
-        self.accelerator: Accelerator = start_accelerator(args.mixed_precision)
+        tracker = None if args.log_with == "none" or args.evaluate else args.log_with
+        check_tracker(tracker)
+        self.accelerator: Accelerator = start_accelerator(args.mixed_precision, tracker, self.folder)
         self._prepare = prepare_inputs(self.network.experts, config.class_tables).to(self.accelerator.device)
         self.model: nn.Module = nn.Identity()
 

@@ -10,7 +10,6 @@ for _ in training.epochs():
 training.finish()
 """
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -20,14 +19,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from dataset.files import append_json_line
 from experts.manifest import read_backends
+from helpers.config import config_as_json
 from helpers.evaluation import epoch_table
 from helpers.models import Usage, describe
 from helpers.optimisation import Schedule, build_optimizer, set_lr
 from helpers.processes import broadcast_from_main, sum_over_processes
 from helpers.session import Session
 from helpers.sharding import average_statistics
+from helpers.tracking import Meter, Tracking
 from helpers.training_state import Progress, load_last_progress, save_best, save_last
 
 LOG_EVERY = 50  # optimizer steps between two lines of metrics.jsonl
@@ -71,10 +71,13 @@ class Training:
         self.progress = Progress()
         if session.args.from_checkpoint:
             self.progress = load_last_progress(session.folder, session.model, self.optimizer)
-        self.metrics_file = session.folder / "metrics.jsonl"
+        settings = vars(session.args) | config_as_json(config)
+        resumed = session.args.from_checkpoint
+        self.tracking = Tracking(session.accelerator, session.folder, settings, resumed=resumed)
+        self.meter = Meter(session.accelerator)
         self._bar: tqdm | None = None
         self._loss: Tensor | float = 0.0
-        self._batches, self._seconds, self._lr = 0, 0.0, 0.0
+        self._batches, self._lr = 0, 0.0
         if session.is_main:
             samples = config.batch_size_train * session.accelerator.num_processes
             steps = config.max_epoch * len(loader)
@@ -99,13 +102,11 @@ class Training:
         self.loader.sampler.start_at(epoch)
         self.session.model.train()
         self._loss, self._batches = 0.0, 0
-        began = time.perf_counter()
         self._bar = tqdm(self.loader, desc=f"epoch {epoch}", disable=not self.session.is_main)
-        for batch in self._bar:
+        for batch in self.meter.timed(self._bar, self.progress.step):
             self._lr = self.schedule.lr(self.progress.step)
             set_lr(self.optimizer, self._lr)
             yield batch
-        self._seconds = time.perf_counter() - began
         average_statistics(self.session.model, self.session.accelerator)  # what is evaluated and saved
 
     def step(self, loss: Tensor) -> None:
@@ -120,7 +121,8 @@ class Training:
             mean_loss = float(self._loss) / self._batches
             self._bar.set_postfix(loss=f"{mean_loss:.3f}", lr=f"{self._lr:.1e}")
             record = {"epoch": self.progress.epoch, "step": self.progress.step}
-            append_json_line(self.metrics_file, record | {"loss": mean_loss, "lr": self._lr})
+            record |= {"loss": mean_loss, "lr": self._lr, **self.meter.recent(self.progress.step)}
+            self.tracking.log(record, self.progress.step)
 
     def end_epoch(self, scores: dict[str, float] | None = None) -> None:
         """Saves the newest state, and the weights if they are the best; every process must call it.
@@ -130,8 +132,9 @@ class Training:
         """
         session = self.session
         self.progress.epoch += 1
-        record = {"epoch": self.progress.epoch, "train_loss": float(self._loss) / max(self._batches, 1)}
-        record |= {"train_seconds": self._seconds, **(scores or {})}
+        record = {"epoch": self.progress.epoch, "step": self.progress.step}
+        record |= {"train_loss": float(self._loss) / max(self._batches, 1), "lr": self._lr}
+        record |= self.meter.epoch(self.progress.step) | (scores or {})
         skipped = sum_over_processes(len(self.loader.dataset.skipped), session.accelerator)
         if skipped:
             record["skipped"] = skipped
@@ -145,13 +148,13 @@ class Training:
                 )
                 save_best(session.folder, session.accelerator, session.model, description)
         save_last(session.folder, session.accelerator, session.model, self.optimizer, self.progress)
-        if session.is_main:
-            if skipped:
-                print(f"skipped so far: {skipped} samples that could not be read")
-            append_json_line(self.metrics_file, record)
+        if session.is_main and skipped:
+            print(f"skipped so far: {skipped} samples that could not be read")
+        self.tracking.log(record, self.progress.step)
 
     def finish(self) -> None:
         """Prints all epochs."""
+        self.tracking.finish()
         if self.session.is_main:
-            print(f"\n{epoch_table(self.metrics_file)}")
+            print(f"\n{epoch_table(self.tracking.file)}")
             print(f"the best weights (by {self.score}) are in {self.session.folder / 'model.safetensors'}")

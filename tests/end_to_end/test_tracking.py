@@ -1,0 +1,30 @@
+"""A run with a tracker: two processes, of which one writes."""
+
+import json
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.end_to_end.conftest import script, write_config
+
+
+def test_tensorboard_shows_what_metrics_jsonl_holds(scenes, tmp_path):
+    changes = {"dataset": ["coco"], "coco_data_path": str(scenes), "test_dataset": None}
+    changes |= {"batch_size_train": 1, "captions_per_image": 1, "max_epoch": 2}
+    config = write_config(tmp_path / "pretrain.yaml", scenes, **changes)
+    arguments = ("train_pretrain.py", "--exp_name", "tiny", "--config", config, "--log_with", "tensorboard")
+    done = script(*arguments, cwd=tmp_path, processes=2)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+    folder = tmp_path / "logging" / "pretrain_tiny"
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert ["train_loss" in record for record in records] == [True, False, True]
+    assert [record["step"] for record in records] == [30, 50, 60]
+    (events,) = (folder / "tensorboard").glob("events.out.tfevents.*")
+    shown = EventAccumulator(str(events)).Reload()
+    for record in records:
+        assert {"samples_per_second", "step_seconds", "data_seconds", "rss_gib"} <= record.keys()
+        assert 0 < record["data_seconds"] < record["step_seconds"] < 10
+        for name, value in record.items():
+            points = {point.step: point.value for point in shown.Scalars(name)}
+            step = record["step"]
+            assert abs(points[step] - value) <= 1e-6 * abs(value), name

@@ -1,0 +1,104 @@
+"""Trackers get what metrics.jsonl gets, without a network; the meter's arithmetic."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from helpers import tracking
+from model.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+RUN = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from helpers.processes import start_accelerator
+from helpers.tracking import Tracking
+
+folder = Path("logging/caption_tiny")
+accelerator = start_accelerator(None, tracker=sys.argv[2], folder=folder)
+settings = {"init_lr": 0.25, "experts": ["depth"], "label_path": Path("labels")}
+run = Tracking(accelerator, folder, settings, resumed=False)
+for step in (50, 100):
+    run.log({"loss": 10 / step}, step)
+run.finish()
+"""
+
+
+def track(name: str, work: Path, **environment: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", RUN, str(ROOT), name]
+    return subprocess.run(
+        command, cwd=work, env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_wandb_offline(tmp_path):
+    pytest.importorskip("wandb")
+    done = track("wandb", tmp_path, WANDB_MODE="offline")
+    assert done.returncode == 0, done.stderr
+    (file,) = (tmp_path / "logging/caption_tiny/wandb").glob("offline-run-*/run-*.wandb")
+    written = file.read_bytes()
+    assert all(text in written for text in (b"caption_tiny", b"init_lr", b"loss", b"0.1"))
+
+
+def test_trackio_on_this_machine(tmp_path):
+    pytest.importorskip("trackio")
+    done = track("trackio", tmp_path, TRACKIO_DIR=str(tmp_path / "trackio"))
+    assert done.returncode == 0, done.stderr
+    with sqlite3.connect(tmp_path / "trackio" / "prismer.db") as database:
+        rows = database.execute("select run_name, step, metrics from metrics order by step").fetchall()
+    expected = [("caption_tiny", 50, {"loss": 0.2}), ("caption_tiny", 100, {"loss": 0.1})]
+    assert [(name, step, json.loads(metrics)) for name, step, metrics in rows] == expected
+    lines = (tmp_path / "logging/caption_tiny/metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [{"loss": 0.2}, {"loss": 0.1}]
+
+
+def test_a_tracker_that_is_not_installed_is_named_with_its_remedy(monkeypatch):
+    monkeypatch.setattr(tracking, "get_available_trackers", lambda: ["tensorboard"])
+    tracking.check_tracker("tensorboard")
+    tracking.check_tracker(None)
+    with pytest.raises(
+        UserError, match="--log_with trackio: is not installed; install it with: pip install trackio"
+    ):
+        tracking.check_tracker("trackio")
+
+
+def test_a_tracker_that_does_not_start_is_one_line(tmp_path):
+    def refuse(*_args: object) -> None:
+        raise RuntimeError("no API key,\n  log in first")
+
+    accelerator = SimpleNamespace(log_with=["wandb"], is_main_process=True, init_trackers=refuse)
+    with pytest.raises(UserError, match="--log_with wandb: does not start: no API key, log in first"):
+        tracking.Tracking(accelerator, tmp_path, {}, resumed=False)
+
+
+def test_speed_of_a_loop(monkeypatch):
+    """Two steps of two batches of three samples, on two processes: 2 s waiting, 3 s computing each batch."""
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr("time.perf_counter", lambda: clock.now)
+    accelerator = SimpleNamespace(num_processes=2, device=torch.device("cpu"))
+
+    def loader():
+        for _ in range(4):
+            clock.now += 2
+            yield {"index": torch.zeros(3)}
+
+    meter, read = tracking.Meter(accelerator), []
+    for number, _ in enumerate(meter.timed(loader(), step=7), start=1):
+        clock.now += 3
+        if number == 2:
+            read.append(meter.recent(step=8))
+    read.append(meter.recent(step=9))
+    clock.now += 1000  # an evaluation
+    read.append(meter.epoch(step=9))
+    for speed in read:
+        assert 0.01 < speed.pop("rss_gib") < 100
+    assert read[2].pop("train_seconds") == 20
+    assert read == [{"samples_per_second": 1.2, "step_seconds": 10, "data_seconds": 4}] * 3
