@@ -25,6 +25,7 @@ from model.tokenizer import load_tokenizer
 from model.validation import validate
 
 M = TypeVar("M", bound=Prismer)
+RELEASED_RESOLUTIONS = (224, 384, 480)  # pre-training, classification, captions and answers
 DESCRIPTION = "model.json"  # beside the weights: what `describe` gives
 HUB_DESCRIPTION = "config.json"  # the same in a folder that needs no other, see `helpers.publish`
 DESCRIPTIONS = (DESCRIPTION, HUB_DESCRIPTION)
@@ -208,7 +209,8 @@ def size_name(network: PrismerConfig) -> str:
 def infer_config(state: dict[str, Tensor], source: str) -> tuple[PrismerConfig, str]:
     """Reads the network off a full state dict: size, experts, resolution.
 
-    The first segmentation expert of the registry (COCO's) stands for the stem `seg`.
+    The first segmentation expert of the registry (COCO's) stands for the stem `seg`. Of the resolutions that
+    have as many patches, the one that the paper uses.
 
     Returns:
         The network and the name of its tokenizer.
@@ -241,5 +243,7 @@ def infer_config(state: dict[str, Tensor], source: str) -> tuple[PrismerConfig, 
     for entry in MODALITIES.values():
         if entry.stem in stems:
             experts.setdefault(entry.stem, entry.name)
-    resolution = round(positions**0.5) * patch
+    grid = round(positions**0.5)
+    # Patches need not fill the image: 480 pixels and 480 - 4 have the same 34 patches of 14.
+    resolution = next((side for side in RELEASED_RESOLUTIONS if side // patch == grid), grid * patch)
     return PrismerConfig(size.vision, size.text, tuple(experts.values()), resolution), size.tokenizer

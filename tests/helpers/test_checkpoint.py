@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dataset.files import write_json
-from helpers.checkpoint import POSITIONS, find_weights, load_weights, read_weights, write_weights
+from helpers.checkpoint import find_weights, load_weights, read_weights, write_weights
 from helpers.config import ROOT, read_model_size
 from helpers.models import Usage, describe, infer_config, restore_model, without_memory
 from model.captioning import PrismerCaption
@@ -240,10 +240,10 @@ def test_a_damaged_index_is_one_line(tmp_path, index, expected):
 
 @pytest.mark.parametrize("size", ["base", "large"])
 @pytest.mark.parametrize("experts", [EXPERTS, ()])
-def test_the_network_of_a_released_file_is_read_off_its_keys(size, experts):
+@pytest.mark.parametrize("resolution", [224, 384, 480, 448])
+def test_the_network_of_a_released_file_is_read_off_its_keys(size, experts, resolution):
     entry = read_model_size(f"prismer_{size}")
-    config = PrismerConfig(entry.vision, entry.text, experts, entry.vision.patch_size * 20)
+    config = PrismerConfig(entry.vision, entry.text, experts, resolution)
     with torch.device("meta"):
         state = caption_model(config).state_dict()
-    assert state[POSITIONS].shape[0] == 400
     assert infer_config(state, "released") == (config, "roberta-base")

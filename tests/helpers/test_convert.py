@@ -81,7 +81,7 @@ def test_every_released_key_is_used_and_written(kind, size):
     network, description = restore_network(state, Path(f"{kind}/pytorch_model.bin"))
     assert {key: list(value.shape) for key, value in network.state_dict().items()} == shapes
     assert list(network.state_dict()) == list(shapes)
-    assert description.network.image_resolution == (480 if size == "base" else 476)
+    assert description.network.image_resolution == 480
 
 
 def test_a_summary_says_what_a_checkpoint_is(original):
