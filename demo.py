@@ -3,15 +3,29 @@
     python demo.py                                            # helpers/images, with the embedded prismer_nano
     python demo.py --question "How many red cubes are there?"
     python demo.py --exp_name prismer_base --images photos --labels photo_labels
+    python demo.py --experts depth,edge --evidence            # with these alone; what each word attended to
+    python demo.py --json | jq .                              # nothing but JSON on stdout
 
-Writes captions to `<stem>.txt` beside each image, and the labels that demo_vis.py draws.
+Captions go to `<stem>.txt` beside each image, or into the JSON; labels and evidence to their folders, from
+where demo_vis.py draws them. All flags: docs/demo.md.
 """
 
 import argparse
+import json
+import os
 import sys
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from helpers.cli import UNREADABLE_IMAGES, run
+from helpers.cli import UNREADABLE_IMAGES, natural, run
+from model.errors import UserError
+
+if TYPE_CHECKING:
+    from experts.images import ImageFile
+    from helpers.config import Backends
+
+STDOUT = Path("-")
 
 
 def main() -> int:
@@ -24,6 +38,31 @@ def main() -> int:
     parser.add_argument("--images", type=Path, help="folder of images (default: the config's)")
     parser.add_argument("--labels", type=Path, help="folder of their labels (default: the config's)")
     parser.add_argument("--question", help="answer this about each image, instead of captioning it")
+    parser.add_argument(
+        "--experts", help="names separated by commas, or none: what the model is to see (default: all it has)"
+    )
+    parser.add_argument("--beams", type=natural, help="of the beam search (default: the model's)")
+    parser.add_argument(
+        "--max_length", type=natural, help="most tokens of a caption with its prefix, or of an answer"
+    )
+    parser.add_argument("--batch_size", type=natural, help="images at once (default: the config's)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the fastest there is)")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        nargs="?",
+        const=STDOUT,
+        metavar="FILE",
+        help="write JSON to a file, or without one to stdout, instead of a text file beside each image",
+    )
+    parser.add_argument(
+        "--evidence",
+        type=Path,
+        nargs="?",
+        const=Path("helpers/evidence"),
+        metavar="FOLDER",
+        help="write what each word attended to, and what each expert changed (default: %(const)s)",
+    )
     parser.add_argument("--config", type=Path, default=Path("configs/caption.yaml"))
     return demo(parser.parse_args())
 
@@ -36,41 +75,121 @@ def demo(args: argparse.Namespace) -> int:
     from dataset.captions import caption_dataset, demo_label_folder
     from dataset.files import write_text
     from dataset.text import clean_question
+    from experts.images import images_to_label
     from experts.runner import generate_labels
     from helpers.config import DemoConfig, read_config
+    from helpers.evidence import Told, evidence_file, write_evidence
     from helpers.experiments import find_experiment
     from helpers.library import Answerer, Captioner
+    from helpers.processes import use_device
 
     config = read_config(args.config, DemoConfig, "demo")
     images, labels = args.images or config.data_path, args.labels or config.label_path
-    asked = args.question is not None
-    folder = find_experiment("vqa" if asked else "caption", args.exp_name)
-    model = (Answerer if asked else Captioner).from_pretrained(folder)
-    visual = model.visual(labels)
+    batch_size = args.batch_size or config.batch_size
+    question = None if args.question is None else clean_question(args.question)
+    kind, task = ("caption", "caption") if question is None else ("answer", "vqa")
+    folder = find_experiment(task, args.exp_name)
+    label_folder = demo_label_folder(images)
+    listed = images_to_label(images, prefix=label_folder, leave_out=labels)
+    writes_captions = kind == "caption" and args.json is None
+    if writes_captions:
+        check_writable({Path(image.path).parent for image in listed})
+    if args.device:
+        use_device(args.device)
 
-    # An expert without a backend in the config must have left its labels before.
-    backends = {name: config.backends[name] for name in visual.experts if name in config.backends}
+    print(f"loading {folder}", file=sys.stderr)
+    model = (Captioner if kind == "caption" else Answerer).from_pretrained(folder, backends=config.backends)
+    experts = model.experts(None if args.experts is None else names(args.experts))
+    check_experts(experts, model.known_backends, listed, labels)
+    # An expert that no network is named for has left its labels before.
+    backends = {name: model.known_backends[name] for name in experts if name in model.known_backends}
     if backends:
-        generate_labels(images, labels, backends, prefix=demo_label_folder(images))
-    dataset = caption_dataset("demo", "test", images, visual)
-    if asked:
-        predictions = model.answers(dataset, [args.question] * len(dataset), config.batch_size)
+        generate_labels(images, labels, backends, prefix=label_folder, batch_size=batch_size)
+
+    dataset = caption_dataset("demo", "test", images, model.visual(labels, experts))
+    settings = {"evidence": args.evidence is not None, **decoding(args, model.usage.decoding, kind)}
+    if kind == "caption":
+        predictions = model.captions(dataset, batch_size, **settings)
     else:
-        predictions = model.captions(dataset, config.batch_size)
-
-    rows: list[tuple[str, str, float]] = []
-    for image, found in tqdm(predictions, desc="answers" if asked else "captions", total=len(dataset)):
-        if not asked:
+        predictions = model.answers(dataset, [question] * len(dataset), batch_size, **settings)
+    rows = []
+    for image, found in tqdm(predictions, f"{kind}s", len(dataset), unit="image"):
+        if writes_captions:
             write_text((images / image).with_suffix(".txt"), found.text + "\n")
-        rows.append((image, found.text, found.score))
+        if found.evidence is not None:
+            path = evidence_file(args.evidence, dataset.folder.label_key(image))
+            write_evidence(path, Told(found.text, question, found.evidence))
+        rows.append({"image": image, kind: found.text, "score": found.score})
+        if found.ranked:
+            rows[-1]["ranked"] = dict(found.ranked)
 
-    width = max((len(image) for image, _, _ in rows), default=0)
-    print(f"{'image':<{width}}  score  {clean_question(args.question) if asked else 'caption'}")
-    for image, text, score in rows:
-        print(f"{image:<{width}}  {score:5.2f}  {text}")
+    if args.json is not None:
+        record = {"model": args.exp_name, "experts": experts, "question": question}
+        write_record(args.json, {**record, "images": rows, "skipped": dataset.skipped})
+    if args.json != STDOUT:
+        print_table(rows, kind, question)
     if dataset.skipped:
         print(f"skipped, not readable as images: {', '.join(dataset.skipped)}", file=sys.stderr)
     return UNREADABLE_IMAGES if dataset.skipped else 0
+
+
+def names(text: str) -> list[str]:
+    """What `--experts` names."""
+    return [] if text == "none" else text.split(",")
+
+
+def check_writable(folders: Collection[Path]) -> None:
+    """Finds out before the work that captions cannot be written beside the images."""
+    for folder in folders:
+        if not os.access(folder, os.W_OK):
+            raise UserError(
+                f"image folder {folder} cannot be written to, and captions go beside their images; "
+                "have them as JSON with --json, or copy the images elsewhere"
+            )
+
+
+def check_experts(
+    experts: Sequence[str], backends: "Backends", images: "Sequence[ImageFile]", labels: Path
+) -> None:
+    """Names the experts that cannot make the labels that are lacking, and how to go on without them."""
+    from experts.available import unavailable
+    from experts.runner import WEIGHTS
+
+    reasons = unavailable(images, experts, backends, labels, WEIGHTS)
+    if reasons:
+        others = ",".join(name for name in experts if name not in reasons) or "none"
+        raise UserError(
+            f"cannot be run: {'; '.join(f'{name} ({reason})' for name, reason in reasons.items())}; "
+            f"mend that, or go on without: --experts {others}"
+        )
+
+
+def decoding(args: argparse.Namespace, usual: dict[str, int], kind: str) -> dict[str, int]:
+    """What the flags change in the beam search, for captions or for answers."""
+    changes = {} if args.beams is None else {"num_beams": args.beams}
+    if args.max_length is not None and kind == "caption":
+        changes |= {"max_length": args.max_length, "min_length": min(usual["min_length"], args.max_length)}
+    elif args.max_length is not None:
+        changes |= {"max_new": args.max_length}
+    return changes
+
+
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    """Writes JSON to a file, or to stdout."""
+    from dataset.files import write_json
+
+    if path == STDOUT:
+        print(json.dumps(record, indent=2))
+    else:
+        write_json(path, record, indent=2)
+
+
+def print_table(rows: Sequence[dict[str, Any]], kind: str, question: str | None) -> None:
+    """The captions or the answers with their scores."""
+    width = max((len(row["image"]) for row in rows), default=0)
+    print(f"{'image':<{width}}  score  {question or kind}")
+    for row in rows:
+        print(f"{row['image']:<{width}}  {row['score']:5.2f}  {row[kind]}")
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def make_plan(
     if alike is not None:
         raise UserError(f"image {alike.path}: its labels would be named like {MANIFEST}; rename it")
     remove_leftovers(save_path)
-    found = [_missing(images, each.modalities, save_path) for each in work]
+    found = [missing_labels(images, each.modalities, save_path) for each in work]
     tasks = [[Task(image, each.modalities) for image in images] for each in work] if overwrite else found
     scope = {image.label for image in images} if overwrite else set()
     changes: dict[Path, tuple[Manifest | None, Manifest]] = {}
@@ -110,7 +110,7 @@ def make_plan(
     return Plan(len(images), tasks, notes)
 
 
-def _missing(images: Sequence[ImageFile], experts: Sequence[str], save_path: Path) -> list[Task]:
+def missing_labels(images: Sequence[ImageFile], experts: Sequence[str], save_path: Path) -> list[Task]:
     """The labels that are not there; each folder is listed once, however many images it has."""
     for expert in experts:
         remove_leftovers(save_path / expert)  # of the manifest

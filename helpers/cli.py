@@ -37,6 +37,14 @@ def run(main: Callable[[], int | None]) -> None:
     sys.exit(code)
 
 
+def natural(text: str) -> int:
+    """A flag's value that counts something: at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return number
+
+
 def training_parser(description: str, config: str) -> argparse.ArgumentParser:
     """The flags that every training script has."""
     parser = argparse.ArgumentParser(description=description)

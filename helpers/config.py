@@ -6,7 +6,7 @@ A file that is missing, a key that is unknown or absent, a value of the wrong ty
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -75,14 +75,15 @@ class DemoConfig:
     """The section `demo` of `configs/caption.yaml`; the checkpoint says the rest.
 
     Attributes:
-        backends: for each expert, the network that labels images that have no label of it yet.
+        backends: for experts that are not to be run as the checkpoint says, or else `configs/experts.yaml`,
+            the network that labels images that have no label of them yet.
     """
 
     __pydantic_config__ = STRICT
     data_path: Path
     label_path: Path
-    backends: Backends
     batch_size: PositiveInt
+    backends: Backends = field(default_factory=dict)
 
 
 class _YamlLoader(yaml.SafeLoader):

@@ -1,6 +1,6 @@
 """The evidence for a text as a file: JSON that others can plot as well.
 
-`{"text", "words", "log_probs", "masses", "effects", "latents", "tokens"}`; by modality, what
+`{"text", "question", "words", "log_probs", "masses", "effects", "latents", "tokens"}`; by modality, what
 `model.evidence.Evidence` says. `tokens` has for each word the rows of a square grid over the image.
 """
 
@@ -19,9 +19,10 @@ from model.evidence import Evidence
 
 @dataclass(frozen=True)
 class Told:
-    """A caption or an answer, as it was printed, and its evidence."""
+    """A caption, or an answer and what was asked, as it was printed, and its evidence."""
 
     text: str
+    question: str | None
     evidence: Evidence
 
 
@@ -30,10 +31,12 @@ def evidence_file(folder: Path, key: str) -> Path:
     return folder / f"{key}.json"
 
 
-def write_evidence(path: Path, text: str, evidence: Evidence) -> None:
-    """Writes a text's evidence, rounded to four digits."""
+def write_evidence(path: Path, told: Told) -> None:
+    """Writes a text and its evidence, rounded to four digits."""
+    evidence = told.evidence
     content = {
-        "text": text,
+        "text": told.text,
+        "question": told.question,
         "words": evidence.words,
         "log_probs": _rounded(evidence.log_probs),
         "masses": {name: _rounded(mass) for name, mass in evidence.masses.items()},
@@ -60,7 +63,7 @@ def read_evidence(path: Path) -> Told | None:
             latents=torch.tensor(content["latents"]),
             without={name: log_probs - torch.tensor(effect) for name, effect in content["effects"].items()},
         )
-        return Told(content["text"], evidence)
+        return Told(content["text"], content["question"], evidence)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:

@@ -165,12 +165,13 @@ class Predictor(Generic[M]):
             UserError: nothing names one.
         """
         wanted = self.experts(experts)
-        if missing := [name for name in wanted if name not in self._known_backends]:
+        if missing := [name for name in wanted if name not in self.known_backends]:
             raise UserError(f"no network labels {', '.join(missing)}; name one in `backends`")
-        return {name: self._known_backends[name] for name in wanted}
+        return {name: self.known_backends[name] for name in wanted}
 
     @cached_property
-    def _known_backends(self) -> Backends:
+    def known_backends(self) -> Backends:
+        """By expert, all the networks that something names: what was given, the model, the config."""
         return read_yaml(EXPERTS_FILE)["backends"] | self.usage.backends | self._given
 
     def _dataset(self, images: Sequence[AnyImage], experts: Sequence[str] | None) -> CaptionDataset:
@@ -301,7 +302,8 @@ class Answerer(Predictor[PrismerVQA]):
         choices = self.usage.answers if answers is None else list(answers)
         if choices and decoding:
             raise UserError(
-                f"{', '.join(decoding)}: there is no beam search, the answer is chosen among {len(choices)}"
+                f"this model chooses its answer among {len(choices)}, so there is no beam search to set "
+                f"{' and '.join(decoding)} of; leave that out"
             )
 
         def predict(experts: Experts, indices: list[int]) -> list[Prediction]:

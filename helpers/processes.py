@@ -7,6 +7,28 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list, gather_object
 
+from model.errors import UserError
+
+_DEVICE = "ACCELERATE_TORCH_DEVICE"  # where accelerate looks for the device before it chooses one
+
+
+def use_device(name: str) -> None:
+    """Makes all that starts afterwards in this process, models and experts, run on a device.
+
+    Args:
+        name: `cpu`, `cuda`, `cuda:1`, `mps`.
+
+    Raises:
+        UserError: there is no such device here.
+    """
+    here = ["cpu"]
+    if torch.accelerator.is_available():
+        kind = torch.accelerator.current_accelerator().type
+        here += [kind, *(f"{kind}:{index}" for index in range(torch.accelerator.device_count()))]
+    if name not in here:
+        raise UserError(f"device '{name}' is not here; there are: {', '.join(here)}")
+    os.environ[_DEVICE] = name
+
 
 def start_accelerator(
     mixed_precision: str | None, tracker: str | None = None, folder: Path | None = None
@@ -21,7 +43,8 @@ def start_accelerator(
     """
     # `accelerate launch` says "no" when nothing was chosen.
     chosen = mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no") != "no"
-    if not chosen and torch.cuda.is_available() and torch.cuda.is_bf16_supported():
+    on_gpu = torch.cuda.is_available() and os.environ.get(_DEVICE, "cuda").startswith("cuda")
+    if not chosen and on_gpu and torch.cuda.is_bf16_supported():
         mixed_precision = "bf16"
     # Running statistics are averaged before evaluation (`average_statistics`), in every mode alike,
     # rather than overwritten by the first process's in each step.

@@ -3,60 +3,69 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from demo import check_writable
+from experts.available import unavailable
+from experts.images import ImageFile
+from model.errors import UserError
 from tests.end_to_end.conftest import ROOT, script
 
 DEMO_IMAGES = ROOT / "helpers" / "images"
 SUFFIXES = {".png", ".jpg", ".jpeg"}
 
 
+def write_folder(path: Path) -> Path:
+    """A folder to work in, with copies of the six demo images and of the config."""
+    images = path / "helpers" / "images"
+    images.mkdir(parents=True)
+    for image in DEMO_IMAGES.iterdir():
+        if image.suffix in SUFFIXES:
+            shutil.copy(image, images)
+    (path / "configs").mkdir()
+    shutil.copy(ROOT / "configs" / "caption.yaml", path / "configs")
+    return path
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder to work in, with copies of the six demo images and of the config."""
-    images = tmp_path / "helpers" / "images"
-    images.mkdir(parents=True)
-    for path in DEMO_IMAGES.iterdir():
-        if path.suffix in SUFFIXES:
-            shutil.copy(path, images)
-    (tmp_path / "configs").mkdir()
-    shutil.copy(ROOT / "configs" / "caption.yaml", tmp_path / "configs")
-    return tmp_path
+    """A folder of this test alone."""
+    return write_folder(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def captioned(tmp_path_factory) -> tuple[Path, str, dict[str, bytes]]:
+    """A folder in which demo.py ran without flags, what that printed, and the images before."""
+    folder = write_folder(tmp_path_factory.mktemp("captioned"))
+    before = content(folder / "helpers" / "images")
+    done = script("demo.py", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout, before
 
 
 def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in SUFFIXES}
 
 
-def test_six_images_get_captions_that_name_what_is_in_them(folder):
+def test_six_images_get_captions_that_name_what_is_in_them(captioned):
+    folder, printed, before = captioned
     images = folder / "helpers" / "images"
-    before = content(images)
-    assert {Path(name).suffix for name in before} == SUFFIXES
-    done = script("demo.py", cwd=folder)
-    assert done.returncode == 0, done.stderr
     assert content(images) == before
+    assert {Path(name).suffix for name in before} == SUFFIXES
     named, found = 0, 0
     for name in before:
         caption = (images / name).with_suffix(".txt").read_text().strip()
-        assert caption in done.stdout
+        assert caption in printed
         # The files are named after what stands in front, such as blue_cone_bread_sign.
         told = {word.removesuffix("s") for word in re.findall(r"\w+", caption.lower())}
         words = {word.removesuffix("s") for word in Path(name).stem.split("_")}
         named, found = named + len(words), found + len(words & told)
     assert found >= 0.6 * named
-
-
-def test_labels_that_are_there_are_not_made_again(folder):
-    assert script("demo.py", cwd=folder).returncode == 0
-    labels = sorted((folder / "helpers" / "labels").rglob("*.png"))
-    assert len(labels) == 6 * 6
-    written = [path.stat().st_mtime_ns for path in labels]
-    assert script("demo.py", cwd=folder).returncode == 0
-    assert [path.stat().st_mtime_ns for path in labels] == written
 
 
 def test_a_folder_of_odd_files(tmp_path):
@@ -82,6 +91,7 @@ def test_a_folder_of_odd_files(tmp_path):
         (("--exp_name", "prismer_giant"), "no weights of experiment 'prismer_giant'"),
         (("--images", "nowhere"), "image folder nowhere is missing"),
         (("--config", "nowhere.yaml"), "nowhere.yaml: no such config file"),
+        (("--device", "tpu"), "device 'tpu' is not here; there are: cpu"),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(folder, arguments, expected):
@@ -95,14 +105,77 @@ def test_a_mistake_is_one_line_and_writes_nothing(folder, arguments, expected):
         assert "prismer_nano" in done.stderr  # those there are
 
 
-def test_an_expert_without_a_network_and_without_labels_is_named(folder):
+def test_experts_that_cannot_run_are_named_with_the_way_to_go_on(folder):
     config = folder / "configs" / "caption.yaml"
-    text = config.read_text()
-    start = text.index("  backends:")
-    config.write_text(text[:start] + "  backends: {depth: nano}\n  batch_size: 8\n")
-    done = script("demo.py", cwd=folder)
+    config.write_text(config.read_text() + "  backends: {depth: dpt, obj_detection: unidet, edge: dexined}\n")
+    done = script("demo.py", "--experts", "depth,normal,edge,ocr_detection", cwd=folder)
     assert done.returncode == 2
-    assert "normal" in done.stderr.splitlines()[-1]
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith("error: cannot be run: depth (experts/expert_weights/dpt_")
+    assert "download_checkpoints.py --download_experts=True); edge (" in error
+    assert "unidet" not in error  # which was not asked for
+    assert error.endswith("go on without: --experts normal,ocr_detection")
+    assert not (folder / "helpers" / "labels").exists()
+
+
+def test_an_expert_without_a_network_is_one_that_cannot_run(tmp_path):
+    images = [ImageFile("a.png", "a")]
+    reasons = unavailable(images, ("seg_coco", "edge"), {"edge": "nano"}, tmp_path, tmp_path)
+    assert reasons == {"seg_coco": "no network is named for it"}
+    (tmp_path / "seg_coco").mkdir()
+    (tmp_path / "seg_coco" / "a.png").touch()  # its labels are there
+    assert unavailable(images, ("seg_coco", "edge"), {"edge": "nano"}, tmp_path, tmp_path) == {}
+
+
+def test_a_package_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "kornia.models.dexined", None)
+    monkeypatch.delitem(sys.modules, "experts.edge.dexined", raising=False)
+    reasons = unavailable([ImageFile("a.png", "a")], ("edge",), {"edge": "dexined"}, tmp_path, tmp_path)
+    assert reasons == {"edge": "the package kornia.models.dexined is not installed"}
+
+
+def test_flags(folder):
+    images = folder / "some photos"
+    images.mkdir()
+    for name in ("red_cone_sale_sign.png", "blue_cone_bread_sign.jpeg", "cyan_cones_blue_cube.jpg"):
+        path = folder / "helpers" / "images" / name
+        path.rename(images / f"ü {name}")
+    (images / "broken.png").touch()
+    before = {path.name: path.read_bytes() for path in images.iterdir()}
+    flags = ("--experts", "ocr_detection,obj_detection", "--beams", 2, "--max_length", 30, "--batch_size", 2)
+    flags += ("--labels", "labels", "--device", "cpu", "--images", images)
+    done = script("demo.py", *flags, "--json", "--evidence", "evidence", cwd=folder)
+    assert done.returncode == 3, done.stderr
+    for stage in ("loading ", "obj_detection, ocr_detection: ", "captions: "):
+        assert stage in done.stderr
+    told = json.loads(done.stdout)
+    assert (told["model"], told["question"], told["skipped"]) == ("prismer_nano", None, ["broken.png"])
+    assert told["experts"] == ["obj_detection", "ocr_detection"]
+    assert len(told["images"]) == 3
+    assert {path.name: path.read_bytes() for path in images.iterdir()} == before
+    assert {path.name for path in (folder / "labels").iterdir() if path.is_dir()} == set(told["experts"])
+    for row in told["images"]:
+        evidence = json.loads((folder / f"evidence/some photos/{Path(row['image']).stem}.json").read_text())
+        assert evidence["text"] == row["caption"]
+        assert " ".join(evidence["words"]).capitalize() + "." == row["caption"]
+        assert list(evidence["masses"]) == ["rgb", "obj_detection", "ocr_detection"]
+        for masses in zip(*evidence["masses"].values(), strict=True):
+            assert sum(masses) == pytest.approx(1, abs=1e-3)
+        assert row["score"] < 0
+
+    greedy = script("demo.py", *flags, "--beams", 1, "--max_length", 8, "--json", "told.json", cwd=folder)
+    assert greedy.returncode == 3, greedy.stderr
+    short = json.loads((folder / "told.json").read_text())["images"]
+    for row, longer in zip(short, told["images"], strict=True):
+        assert row["caption"] in greedy.stdout
+        assert len(row["caption"]) < len(longer["caption"])
+
+
+def test_a_folder_that_cannot_be_written_to_is_found_out_before_the_work(monkeypatch, tmp_path):
+    check_writable({tmp_path})
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(UserError, match=f"image folder {tmp_path} cannot be written to.*--json"):
+        check_writable({tmp_path})
 
 
 def test_the_committed_model_says_how_it_was_made():
@@ -111,9 +184,12 @@ def test_the_committed_model_says_how_it_was_made():
     assert description["class_tables"] == "nano/tables"
 
 
-def test_a_question_is_answered_for_each_image(folder):
+def test_a_question_is_answered_for_each_image(captioned):
+    folder, _, before = captioned
     images = folder / "helpers" / "images"
-    before = content(images)
+    captions = {path: path.stat().st_mtime_ns for path in images.glob("*.txt")}
+    labels = {path: path.stat().st_mtime_ns for path in (folder / "helpers" / "labels").rglob("*.png")}
+    assert len(labels) == 6 * 6
     done = script("demo.py", "--question", "is there a sign", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "Is there a sign?" in done.stdout
@@ -123,11 +199,13 @@ def test_a_question_is_answered_for_each_image(folder):
     right = sum((answer == "yes") == ("sign" in name) for name, answer in answers.items())
     assert right >= 5
     assert content(images) == before
-    assert not list(images.glob("*.txt"))  # answers are printed, captions are kept in files
+    # Answers are printed, captions are kept in files; labels that are there are not made again.
+    assert {path: path.stat().st_mtime_ns for path in images.glob("*.txt")} == captions
+    assert {path: path.stat().st_mtime_ns for path in labels} == labels
 
 
-def test_counts_are_numbers(folder):
-    done = script("demo.py", "--question", "How many red cubes are there?", cwd=folder)
+def test_counts_are_numbers(captioned):
+    done = script("demo.py", "--question", "How many red cubes are there?", cwd=captioned[0])
     assert done.returncode == 0, done.stderr
     answers = re.findall(r"^\S+\.\w+ +-?\d\.\d\d  (.*)$", done.stdout, re.MULTILINE)
     assert len(answers) == 6

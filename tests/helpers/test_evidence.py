@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from helpers.drawing import modality_colour
-from helpers.evidence import evidence_file, read_evidence, write_evidence
+from helpers.evidence import Told, evidence_file, read_evidence, write_evidence
 from helpers.evidence_picture import ROW, draw_evidence
 from model.errors import UserError
 from model.evidence import Evidence
@@ -30,9 +30,9 @@ def evidence() -> Evidence:
 def test_comes_back_from_a_file(evidence, tmp_path):
     path = evidence_file(tmp_path, "photos/a.b")
     assert read_evidence(path) is None
-    write_evidence(path, "A café.", evidence)
+    write_evidence(path, Told("Café.", "What is it?", evidence))
     told = read_evidence(path)
-    assert (told.text, told.evidence.words) == ("A café.", evidence.words)
+    assert (told.text, told.question, told.evidence.words) == ("Café.", "What is it?", evidence.words)
     for name in ("log_probs", "latents"):
         torch.testing.assert_close(getattr(told.evidence, name), getattr(evidence, name), rtol=1e-3, atol=0)
     for name in ("tokens", "masses", "effects"):

@@ -95,7 +95,7 @@ def test_answers_have_evidence(answerer, pictures):
     for choices in (COLORS, []):
         found = answerer.answer(pictures, "what color is it", choices, evidence=True)
         assert [" ".join(each.evidence.words).lower() for each in found] == [each.text for each in found]
-    with pytest.raises(UserError, match="num_beams: there is no beam search, the answer is chosen among 4"):
+    with pytest.raises(UserError, match="its answer among 4, so there is no beam search to set num_beams"):
         answerer.answer(pictures, "what", COLORS, num_beams=2)
 
 

@@ -1,0 +1,57 @@
+"""Which experts cannot make the labels that are lacking, and why."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dataset.pickles import FETCH
+from experts.images import ImageFile
+from experts.plan import missing_labels
+from experts.registry import passes
+from model.errors import UserError
+
+
+def unavailable(
+    images: Sequence[ImageFile],
+    experts: Sequence[str],
+    backends: Mapping[str, str | Mapping[str, Any]],
+    save_path: Path,
+    weights: Path,
+) -> dict[str, str]:
+    """Looks for what experts need, where they have work to do.
+
+    Args:
+        images: to be labelled.
+        experts: those that are wanted.
+        backends: for each of them its network, as `experts.registry.passes` reads it, if it has one.
+        save_path: the label folder; an expert whose labels are all there needs nothing.
+        weights: folder of the released weight files.
+
+    Returns:
+        By expert, why it cannot be run.
+
+    Raises:
+        UserError: an expert, a backend or an option that there is not.
+    """
+    reasons = {}
+    for expert in experts:
+        if not missing_labels(images, (expert,), save_path):
+            continue
+        if expert not in backends:
+            reasons[expert] = "no network is named for it"
+        elif reason := _what_lacks(expert, backends[expert], weights):
+            reasons[expert] = reason
+    return reasons
+
+
+def _what_lacks(expert: str, backend: str | Mapping[str, Any], weights: Path) -> str | None:
+    try:
+        (work,) = passes({expert: backend}, batch_size=1)
+    except ModuleNotFoundError as error:
+        return f"the package {error.name} is not installed"
+    try:
+        files = work.module.files(work.modalities, work.options, weights)
+    except UserError as error:  # of a package that a backend looks for itself
+        return str(error)
+    gone = [path for path in files if not path.is_file()]
+    return f"{gone[0]} is missing, fetch it with: {FETCH}" if gone else None
