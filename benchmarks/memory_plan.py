@@ -1,0 +1,205 @@
+"""What a training run needs of each GPU, and how long pre-training takes: computed, without memory or GPU.
+
+python -m benchmarks.memory_plan
+python -m benchmarks.memory_plan --samples_per_second 3000   # as metrics.jsonl has it: days of pre-training
+
+The networks are built on the device meta; their forward pass shows what is kept for the backward pass.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, replace
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.measure import print_table
+from benchmarks.networks import TOKENIZER, experts
+from benchmarks.saved_activations import GpuFunctions, Saved, saved_activations
+from helpers.config import ROOT, read_config, read_model_size
+from helpers.models import build_model, without_memory
+from helpers.sharding import Sharding, unwrap
+from helpers.task_configs import CaptionConfig, PretrainConfig, TaskConfig, VQAConfig, prismer_config
+from model.captioning import PrismerCaption
+from model.config import PrismerConfig
+from model.modules.label_map import LabelMap
+from model.prismer import Prismer
+from model.vqa import PrismerVQA
+
+Task = Literal["pre-training", "captioning", "VQA"]
+TASKS: tuple[Task, ...] = get_args(Task)
+SIZES = ("prismer_base", "prismer_large", "prismer_huge")
+MODES: dict[Sharding, str] = {"none": "DDP", "shard_grad_op": "ZeRO-2", "full_shard": "ZeRO-3"}
+GPUS = (1, 8, 16, 32, 64)
+GIB = 2**30
+FLOAT = 4  # bytes: parameters, gradients and AdamW's two moments are float32, whatever autocast computes in
+
+# Pre-training of the paper: pairs of image and text, epochs, GPUs.
+PAIRS, EPOCHS, PAPER_GPUS = 12.7e6, 20, 32
+# Assumed for the table of days: dense bfloat16 FLOP/s as the vendor states them, and how much is used.
+PEAKS = {"A100": 312e12, "H100": 989e12}
+UTILISATION = 0.3
+
+
+@dataclass(frozen=True)
+class State:
+    """Bytes of one process beside its activations; of the first process, whose shards are the largest.
+
+    Attributes:
+        parameters: that it keeps.
+        gradients: that it keeps.
+        optimizer: AdamW's moments.
+        whole_parameters: gathered from all processes, at the worst moment.
+        whole_gradients: before they are split over the processes, at that moment.
+    """
+
+    parameters: int
+    gradients: int
+    optimizer: int
+    whole_parameters: int = 0
+    whole_gradients: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(astuple(self))
+
+
+def state(model: Prismer, sharding: Sharding, processes: int) -> State:
+    """What each mode of helpers/sharding.py leaves on a process."""
+    everything = list(model.parameters())
+    trainable = [parameter for parameter in everything if parameter.requires_grad]
+    parts = 1 if sharding == "none" else processes
+    gradients = shard_bytes(trainable, parts)
+    kept = State(shard_bytes(everything, parts), gradients, 2 * gradients)
+    if parts == 1:
+        return kept
+    blocks = [list(block.parameters()) for block in model.blocks()]
+    inside = {parameter for block in blocks for parameter in block}
+    root = [parameter for parameter in everything if parameter not in inside]
+    # The root group is whole from the beginning of the forward pass to the end of the backward pass.
+    whole_gradients = shard_bytes([parameter for parameter in root if parameter.requires_grad])
+    if sharding == "shard_grad_op":
+        whole = shard_bytes(everything)
+    else:  # while a block computes, the next one is gathered
+        whole = shard_bytes(root) + sum(sorted(map(shard_bytes, blocks), reverse=True)[:2])
+    return replace(kept, whole_parameters=whole, whole_gradients=whole_gradients)
+
+
+def shard_bytes(parameters: Sequence[nn.Parameter], parts: int = 1) -> int:
+    """Bytes of one of so many parts: `fully_shard` splits each parameter's rows, and pads them."""
+    return sum(-(-len(p) // parts) * (p.numel() // len(p)) * FLOAT for p in parameters)
+
+
+def task_config(task: Task) -> TaskConfig:
+    """The committed settings, which are the paper's."""
+    configs = ROOT / "configs"
+    if task == "pre-training":
+        return read_config(configs / "pretrain.yaml", PretrainConfig)
+    if task == "captioning":
+        return read_config(configs / "caption.yaml", CaptionConfig, "coco")
+    return read_config(configs / "vqa.yaml", VQAConfig)
+
+
+def network(task: Task, size_name: str) -> Prismer:
+    """The network of a task without memory, frozen as the task's config says."""
+    config, size = task_config(task), read_model_size(size_name)
+    with without_memory():
+        model = build_model(model_class(task), prismer_config(config, size), TOKENIZER)
+    model.freeze(config.freeze)
+    return model.train()
+
+
+def model_class(task: Task) -> type[Prismer]:
+    return PrismerVQA if task == "VQA" else PrismerCaption
+
+
+def loss(model: nn.Module, batch: int, device: str) -> Tensor:
+    """The loss of a batch whose texts are as long as they can be, scalar."""
+    words = " ".join(["cube"] * 40)
+    inputs = inputs_on(unwrap(model).config, batch, device)
+    if isinstance(unwrap(model), PrismerVQA):
+        return model(inputs, [words] * batch, ["two"] * batch, torch.ones(batch, device=device))
+    return model(inputs, [words] * batch)
+
+
+def inputs_on(config: PrismerConfig, batch: int, device: str) -> dict[str, Tensor | LabelMap]:
+    """Random inputs of the encoder; on meta without memory."""
+    moved = {}
+    for name, value in experts(config, batch).items():
+        moved[name] = (
+            LabelMap(*(x.to(device) for x in value)) if isinstance(value, LabelMap) else value.to(device)
+        )
+    return moved
+
+
+def activations(model: Prismer, batch: int, precision: torch.dtype = torch.bfloat16) -> Saved:
+    """What a network without memory would keep on a GPU."""
+    with saved_activations(model) as saved, GpuFunctions(precision):
+        loss(model, batch, "meta")
+    return saved
+
+
+def flops(model: Prismer, batch: int) -> float:
+    """Floating-point operations of forward and backward pass, a sample; frozen weights have no gradient."""
+    with FlopCounterMode(display=False) as counter, GpuFunctions(torch.bfloat16):
+        loss(model, batch, "meta").backward()
+    return counter.get_total_flops() / batch
+
+
+def days(samples_per_second: float) -> float:
+    """Of the paper's pre-training."""
+    return PAIRS * EPOCHS / samples_per_second / 86400
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--samples_per_second", type=float, help="measured, over all processes")
+    args = parser.parse_args()
+    if args.samples_per_second:
+        print(f"pre-training, {PAIRS * EPOCHS:.3g} samples: {days(args.samples_per_second):.1f} days")
+        return
+    kept, activation_rows, totals, times = [], [], [], []
+    for task in TASKS:
+        config = task_config(task)
+        batch, side = config.batch_size_train, config.image_resolution
+        for size in SIZES:
+            model = network(task, size)
+            saved = activations(model, batch)
+            name = f"{size}, {task}"
+            frozen, trainable = (
+                sum(p.numel() for p in model.parameters() if p.requires_grad == trains)
+                for trains in (False, True)
+            )
+            kept.append([name, *(f"{count / 1e6:.1f}" for count in (frozen, trainable))])
+            both = (saved.total, saved.checkpointed)
+            activation_rows.append([name, str(batch), str(side), *(f"{x / GIB:.1f}" for x in both)])
+            for mode, title in MODES.items():
+                cells = []
+                for gpus in GPUS:
+                    rest = state(model, mode, gpus).total
+                    shown = "/".join(f"{(rest + x) / GIB:.1f}" for x in both)
+                    cells.append("" if gpus == 1 and mode != "none" else shown)
+                totals.append([f"{name}, {title}", *cells])
+            if task == "pre-training":
+                operations = flops(model, batch)
+                rates = [peak * UTILISATION / operations * PAPER_GPUS for peak in PEAKS.values()]
+                times.append([size, f"{operations / 1e12:.2f}", *(f"{days(rate):.1f}" for rate in rates)])
+    print("\nParameters, millions")
+    print_table(["", "frozen", "trainable"], kept)
+    print("\nActivations of the config's batch on a GPU, bfloat16 autocast, GiB: all kept / checkpointed")
+    print_table(["", "batch", "pixels", "none", "full"], activation_rows)
+    print("\nGiB a GPU with activations all kept/checkpointed, by the number of GPUs")
+    print_table(["", *map(str, GPUS)], totals)
+    print(
+        f"\nDays of pre-training on {PAPER_GPUS} GPUs: a calculation, assuming {UTILISATION:.0%} of the peak"
+    )
+    print_table(["", "TFLOP a sample", *PEAKS], times)
+
+
+if __name__ == "__main__":
+    main()

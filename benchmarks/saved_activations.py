@@ -1,0 +1,129 @@
+"""What a forward pass keeps for the backward pass, counted tensor by tensor; on meta without memory."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from model.prismer import Prismer
+
+# What autocast does on a GPU to the functions that the model calls: these compute in its type,
+_LOW = {F.linear, F.conv2d}
+# and these in float32; the others in the type of what they get.
+_FULL = {Tensor.square, F.cross_entropy}
+
+
+class GpuFunctions(TorchFunctionMode):
+    """Makes the device meta compute as a GPU does: autocast, which torch lacks for meta, and fused attention.
+
+    Args:
+        precision: of autocast; float32 is none.
+    """
+
+    def __init__(self, precision: torch.dtype) -> None:
+        super().__init__()
+        self.precision = precision
+
+    def __torch_function__(
+        self, function: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if function is F.scaled_dot_product_attention:
+            q, k, v = (self._cast(x, self.precision) for x in args)
+            return _attention(q, k, v, **kwargs)
+        if function in _LOW:
+            args = tuple(self._cast(x, self.precision) for x in args)
+        elif function in _FULL:
+            args = tuple(self._cast(x, torch.float32) for x in args)
+        return function(*args, **kwargs)
+
+    def _cast(self, x: Any, dtype: torch.dtype) -> Any:
+        floating = isinstance(x, Tensor) and x.is_floating_point()
+        return x.to(dtype) if floating and self.precision != torch.float32 else x
+
+
+def _attention(
+    q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0
+) -> Tensor:
+    """The fused attention that takes masks; what it keeps is what flash attention keeps, and the mask."""
+    bias = None
+    if attn_mask is not None:
+        # (b, 1, l, m) -> (b, heads, l, m), without memory for the heads
+        bias = attn_mask.to(q.dtype).expand(-1, q.shape[1], -1, -1)
+    return torch.ops.aten._scaled_dot_product_efficient_attention(q, k, v, bias, True, dropout_p)[0]
+
+
+@dataclass
+class Saved:
+    """Storages that are alive between forward and backward pass, by identity.
+
+    Attributes:
+        outside: kept by what is no block.
+        inputs: of the blocks, all that they keep with activation checkpointing.
+        blocks: kept by each block.
+    """
+
+    outside: dict[int, int] = field(default_factory=dict)
+    inputs: dict[int, int] = field(default_factory=dict)
+    blocks: list[dict[int, int]] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """Bytes without activation checkpointing."""
+        everything = dict(self.outside)
+        for block in self.blocks:
+            everything |= block
+        return sum(everything.values())
+
+    @property
+    def checkpointed(self) -> int:
+        """Bytes with it: the blocks' inputs, and all of the block that is run again."""
+        kept = self.outside | self.inputs
+        again = (sum(size for key, size in block.items() if key not in kept) for block in self.blocks)
+        return sum(kept.values()) + max(again)
+
+
+@contextmanager
+def saved_activations(model: Prismer) -> Iterator[Saved]:
+    """Counts what a model's forward pass keeps meanwhile; parameters and buffers are no activations."""
+    saved = Saved()
+    alive: list[torch.UntypedStorage] = []  # an identity is given again to another once its owner is gone
+    own = {x.untyped_storage()._cdata for x in (*model.parameters(), *model.buffers())}
+    place = saved.outside
+
+    def add(counts: dict[int, int], tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            counts[storage._cdata] = storage.nbytes()
+            alive.append(storage)
+
+    def pack(tensor: Tensor) -> Tensor:
+        add(place, tensor)
+        return tensor
+
+    def enter(_block: nn.Module, args: tuple[Any, ...]) -> None:
+        nonlocal place
+        for value in args:
+            if isinstance(value, Tensor):
+                add(saved.inputs, value)
+        place = {}
+        saved.blocks.append(place)
+
+    def leave(*_: Any) -> None:
+        nonlocal place
+        place = saved.outside
+
+    hooks = [block.register_forward_pre_hook(enter) for block in model.blocks()]
+    hooks += [block.register_forward_hook(leave) for block in model.blocks()]
+    try:
+        with saved_tensors_hooks(pack, lambda tensor: tensor):
+            yield saved
+    finally:
+        for hook in hooks:
+            hook.remove()

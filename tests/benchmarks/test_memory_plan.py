@@ -1,0 +1,120 @@
+"""The plan against what is measured: real activations, real shards of two processes, counted operations."""
+
+import json
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses import FakeTensorMode
+from torch.nn import functional as F
+
+from benchmarks import memory_plan, saved_activations
+from benchmarks.measure import count_flops
+from helpers.models import without_memory
+from model.captioning import PrismerCaption
+from model.vqa import PrismerVQA
+from tests.benchmarks.nano_network import network
+from tests.end_to_end.conftest import script
+
+BATCH = 4
+
+
+@pytest.mark.parametrize(
+    ("cls", "freeze"), [(PrismerCaption, "freeze_lang_vision"), (PrismerVQA, "freeze_vision")]
+)
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_activations_are_those_of_a_real_forward_pass(cls, freeze, precision, monkeypatch):
+    real = network(freeze, cls)
+    with saved_activations.saved_activations(real) as measured, autocast(precision):
+        memory_plan.loss(real, BATCH, "cpu")
+    with without_memory():
+        planned = network(freeze, cls)
+    monkeypatch.setattr(saved_activations, "_FULL", {F.cross_entropy})  # a CPU's autocast squares in bfloat16
+    planned = memory_plan.activations(planned, BATCH, precision)
+    assert measured.total > 20e6
+    assert planned.total == pytest.approx(measured.total, rel=2e-3)
+    assert planned.checkpointed == pytest.approx(measured.checkpointed, rel=2e-3)
+
+
+def autocast(precision: torch.dtype) -> AbstractContextManager:
+    return nullcontext() if precision == torch.float32 else torch.autocast("cpu", precision)
+
+
+def functions(device: str) -> dict[str, Callable[[], Tensor]]:
+    """Each function of the model whose type autocast might choose, of what it gets in the model."""
+
+    def x(*shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
+        return torch.empty(*shape, dtype=dtype, device=device)
+
+    full = {"dtype": torch.float32}
+    ids = torch.zeros(4, 2, dtype=torch.long, device=device)
+    return {
+        "linear": lambda: F.linear(x(4, 8, **full), x(8, 8, **full)),
+        "conv2d": lambda: F.conv2d(x(1, 3, 8, 8, **full), x(4, 3, 3, 3, **full)),
+        "square": lambda: x(4).square(),
+        "relu": lambda: F.relu(x(4)),
+        "silu": lambda: F.silu(1.702 * x(4)).mul_(0.5),
+        "gelu": lambda: F.gelu(x(4)),
+        "dropout": lambda: F.dropout(x(4), 0.1),
+        "sum": lambda: x(4) + x(4, **full),
+        "cross_entropy": lambda: F.cross_entropy(x(4, 8), ids[:, 0], label_smoothing=0.1),
+        "batch_norm": lambda: F.batch_norm(x(4, 2, 3, 3), *(x(2, **full) for _ in range(4)), training=True),
+        "interpolate": lambda: F.interpolate(x(1, 3, 8, 8, **full), size=(4, 4), mode="bilinear"),
+        "embedding_bag": lambda: F.embedding_bag(ids, x(8, 8, **full), mode="sum"),
+        "attention": lambda: F.scaled_dot_product_attention(*(x(1, 2, 8, 8, **full) for _ in range(3))),
+    }
+
+
+def test_types_are_those_of_a_gpus_autocast():
+    with saved_activations.GpuFunctions(torch.bfloat16):
+        ours = {name: function().dtype for name, function in functions("meta").items()}
+    torch.set_autocast_dtype("cuda", torch.bfloat16)
+    torch.set_autocast_enabled("cuda", True)  # torch.autocast itself asks for a GPU
+    try:
+        with FakeTensorMode():
+            torchs = {name: function().dtype for name, function in functions("cuda").items()}
+    finally:
+        torch.set_autocast_enabled("cuda", False)
+    assert ours == torchs
+
+
+def test_shards_are_those_of_two_processes(tmp_path):
+    done = script("tests/benchmarks/measure_state.py", cwd=tmp_path, processes=2)
+    assert done.returncode == 0, done.stderr[-3000:]
+    measured = json.loads(done.stdout)
+    with without_memory():
+        model = network("freeze_vision")
+    planned = {mode: asdict(memory_plan.state(model, mode, processes=2)) for mode in memory_plan.MODES}
+    for mode, found in measured.items():
+        for key in ("parameters", "gradients", "optimizer"):
+            assert planned[mode][key] == found[key], (mode, key)
+    assert planned["shard_grad_op"]["whole_parameters"] == measured["shard_grad_op"]["whole_parameters"]
+    # On a CPU the next block is not gathered before its turn; on a GPU it is, and the plan has it.
+    second = sorted(memory_plan.shard_bytes(list(block.parameters())) for block in model.blocks())[-2]
+    planned_ahead = planned["full_shard"]["whole_parameters"]
+    assert planned_ahead - second == measured["full_shard"]["whole_parameters"]
+
+
+def test_operations_are_those_of_a_real_step():
+    real = network("freeze_vision")
+    counted = count_flops(lambda: memory_plan.loss(real, 1, "cpu").backward())
+    with without_memory():
+        model = network("freeze_vision")
+    assert memory_plan.flops(model, 1) == pytest.approx(counted, rel=0.02)
+
+
+def test_prints_tables_and_days(monkeypatch, capsys):
+    monkeypatch.setattr(memory_plan, "SIZES", ("prismer_base",))
+    monkeypatch.setattr(memory_plan, "TASKS", ("pre-training",))
+    monkeypatch.setattr(sys, "argv", ["memory_plan"])
+    memory_plan.main()
+    printed = capsys.readouterr().out
+    assert "prismer_base, pre-training, ZeRO-3" in printed
+    assert "a calculation" in printed
+    monkeypatch.setattr(sys, "argv", ["memory_plan", "--samples_per_second", "1000"])
+    memory_plan.main()
+    assert "2.9 days" in capsys.readouterr().out  # 12.7 million pairs, 20 epochs
