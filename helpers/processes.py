@@ -47,18 +47,23 @@ def start_accelerator(
     if not chosen and on_gpu and torch.cuda.is_bf16_supported():
         mixed_precision = "bf16"
     # Running statistics are averaged before evaluation (`average_statistics`), in every mode alike,
-    # rather than overwritten by the first process's in each step.
-    ddp = DistributedDataParallelKwargs(broadcast_buffers=False)
+    # rather than overwritten by the first process's in each step. Gradients live in the buffers that
+    # are reduced, not beside them.
+    ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
     # Without a GPU, several processes must be told that they are to use the CPU; else accelerate takes
     # each for the only one, in silence.
     cpu = not torch.accelerator.is_available()
-    return Accelerator(
+    accelerator = Accelerator(
         cpu=cpu,
         mixed_precision=mixed_precision,
         log_with=tracker,
         project_dir=folder,
         kwargs_handlers=[ddp],
     )
+    if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
+        # accelerate would compute in float32 and not say so.
+        raise UserError("--mixed_precision fp16 needs a GPU; on a CPU use bf16 or no")
+    return accelerator
 
 
 def broadcast_from_main(value: float) -> float:

@@ -17,13 +17,13 @@ from dataset.collate import collate
 from dataset.samples import Visual
 from helpers.backbones import find_backbones, load_backbones
 from helpers.checkpoint import read_weights
-from helpers.compilation import compile_blocks
 from helpers.config import read_model_size
 from helpers.experiments import experiment_folder, starting_weights
 from helpers.models import build_model, prepare_inputs, restore_model
+from helpers.preparation import prepare_model
 from helpers.processes import start_accelerator
 from helpers.sampler import EpochSampler, Order, in_order, shuffled
-from helpers.sharding import distribute, unwrap
+from helpers.sharding import unwrap
 from helpers.task_configs import TaskConfig, prismer_config
 from helpers.tracking import check_tracker
 from model.modules.label_map import LabelMap
@@ -117,11 +117,15 @@ class Session(Generic[M, C]):
     def build(self) -> nn.Module:
         """Makes the model: weights, what is frozen, spread over the processes."""
         set_seed(self.args.seed)
-        model = self._weights()
-        model.freeze(self.config.freeze)
-        if self.args.compile:
-            compile_blocks(model)
-        self.model = distribute(model, self.accelerator, self.args.sharding)
+        self.model = prepare_model(
+            self._weights(),
+            self.accelerator,
+            freeze=self.config.freeze,
+            sync_batchnorm=self.config.sync_batchnorm,
+            activation_checkpointing=self.config.activation_checkpointing,
+            compiled=self.args.compile,
+            sharding=self.args.sharding,
+        )
         return self.model
 
     def _weights(self) -> M:

@@ -1,15 +1,19 @@
-"""How a model is spread over processes. Model code knows nothing of it.
+"""How a model is spread over processes. What comes before and after: `helpers/preparation.py`.
 
-Order: load weights, freeze, shard, then build the optimizer over what trains. Each repeated unit (vision
-layer, resampler block, decoder layer) is one FSDP2 group; the rest (stems, embeddings, head) forms the
-root group. `shard_grad_op` keeps gathered parameters between forward and backward (ZeRO-2), `full_shard`
-frees them (ZeRO-3).
+Each repeated unit (vision layer, resampler block, decoder layer) is one FSDP2 group; the rest (stems,
+embeddings, head) forms the root group. `shard_grad_op` keeps gathered parameters between forward and
+backward (ZeRO-2), `full_shard` frees them (ZeRO-3).
 
 accelerate turns its own FSDP on only for accelerators and silently uses DDP for CPU processes; torch's
-`fully_shard` on the process group that accelerate set up is the same code on both. Mixed precision is by
-autocast in every mode.
+`fully_shard` on the process group that accelerate set up is the same code on both.
+
+Mixed precision is by autocast in every mode, over float32 parameters, gradients and moments. Sharded blocks
+are gathered in the lower precision, too: half the traffic, and what autocast makes of them anyway but for
+the weights of norms. It also is what lets `full_shard` free them: of float32 ones, the backward pass would
+keep autocast's copies. The root group stays in float32, for its BatchNorms and the loss.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -24,12 +28,19 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import (
+    FSDPModule,
+    MixedPrecisionPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
+from torch.distributed.tensor import DTensor
 
 from model.errors import UserError
 from model.prismer import Prismer
 
 Sharding = Literal["none", "shard_grad_op", "full_shard"]
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
@@ -45,14 +56,24 @@ def distribute(model: Prismer, accelerator: Accelerator, sharding: Sharding) -> 
         The module whose forward is to be called.
     """
     if sharding == "none":
-        return accelerator.prepare(model)
+        with warnings.catch_warnings():
+            # torch 2.14 has a new name for `broadcast_buffers`, which accelerate does not know.
+            warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
+            return accelerator.prepare(model)
     if accelerator.num_processes == 1:
         raise UserError(f"--{sharding} needs several processes: start with `accelerate launch`")
     model.to(accelerator.device)
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    policy = MixedPrecisionPolicy(
+        param_dtype=PRECISIONS.get(accelerator.mixed_precision),
+        reduce_dtype=torch.float32,
+        cast_forward_inputs=False,  # sums of residuals stay as autocast makes them
+    )
     for block in model.blocks():
-        fully_shard(block, mesh=mesh, reshard_after_forward=sharding == "full_shard")
+        fully_shard(block, mesh=mesh, reshard_after_forward=sharding == "full_shard", mp_policy=policy)
     fully_shard(model, mesh=mesh)
+    if not all(isinstance(parameter, DTensor) for parameter in model.parameters()):
+        raise RuntimeError("some parameters were not sharded")
     for method in ("generate", "rank"):
         register_fsdp_forward_method(model, method)
     return model
@@ -81,21 +102,6 @@ def gathered(model: nn.Module, sharding: Sharding) -> Iterator[None]:
             group.reshard()
             if group is not model:
                 group.set_reshard_after_forward(sharding == "full_shard", recurse=False)
-
-
-def average_statistics(model: nn.Module, accelerator: Accelerator) -> None:
-    """Makes the running statistics of the stems' BatchNorms those of all processes' data.
-
-    Each process has seen its own samples alone; without this, what is evaluated and saved would depend on
-    the process. Every process must call it, before evaluation.
-    """
-    if accelerator.num_processes == 1:
-        return
-    for module in unwrap(model).modules():
-        if isinstance(module, nn.BatchNorm2d):
-            for statistic in (module.running_mean, module.running_var):
-                torch.distributed.all_reduce(statistic)
-                statistic /= accelerator.num_processes
 
 
 def full_state_dict(model: nn.Module) -> dict[str, torch.Tensor]:

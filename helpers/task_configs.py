@@ -6,11 +6,13 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
+from helpers.activation_checkpointing import ActivationCheckpointing
 from helpers.config import Experts, Metric, ModelSize, PositiveInt, Rate
 from model.config import STRICT, FreezeMode, PrismerConfig
 from model.errors import UserError
 
 Count = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
 Inference = Literal["rank", "generate"]
 
 
@@ -23,6 +25,12 @@ class TaskConfig:
         from_scratch: start from the backbones of the size, or new weights where it has none, instead of
             `logging/pretrain_<exp_name>`.
         warmup_steps: the learning rate rises linearly from `warmup_lr` over so many steps.
+        accumulate_steps: batches whose gradients make one optimizer step.
+        max_grad_norm: longer gradients are shortened to this norm; None: never.
+        max_skipped_steps: so many steps in a row whose loss or gradient is not finite end the run.
+        activation_checkpointing: what the blocks compute is computed again in the backward pass; their
+            inputs stay on the device (`full`) or wait in the host's memory (`offload`).
+        sync_batchnorm: the stems normalise over the samples of all processes.
     """
 
     __pydantic_config__ = STRICT
@@ -44,6 +52,11 @@ class TaskConfig:
     warmup_steps: Count = 0
     warmup_lr: Rate = 0.0
     max_epoch: PositiveInt
+    accumulate_steps: PositiveInt = 1
+    max_grad_norm: PositiveFloat | None = None
+    max_skipped_steps: PositiveInt = 20
+    activation_checkpointing: ActivationCheckpointing = "none"
+    sync_batchnorm: bool = False
     compat: bool = False
 
 

@@ -10,23 +10,27 @@ for _ in training.epochs():
 training.finish()
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import torch
 from accelerate.utils import set_seed
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from experts.manifest import read_backends
+from helpers.batch_norm import average_statistics
 from helpers.config import config_as_json
 from helpers.evaluation import epoch_table
 from helpers.models import Usage, describe
 from helpers.optimisation import Schedule, build_optimizer, set_lr
 from helpers.processes import broadcast_from_main, sum_over_processes
 from helpers.session import Session
-from helpers.sharding import average_statistics
+from helpers.skipped_steps import SkippedSteps
+from helpers.stepping import MeanLoss, Stepper
 from helpers.tracking import Meter, Tracking
 from helpers.training_state import Progress, load_last_progress, save_best, save_last
 
@@ -57,30 +61,43 @@ class Training:
         config = session.config
         backends = read_backends(config.label_path, session.network.experts)
         self.usage = replace(usage, backends=backends)
+        # The last step of an epoch has the batches that are left.
+        steps_per_epoch = math.ceil(len(loader) / config.accumulate_steps)
         self.schedule = Schedule(
             config.init_lr,
             config.min_lr,
             epochs=config.max_epoch,
-            steps_per_epoch=len(loader),
+            steps_per_epoch=steps_per_epoch,
             by_epoch=lr_by_epoch,
             warmup_steps=config.warmup_steps,
             warmup_lr=config.warmup_lr,
         )
-        optimizer = build_optimizer(session.model, config.init_lr, config.weight_decay)
-        self.optimizer = session.accelerator.prepare(optimizer)
+        accelerator = session.accelerator
+        self.optimizer = build_optimizer(session.model, config.init_lr, config.weight_decay)
+        half = accelerator.mixed_precision == "fp16"
+        self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=half)
+        self.stepper = Stepper(
+            session.model, self.optimizer, self.scaler, config.accumulate_steps, config.max_grad_norm
+        )
+        self.skipped_steps = SkippedSteps(
+            config.max_skipped_steps,
+            session.folder / "skipped_steps.json",
+            accelerator,
+            loader.dataset.image_keys,
+        )
         self.progress = Progress()
         if session.args.from_checkpoint:
             self.progress = load_last_progress(session.folder, session.model, self.optimizer)
         settings = vars(session.args) | config_as_json(config)
         resumed = session.args.from_checkpoint
-        self.tracking = Tracking(session.accelerator, session.folder, settings, resumed=resumed)
-        self.meter = Meter(session.accelerator)
+        self.tracking = Tracking(accelerator, session.folder, settings, resumed=resumed)
+        self.meter = Meter(accelerator)
         self._bar: tqdm | None = None
-        self._loss: Tensor | float = 0.0
-        self._batches, self._lr = 0, 0.0
+        self._losses, self._lr = MeanLoss(), 0.0
+        self._samples: list[int] = []  # of the step in progress
         if session.is_main:
-            samples = config.batch_size_train * session.accelerator.num_processes
-            steps = config.max_epoch * len(loader)
+            samples = config.batch_size_train * accelerator.num_processes * config.accumulate_steps
+            steps = config.max_epoch * steps_per_epoch
             print(f"{len(loader.dataset)} samples, global batch {samples}, {steps} steps")
 
     @property
@@ -101,27 +118,36 @@ class Training:
         self.loader.dataset.set_epoch(epoch)
         self.loader.sampler.start_at(epoch)
         self.session.model.train()
-        self._loss, self._batches = 0.0, 0
+        self._losses = MeanLoss()
         self._bar = tqdm(self.loader, desc=f"epoch {epoch}", disable=not self.session.is_main)
-        for batch in self.meter.timed(self._bar, self.progress.step):
+        batches = self.meter.timed(self._bar, self.progress.step)
+        for batch in self.stepper.batches(batches, len(self.loader)):
+            self._samples += batch["index"].tolist()
             self._lr = self.schedule.lr(self.progress.step)
             set_lr(self.optimizer, self._lr)
             yield batch
+        self.progress.skipped_steps += self.skipped_steps.check()
         average_statistics(self.session.model, self.session.accelerator)  # what is evaluated and saved
 
     def step(self, loss: Tensor) -> None:
-        """Goes one optimizer step along the gradient of a batch's loss, a scalar."""
-        self.session.accelerator.backward(loss)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.progress.step += 1
-        self._batches += 1
-        self._loss = self._loss + loss.detach()  # stays on the device: reading it would wait for the step
+        """Adds the gradient of a batch's loss, a scalar; after the last batch of a step, takes the step.
+
+        Raises:
+            UserError: too many steps in a row had a loss or gradient that was not finite.
+        """
+        norm = self.stepper.step(loss)
+        self._losses.add(loss.detach())
+        if norm is None:
+            return
+        self.progress.step += 1  # a skipped step counts: its batches are behind
+        self.progress.skipped_steps += self.skipped_steps.note(self.progress.step, norm, self._samples)
+        self._samples = []
         if self.progress.step % LOG_EVERY == 0 and self.session.is_main:
-            mean_loss = float(self._loss) / self._batches
+            mean_loss = self._losses.mean()
             self._bar.set_postfix(loss=f"{mean_loss:.3f}", lr=f"{self._lr:.1e}")
             record = {"epoch": self.progress.epoch, "step": self.progress.step}
-            record |= {"loss": mean_loss, "lr": self._lr, **self.meter.recent(self.progress.step)}
+            record |= {"loss": mean_loss, "lr": self._lr, "grad_norm": float(norm)}
+            record |= self.meter.recent(self.progress.step)
             self.tracking.log(record, self.progress.step)
 
     def end_epoch(self, scores: dict[str, float] | None = None) -> None:
@@ -133,11 +159,13 @@ class Training:
         session = self.session
         self.progress.epoch += 1
         record = {"epoch": self.progress.epoch, "step": self.progress.step}
-        record |= {"train_loss": float(self._loss) / max(self._batches, 1), "lr": self._lr}
+        record |= {"train_loss": self._losses.mean(), "lr": self._lr}
         record |= self.meter.epoch(self.progress.step) | (scores or {})
         skipped = sum_over_processes(len(self.loader.dataset.skipped), session.accelerator)
         if skipped:
             record["skipped"] = skipped
+        if self.progress.skipped_steps:
+            record["skipped_steps"] = self.progress.skipped_steps
         if scores is not None:
             # All processes must agree on whether this is the best: saving is a collective operation.
             score = broadcast_from_main(scores.get(self.score, float(self.progress.epoch)))

@@ -21,7 +21,8 @@ class Progress:
     """How far a run has come."""
 
     epoch: int = 0  # epochs finished
-    step: int = 0  # optimizer steps taken
+    step: int = 0  # optimizer steps taken or skipped
+    skipped_steps: int = 0  # of these, the ones whose loss or gradient was not finite
     best_score: float = float("-inf")
 
 

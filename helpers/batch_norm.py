@@ -1,0 +1,79 @@
+"""The stems' BatchNorms on several processes: one set of running statistics, or one normalisation."""
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, distributed, nn
+
+
+def average_statistics(model: nn.Module, accelerator: Accelerator) -> None:
+    """Makes the running statistics those of all processes' data, equal on all of them.
+
+    Each process has seen its own samples alone; without this, what is evaluated and saved would depend on
+    the process. Every process must call it, before every evaluation and every save; more often does not
+    change what they end up as, since running means of averages are averages of running means. Variances
+    are averaged as they are: all processes draw from the same data, so what their means differ by is the
+    error of these estimates rather than a spread of the data.
+    """
+    if accelerator.num_processes == 1:
+        return
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    statistics = [statistic for norm in norms for statistic in (norm.running_mean, norm.running_var)]
+    if not statistics:
+        return
+    mean = torch.cat(statistics)
+    distributed.all_reduce(mean)
+    mean /= accelerator.num_processes
+    for statistic, average in zip(statistics, mean.split([len(each) for each in statistics]), strict=True):
+        statistic.copy_(average)
+
+
+def synchronise_batch_norms(model: nn.Module, accelerator: Accelerator) -> None:
+    """Makes BatchNorms normalise with the statistics of all processes' samples in training."""
+    if accelerator.num_processes == 1:
+        return
+    for module in model.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = SynchronisedBatchNorm2d  # it has the same state
+
+
+class SynchronisedBatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm over the samples of all processes, which must have as many each.
+
+    torch's `SyncBatchNorm` does this on GPUs only.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, c, h, w) -> (b, c, h, w)."""
+        if not self.training:
+            return super().forward(x)
+        values = x.float()
+        variance, mean = torch.var_mean(values, dim=(0, 2, 3), correction=0)  # (c,)
+        # In float64: the variance becomes a difference of squares.
+        moments = torch.cat([mean, variance + mean.square()]).double()
+        processes = distributed.get_world_size()
+        mean, square = (_Sum.apply(moments) / processes).chunk(2)
+        variance = (square - mean.square()).float()
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            count = values.numel() // values.shape[1] * processes
+            self.running_mean.lerp_(mean.float(), self.momentum)
+            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        shift = self.bias - mean.float() * scale
+        return (values * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over processes: each process's gradient is the sum of all processes' gradients."""
+
+    @staticmethod
+    def forward(_context: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
+        x = x.clone()
+        distributed.all_reduce(x)
+        return x
+
+    @staticmethod
+    def backward(_context: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
+        gradient = gradient.clone()
+        distributed.all_reduce(gradient)
+        return gradient

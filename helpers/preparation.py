@@ -1,0 +1,53 @@
+"""A model made ready for training, from outside: model code knows nothing of it.
+
+The order matters:
+1. freeze, which the rest looks at;
+2. synchronised norms, which replace the stems';
+3. activation checkpointing, which wraps what blocks compute;
+4. compilation of blocks, checkpointed ones included;
+5. sharding, whose gathering of parameters stays outside of what is compiled and run again; or DDP;
+6. the optimizer (`build_optimizer`) over the parameters that there are after sharding.
+"""
+
+from accelerate import Accelerator
+from torch import nn
+
+from helpers.activation_checkpointing import ActivationCheckpointing, checkpoint_activations
+from helpers.batch_norm import synchronise_batch_norms
+from helpers.compilation import compile_blocks
+from helpers.sharding import Sharding, distribute
+from model.config import FreezeMode
+from model.prismer import Prismer
+
+
+def prepare_model(
+    model: Prismer,
+    accelerator: Accelerator,
+    *,
+    freeze: FreezeMode,
+    sync_batchnorm: bool = False,
+    activation_checkpointing: ActivationCheckpointing = "none",
+    compiled: bool = False,
+    sharding: Sharding = "none",
+) -> nn.Module:
+    """Freezes, wraps and spreads a model.
+
+    Args:
+        model: with its weights, equal on all processes, in float32.
+        accelerator: the processes.
+        freeze: which parameters do not train.
+        sync_batchnorm: the stems normalise over the samples of all processes.
+        activation_checkpointing: which activations are kept for the backward pass, and where.
+        compiled: the encoder's blocks are compiled.
+        sharding: what is split over the processes.
+
+    Returns:
+        The module whose forward is to be called; `unwrap` finds the model in it.
+    """
+    model.freeze(freeze)
+    if sync_batchnorm:
+        synchronise_batch_norms(model, accelerator)
+    checkpoint_activations(model, activation_checkpointing)
+    if compiled:
+        compile_blocks(model)
+    return distribute(model, accelerator, sharding)

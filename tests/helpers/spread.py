@@ -1,0 +1,206 @@
+"""Training a nano model in each way it can be spread over processes, for `test_sharding.py`.
+
+python -m torch.distributed.run --standalone --nproc_per_node 2 -m tests.helpers.spread FOLDER
+
+writes what process r found to `FOLDER/r.pt`.
+"""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, distributed, nn
+from torch.distributed.tensor import DTensor
+
+from benchmarks.networks import EXPERTS, TOKENIZER, experts
+from helpers.batch_norm import average_statistics
+from helpers.config import read_model_size
+from helpers.models import build_model
+from helpers.optimisation import build_optimizer
+from helpers.preparation import prepare_model
+from helpers.processes import start_accelerator
+from helpers.sharding import Sharding, full_state_dict, gathered, unwrap
+from helpers.stepping import Stepper
+from model.captioning import PrismerCaption
+from model.config import PrismerConfig
+from model.modules.label_map import LabelMap
+
+MODES: dict[str, Sharding] = {"ddp": "none", "zero2": "shard_grad_op", "zero3": "full_shard"}
+STEPS, IMAGES, PREFIX, LR = 20, 4, "A picture of", 1e-4
+CAPTIONS = [f"{PREFIX} {end}" for end in ("a red cube", "two cones", "a sign on a table", "blue")]
+ANSWERS = ["a cube", "two cones", "a sign"]
+
+
+def new_model() -> PrismerCaption:
+    """Prismer-Nano with six experts and new weights, always the same."""
+    torch.manual_seed(0)
+    size = read_model_size("prismer_nano")
+    return build_model(PrismerCaption, PrismerConfig(size.vision, size.text, EXPERTS, 96, 64), TOKENIZER)
+
+
+def inputs(config: PrismerConfig, step: int, rank: int = 0, processes: int = 1) -> tuple[dict, list[str]]:
+    """Images and captions of a process in a step; all processes together have the same, however many."""
+    everything = experts(config, IMAGES)
+    share = slice(rank * IMAGES // processes, (rank + 1) * IMAGES // processes)
+
+    def part(x: Tensor | LabelMap) -> Tensor | LabelMap:
+        if isinstance(x, LabelMap):
+            return LabelMap(x.index[share], x.table if x.table.dim() == 2 else x.table[share])
+        return x.roll(step, dims=-1)[share]
+
+    return {name: part(x) for name, x in everything.items()}, CAPTIONS[share]
+
+
+class Run:
+    """A model in training."""
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        *,
+        accumulate_steps: int = 1,
+        max_grad_norm: float | None = None,
+        scale: float = 0,
+        **options: Any,
+    ):
+        self.accelerator = accelerator
+        model = new_model()
+        self.config = model.config
+        self.model = prepare_model(model, accelerator, **{"freeze": "freeze_lang_vision"} | options)
+        self.model.train()
+        self.optimizer = build_optimizer(self.model, LR, weight_decay=0.05)
+        self.scaler = torch.amp.GradScaler("cpu", enabled=scale > 0, init_scale=scale)
+        self.stepper = Stepper(self.model, self.optimizer, self.scaler, accumulate_steps, max_grad_norm)
+
+    def forward(self, step: int, part: int = 0, parts: int = 1) -> Tensor:
+        """The loss of a part of this process's samples."""
+        torch.manual_seed(step)  # instance embeddings are drawn in training
+        place = self.accelerator.process_index * parts + part
+        images, captions = inputs(self.config, step, place, self.accelerator.num_processes * parts)
+        with self.accelerator.autocast():
+            return self.model(images, captions, PREFIX)
+
+    def step(self, step: int) -> tuple[float, float]:
+        """One step; the loss of all processes' samples, and the norm of its gradient."""
+        losses, parts = [], self.stepper.accumulate_steps
+        for part in self.stepper.batches(range(parts), parts):
+            losses.append(self.forward(step, part, parts))
+            norm = self.stepper.step(losses[-1])
+        loss = self.accelerator.reduce(torch.stack(losses).mean().detach(), "mean")
+        return loss.item(), norm.item()
+
+    def train(self, steps: int = STEPS) -> dict[str, Any]:
+        """Losses, norms of gradients, and final weights."""
+        losses, norms = zip(*[self.step(step) for step in range(steps)], strict=True)
+        average_statistics(self.model, self.accelerator)
+        weights = {name: value.clone() for name, value in full_state_dict(self.model).items()}
+        return {"losses": losses, "norms": norms, "weights": weights}
+
+
+def fixed_norms(run: Run) -> Run:
+    """With stems that normalise as in an evaluation, so that a sample does not depend on its batch."""
+    for module in run.model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    return run
+
+
+def local(x: Tensor) -> Tensor:
+    """A tensor's part on this process."""
+    return x.to_local() if isinstance(x, DTensor) else x
+
+
+def held(tensors: Iterable[Tensor]) -> int:
+    """Bytes of tensors on this process."""
+    return sum(local(x).nbytes for x in tensors)
+
+
+def memory(run: Run) -> dict[str, int]:
+    """Bytes on this process, by what and when."""
+    parameters = run.model.parameters
+    found = {"parameters": held(parameters())}
+    loss = run.forward(0)
+    found["parameters after forward"] = held(parameters())
+    with patch.object(run.optimizer, "zero_grad"):
+        run.stepper.step(loss)
+    found["parameters after backward"] = held(parameters())
+    found["gradients"] = held(p.grad for p in parameters() if p.grad is not None)
+    run.optimizer.zero_grad()
+    moments = [x for state in run.optimizer.state.values() for name, x in state.items() if name != "step"]
+    return found | {"moments": held(moments)}
+
+
+def use(run: Run, sharding: Sharding) -> dict[str, Any]:
+    """What a model says of its process's images; one process asks more often, as in an evaluation."""
+    rank, model = run.accelerator.process_index, unwrap(run.model)
+    images, _ = inputs(run.config, 0, rank, 2)
+    model.eval()
+    with torch.inference_mode(), gathered(run.model, sharding):
+        captions = [model.generate(images, PREFIX) for _ in range(1 + rank)]
+        ranking = model.rank(images, ANSWERS, k=2, prefix=PREFIX)
+    model.train()
+    return {"captions": captions[0], "scores": ranking.scores}
+
+
+def skip(run: Run) -> dict[str, Any]:
+    """A step in which the loss of the last process alone is not finite."""
+
+    def state() -> list[Tensor]:
+        moments = [value for state in run.optimizer.state.values() for value in state.values()]
+        return [local(x).clone() for x in [*run.model.parameters(), *moments]]
+
+    before = state()
+    loss = run.forward(0)
+    if run.accelerator.process_index == 1:
+        loss = loss * torch.inf
+    norm = run.stepper.step(loss).item()
+    kept = all(map(torch.equal, before, state()))
+    run.step(0)
+    return {"norm": norm, "kept": kept, "went on": not all(map(torch.equal, before, state()))}
+
+
+def tied(run: Run) -> bool:
+    """Whether word embeddings and LM head are one parameter."""
+    decoder = unwrap(run.model).text_decoder
+    return decoder.lm_head.decoder.weight is decoder.roberta["embeddings"].word_embeddings.weight
+
+
+def statistics(accelerator: Accelerator) -> list[Tensor]:
+    """Running statistics that differ by process, averaged once and again."""
+    norm = nn.BatchNorm2d(2)
+    norm.running_mean += accelerator.process_index
+    norm.running_var *= 3 + accelerator.process_index
+    for _ in range(2):
+        average_statistics(nn.Sequential(norm, nn.BatchNorm2d(3)), accelerator)
+    return [norm.running_mean, norm.running_var]
+
+
+def main(folder: Path) -> None:
+    """All that two processes do."""
+    accelerator = start_accelerator("no")
+    found: dict[str, Any] = {"statistics": statistics(accelerator)}
+    for mode, sharding in MODES.items():
+        run = Run(accelerator, sharding=sharding, sync_batchnorm=True)
+        found[mode] = run.train() | {"use": use(run, sharding), "memory": memory(run), "skip": skip(run)}
+        found[mode] |= {"tied": tied(run), "dtypes": {p.dtype for p in run.model.parameters()}}
+        run = fixed_norms(Run(accelerator, sharding=sharding, accumulate_steps=2, max_grad_norm=1.0))
+        found[mode]["accumulated"] = [run.step(step) for step in range(2)]
+    options = {"sharding": "full_shard", "sync_batchnorm": True}
+    run = Run(accelerator, activation_checkpointing="offload", scale=2.0**10, **options)
+    found["offload, scaled"] = run.train(3) | {"skip": skip(run), "scale": run.scaler.get_scale()}
+    AcceleratorState._reset_state()
+    accelerator = start_accelerator("bf16")
+    for mode in ("ddp", "zero2"):
+        run = Run(accelerator, sharding=MODES[mode], sync_batchnorm=True)
+        found[f"{mode}, bf16"] = run.train(3) | {"memory": memory(run)}
+    torch.save(found, folder / f"{accelerator.process_index}.pt")
+    distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

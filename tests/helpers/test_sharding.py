@@ -1,0 +1,148 @@
+"""Two processes (gloo) train as one does, in every mode, and hold what the mode promises."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from helpers.processes import start_accelerator
+from tests.helpers.spread import ANSWERS, MODES, PREFIX, Run, fixed_norms, held, inputs, new_model
+
+ROOT = Path(__file__).resolve().parents[2]
+Found = list[dict[str, Any]]  # by process
+every_mode = pytest.mark.parametrize("mode", MODES)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
+    """What two processes found, see `spread.py`."""
+    folder = tmp_path_factory.mktemp("spread")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [*launch, "-m", "tests.helpers.spread", str(folder)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    # Written by this test, with sets in it.
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[str, Any]:
+    """One process with all samples."""
+    return Run(start_accelerator("no")).train()
+
+
+def without_keys_bias(name: str, value: Tensor) -> Tensor:
+    """Keys' biases have no gradient but rounding errors, which AdamW blows up to whole steps."""
+    if name.endswith("in_proj_bias"):
+        query, _, values = value.chunk(3)
+        return torch.cat([query, values])
+    return value[:0] if name.endswith("key.bias") else value
+
+
+@every_mode
+def test_losses_are_those_of_one_process(found, alone, mode):
+    for process in found:
+        assert process[mode]["losses"] == pytest.approx(alone["losses"], rel=1e-5)
+        assert process[mode]["norms"] == pytest.approx(alone["norms"], rel=1e-4)
+    assert alone["losses"][-1] < 0.7 * alone["losses"][0]
+
+
+@every_mode
+def test_weights_and_running_statistics_are_those_of_one_process(found, alone, mode):
+    weights = found[0][mode]["weights"]
+    assert weights.keys() == alone["weights"].keys()
+    for name, wanted in alone["weights"].items():
+        assert weights[name].dtype == wanted.dtype
+        value, wanted = without_keys_bias(name, weights[name]), without_keys_bias(name, wanted)
+        assert (value - wanted).double().norm() <= 1e-4 * wanted.double().norm(), name
+
+
+def test_memory_of_each_mode(found):
+    model = new_model()
+    model.freeze("freeze_lang_vision")
+    whole = held(model.parameters())
+    training = held(p for p in model.parameters() if p.requires_grad)
+    blocks = held(p for block in model.blocks() for p in block.parameters())
+    shards = {"parameters": whole / 2, "gradients": training / 2, "moments": training}
+    expected = {
+        "ddp": {"parameters": whole, "gradients": training, "moments": 2 * training},
+        "zero2": shards | {"parameters after forward": whole, "parameters after backward": whole / 2},
+        "zero3": shards | {"parameters after forward": whole - blocks / 2},
+        "zero2, bf16": shards | {"parameters after forward": whole - blocks / 2},  # gathered in bfloat16
+    }
+    for process in found:
+        for mode, sizes in expected.items():
+            for name, size in sizes.items():
+                # A parameter of an odd length is not split in halves.
+                assert process[mode]["memory"][name] == pytest.approx(size, rel=1e-3), (mode, name)
+
+
+@every_mode
+def test_what_trains_is_float32_and_tied_weights_stay_tied(found, mode):
+    assert found[0][mode]["dtypes"] == {torch.float32}
+    assert found[0][mode]["tied"]
+
+
+@every_mode
+def test_the_model_speaks_as_it_does_on_one_process(found, mode):
+    for rank, process in enumerate(found):
+        model = new_model().eval()
+        model.load_state_dict(found[0][mode]["weights"])
+        images, _ = inputs(model.config, 0, rank, 2)
+        assert process[mode]["use"]["captions"] == model.generate(images, PREFIX)
+        scores = model.rank(images, ANSWERS, k=2, prefix=PREFIX).scores
+        torch.testing.assert_close(process[mode]["use"]["scores"], scores, rtol=1e-4, atol=1e-4)
+
+
+@every_mode
+def test_a_step_is_skipped_on_all_processes_when_one_has_no_finite_loss(found, mode):
+    for process in found:
+        assert not torch.isfinite(torch.tensor(process[mode]["skip"]["norm"]))
+        assert process[mode]["skip"]["kept"]
+        assert process[mode]["skip"]["went on"]
+
+
+@every_mode
+def test_gradients_accumulate_to_those_of_one_batch(found, mode):
+    run = fixed_norms(Run(start_accelerator("no"), max_grad_norm=1.0))
+    whole = [run.step(step) for step in range(2)]
+    for process in found:
+        for accumulated, expected in zip(process[mode]["accumulated"], whole, strict=True):
+            assert accumulated == pytest.approx(expected, rel=1e-5)
+
+
+def test_scaled_losses_and_offloaded_activations_change_nothing(found, alone):
+    for process in found:
+        assert process["offload, scaled"]["losses"] == pytest.approx(alone["losses"][:3], rel=1e-6)
+        assert process["offload, scaled"]["norms"] == pytest.approx(alone["norms"][:3], rel=1e-5)
+        assert process["offload, scaled"]["skip"]["kept"]
+        assert process["offload, scaled"]["scale"] == 2.0**9  # halved once, on both
+
+
+def test_bfloat16_sharded_learns_what_it_does_unsharded(found, alone):
+    ddp, sharded = (found[0][f"{mode}, bf16"] for mode in ("ddp", "zero2"))
+    assert ddp["losses"] != alone["losses"][:3]
+    assert sharded["losses"] == pytest.approx(ddp["losses"], rel=2e-3)
+    assert sharded["norms"] == pytest.approx(ddp["norms"], rel=1e-2)
+    for name, value in sharded["weights"].items():
+        assert value.dtype == ddp["weights"][name].dtype  # float32 ones are saved
+
+
+def test_running_statistics_are_averaged(found):
+    for process in found:
+        mean, variance = process["statistics"]
+        assert mean.tolist() == [0.5, 0.5]
+        assert variance.tolist() == [3.5, 3.5]
