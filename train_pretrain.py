@@ -46,7 +46,12 @@ def train(args: argparse.Namespace) -> None:
     if not args.evaluate:
         paths = {name: config.source_path(name) for name in config.dataset}
         visual = session.visual(crop_scale=PRE_TRAINING_SCALE)
-        options = {"prefix": config.prefix, "captions_per_image": config.captions_per_image}
+        options = {
+            "prefix": config.prefix,
+            "captions_per_image": config.captions_per_image,
+            "weights": config.weights,
+            "samples_per_epoch": config.samples_per_epoch,
+        }
         train_loader = session.train_loader(pretraining_dataset(paths, visual, **options))
     model = session.build()
 

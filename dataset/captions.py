@@ -15,6 +15,7 @@ from dataset.image_list import (
     read_list,
 )
 from dataset.images import list_images
+from dataset.places import Url
 from dataset.samples import ImageFolder, ImageLabelDataset, Visual
 from dataset.text import training_caption
 from model.errors import UserError
@@ -139,7 +140,7 @@ class CaptionDataset(ImageLabelDataset):
 def caption_dataset(
     name: str,
     split: Split,
-    data_path: Path | str,
+    data_path: Path | Url | str,
     visual: Visual,
     *,
     prefix: str = "",
@@ -175,7 +176,7 @@ def caption_dataset(
         rows = [CaptionRow(image, image, ()) for image in list_images(data_path, Path(visual.label_path))]
     elif name == "custom":
         folder = ImageFolder(data_path, "")
-        path = custom_list(data_path, split, train_list, test_list)
+        path = data_path / custom_list(split, train_list, test_list)
         rows = _rows(read_list(path, ("caption",) if training else ()), by_image, lambda row: row["image"])
         without = [row.image for row in rows if not row.captions]
         if 0 < len(without) < len(rows):

@@ -1,5 +1,6 @@
 """Images of classes, in ImageNet's layout: a few of each to learn from, a folder to test on."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,9 @@ from typing import Any
 
 from dataset.image_list import Split, check_data_path, parse_json, read_text
 from dataset.images import list_images
-from dataset.samples import ImageFolder, ImageLabelDataset, Visual
+from dataset.places import Url
+from dataset.samples import ImageFolder, ImageLabelDataset, Visual, open_images
+from dataset.shards.folder import ShardFolder
 from dataset.text import training_caption
 from model.errors import UserError
 
@@ -66,7 +69,7 @@ class ClassificationDataset(ImageLabelDataset):
 
 
 def classification_dataset(
-    split: Split, data_path: Path | str, visual: Visual, *, prefix: str = "", shots: int = 1
+    split: Split, data_path: Path | Url | str, visual: Visual, *, prefix: str = "", shots: int = 1
 ) -> ClassificationDataset:
     """Opens `imagenet_train` or `imagenet` below `data_path`, a folder of images for each class.
 
@@ -83,10 +86,12 @@ def classification_dataset(
     data_path = check_data_path(data_path)
     classes = read_class_names(data_path)
     name = FOLDERS[split]
+    files = open_images(data_path / name)
+    packed = _by_folder(files.images()[0]) if isinstance(files, ShardFolder) else None
     rows = []
     for folder, number in classes.folders.items():
         path = data_path / name / folder
-        images = list_images(path)
+        images = list_images(path) if packed is None else packed[folder]
         if split == "train":
             if len(images) < shots:
                 raise UserError(f"{path}: {len(images)} images, fewer than 'shots' ({shots}) in the config")
@@ -98,7 +103,16 @@ def classification_dataset(
     )
 
 
-def read_class_names(data_path: Path) -> ClassNames:
+def _by_folder(names: Sequence[str]) -> dict[str, list[str]]:
+    """The paths below each folder, sorted."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(names):
+        folder, _, rest = name.partition("/")
+        found[folder].append(rest)
+    return found
+
+
+def read_class_names(data_path: Path | Url) -> ClassNames:
     """Reads the two lists of a data set's classes.
 
     Raises:

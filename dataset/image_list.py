@@ -7,28 +7,31 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from dataset.places import Url, as_place
+from dataset.shards.folder import ShardFile
 from model.errors import UserError
 
 Split = Literal["train", "test"]
 
 
-def check_data_path(path: Path | str) -> Path:
-    """The folder of a data set's lists and images; one that is missing is a `UserError`."""
-    if not Path(path).is_dir():
+def check_data_path(path: Path | Url | str) -> Path | Url:
+    """The place of a data set's lists and images; a folder that is missing is a `UserError`."""
+    place = as_place(path)
+    if isinstance(place, Path) and not place.is_dir():
         raise UserError(f"data_path {path} is missing; create it or change data_path in the config")
-    return Path(path)
+    return place
 
 
-def custom_list(data_path: Path, split: Split, train_list: str | None, test_list: str | None) -> Path:
-    """The list of a data set of one's own, absolute or relative to `data_path`."""
+def custom_list(split: Split, train_list: str | None, test_list: str | None) -> str:
+    """The list of a data set of one's own, absolute or relative to its data_path."""
     name = train_list if split == "train" else test_list
     if name is None:
         raise UserError(f"config key {split}_list is missing: a custom data set needs it to {split}")
-    return data_path / name
+    return name
 
 
 def read_list(
-    path: Path, required: tuple[str, ...], may_be_empty: tuple[str, ...] = ()
+    path: Path | Url, required: tuple[str, ...], may_be_empty: tuple[str, ...] = ()
 ) -> list[dict[str, Any]]:
     """Reads a list; the suffix says which format it is in.
 
@@ -56,7 +59,7 @@ def read_list(
     return rows
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path | Url | ShardFile) -> str:
     """A whole text file in UTF-8, with or without a byte order mark."""
     try:
         raw = path.read_bytes()
@@ -69,7 +72,7 @@ def read_text(path: Path) -> str:
         raise UserError(f"list {path}, line {line}: not UTF-8; save the file in that encoding") from None
 
 
-def parse_json(path: Path, text: str) -> Any:
+def parse_json(path: Path | Url, text: str) -> Any:
     """Parses the text of a JSON file; what is not JSON is a `UserError`."""
     try:
         return json.loads(text)

@@ -7,20 +7,20 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from dataset.shards.folder import IMAGES as SUFFIXES
+from dataset.shards.folder import ShardFile
 from model.errors import UserError, one_line
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 class UnreadableImage(Exception):
     """The file is there but is not a whole image; data sets skip it."""
 
-    def __init__(self, path: Path, reason: str) -> None:
+    def __init__(self, path: Path | ShardFile, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
         self.reason = reason
 
 
-def read_image(path: Path) -> Image.Image:
+def read_image(path: Path | ShardFile) -> Image.Image:
     """Reads an image as RGB, without turning it by its EXIF tag: labels are made the same way.
 
     Grey images of 16 bits keep their upper 8; transparency is dropped.
@@ -30,7 +30,7 @@ def read_image(path: Path) -> Image.Image:
         UnreadableImage: it is empty, truncated or no image.
     """
     try:
-        with Image.open(path) as image:
+        with path.open("rb") as file, Image.open(file) as image:
             if image.mode == "I" or image.mode.startswith("I;16"):
                 upper = (np.asarray(image).astype(np.int32) >> 8).clip(0, 255)
                 image = Image.fromarray(upper.astype(np.uint8))
@@ -65,6 +65,11 @@ def list_images(folder: Path, leave_out: Path | None = None) -> list[str]:
     return list(found.values())
 
 
+def is_image(name: str) -> bool:
+    """Whether a name is that of an image."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES
+
+
 def image_paths(folder: Path, leave_out: Path | None = None) -> Iterator[str]:
     """Paths of all images, relative to the folder, in no order.
 
@@ -81,5 +86,5 @@ def image_paths(folder: Path, leave_out: Path | None = None) -> Iterator[str]:
         below = os.path.relpath(parent, folder).replace(os.sep, "/")
         start = "" if below == "." else f"{below}/"
         for name in files:
-            if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith("."):
+            if is_image(name) and not name.startswith("."):
                 yield start + name

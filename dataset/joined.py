@@ -5,27 +5,64 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
 from torch.utils.data import Dataset
 
+from dataset.order import BUFFER, Order, Source, counts, mixed, shuffled
 from dataset.samples import ImageLabelDataset
 
 
 class JoinedDataset(Dataset):
-    """The samples of several data sets, one set after the other; their texts must have the same keys."""
+    """The samples of several data sets, one set after the other; their texts must have the same keys.
 
-    def __init__(self, sources: Sequence[ImageLabelDataset]) -> None:
+    Args:
+        sources: the data sets.
+        weights: shares of the sources in an epoch; None: every sample once.
+        samples_per_epoch: None: as many as there are. Needs weights.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[ImageLabelDataset],
+        weights: Sequence[float] | None = None,
+        samples_per_epoch: int | None = None,
+    ) -> None:
         self.sources = sources
         self.ends = list(accumulate(len(source) for source in sources))
+        self.weights = weights
+        self.epoch_length = samples_per_epoch or self.ends[-1]
 
     def __len__(self) -> int:
         return self.ends[-1]
 
     def __getitem__(self, index: int) -> dict[str, Any] | None:
-        """A sample; its `index` counts through all sources."""
+        """A sample; its `index` counts through all sources.
+
+        Args:
+            index: as an order has it (`dataset.order.mixed`).
+        """
+        visit, index = divmod(index, len(self))
         number = bisect_right(self.ends, index)
         start = self.ends[number - 1] if number else 0
-        sample = self.sources[number][index - start]
+        sample = self.sources[number].visit(index - start, visit if self._is_mixed else None)
         return sample and sample | {"index": sample["index"] + start}
+
+    def order(self, seed: int) -> Order:
+        """In which order an epoch reads the samples."""
+        lengths = [len(source) for source in self.sources]
+        if not self._is_mixed:
+            return shuffled(len(self), seed)
+        shares = lengths if self.weights is None else counts(self.weights, self.epoch_length)
+        shards = [source.shards for source in self.sources]
+        return mixed(list(map(Source, lengths, shares, shards)), seed)
+
+    @property
+    def _is_mixed(self) -> bool:
+        """Whether the sources are shuffled each on its own, by weights or as shards want it."""
+        return self.weights is not None or any(
+            source.shards is not None and np.max(source.shards, initial=0) >= BUFFER
+            for source in self.sources
+        )
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the augmentations of the next pass."""

@@ -1,17 +1,24 @@
 """Reading the expert labels of an image (docs/labels.md)."""
 
+import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from dataset.words import read_words
-from model.errors import UserError
+from dataset.packed_labels import SUFFIX as PACKED
+from dataset.packed_labels import packed_size, unpack_label
+from dataset.places import Url, as_place
+from dataset.shards.folder import ShardFile, ShardFolder, open_folder
+from dataset.words import Word, read_words, words_of
+from model.errors import UserError, one_line
 from model.modalities import BACKGROUND, EMBEDDING_DIM, Kind, Modality, modality
 
+T = TypeVar("T")
 NO_CLASS = -1  # in a table of instances: an id without a class
 _MODES = {1: "L", 3: "RGB"}  # channels -> Pillow's name for them
 # Scripts under experts/ that write labels: one a kind, and one for every continuous quantity.
@@ -22,41 +29,82 @@ class LabelReader:
     """Reads what the experts left for an image.
 
     Args:
-        label_path: folder with a folder for every expert.
+        label_path: folder with a folder for every expert, or its address.
         experts: modality names.
         compat: read an empty semantic label as class 0 everywhere, as the original does.
     """
 
-    def __init__(self, label_path: Path | str, experts: Sequence[str], compat: bool = False) -> None:
-        self.root = Path(label_path)
+    def __init__(self, label_path: Path | Url | str, experts: Sequence[str], compat: bool = False) -> None:
+        self.root = as_place(label_path)
         self.modalities = [modality(name) for name in experts]
         self.compat = compat
+        self._folder = ""
+        self._shards: dict[str, ShardFolder] = {}  # by expert, of those whose labels are packed
 
-    def check_folders(self, folder: str = "") -> None:
-        """Checks that every expert has been run on a data set.
+    def open_folder(self, folder: str = "", shards: Sequence[str] | None = None) -> None:
+        """Finds out how the labels of a data set are stored, and that there are any of every expert.
 
         Args:
             folder: the data set's folder under that of the expert.
+            shards: those of the images, where these are packed; packed labels must have the same.
 
         Raises:
-            UserError: a folder is missing; names the script that makes it.
+            UserError: a folder or a shard is missing; names the script that makes it.
         """
+        self._folder = folder
         for entry in self.modalities:
-            # An expert of words may have found no text in the whole data set.
-            path = self.root / entry.name / ("" if entry.kind is Kind.WORDS else folder)
-            if not path.is_dir():
-                raise UserError(f"label folder {path} is missing; run {_script(entry)} or check label_path")
+            path = self.root / entry.name
+            is_words = entry.kind is Kind.WORDS
+            if isinstance(self.root, Path) and not (path / folder).is_dir():
+                # An expert of words may have found no text in the whole data set.
+                if is_words and path.is_dir():
+                    continue
+                where = path if is_words else path / folder
+                raise UserError(f"label folder {where} is missing; run {_script(entry)} or check label_path")
+            files = open_folder(path / folder)
+            if isinstance(files, ShardFolder):
+                lacking = [name for name in shards or () if files.number(name) is None]
+                if lacking:
+                    raise UserError(
+                        f"label folder {files}: {len(lacking)} of {len(shards)} shards are missing, such as "
+                        f"{lacking[0]}; pack them, or run {_script(entry)}"
+                    )
+                self._shards[entry.name] = files
 
-    def path(self, entry: Modality, key: str) -> Path:
-        """The label's PNG; `key` is `<data set folder>/<image path without suffix>`."""
-        return self.root / entry.name / f"{key}.png"
+    def is_broken(self, shard: str) -> bool:
+        """Whether a shard of labels could not be read when that was last tried."""
+        return any(files.is_broken(files.number(shard)) for files in self._shards.values())
 
-    def read(self, key: str, size: tuple[int, int]) -> tuple[dict[str, Image.Image], dict[str, Tensor]]:
+    def mend(self) -> None:
+        """Lets broken shards be tried again."""
+        for files in self._shards.values():
+            files.mend()
+
+    def path(self, entry: Modality, key: str, shard: str | None = None) -> Path | ShardFile:
+        """The label's picture.
+
+        Args:
+            entry: whose label.
+            key: `<data set folder>/<image path without suffix>`.
+            shard: that of the image, where images are packed.
+        """
+        files = self._shards.get(entry.name)
+        if files is None:
+            return self.root / entry.name / f"{key}.png"
+        name = key.removeprefix(f"{self._folder}/") if self._folder else key
+        number = None if shard is None else files.number(shard)
+        packed = ShardFile(files, name + PACKED, number)
+        return packed if packed.is_file() else ShardFile(files, f"{name}.png", number)
+
+    def read(
+        self, key: str, size: tuple[int, int], shard: str | None = None
+    ) -> tuple[dict[str, Image.Image], dict[str, Tensor]]:
         """Reads all labels of an image.
 
         Args:
             key: `<data set folder>/<image path without suffix>`.
-            size: width and height of the image, which its labels must have, too.
+            size: width and height of the image. Its labels have that size, or that of packed ones.
+            shard: that of the image, where images are packed.
 
         Returns:
             The labels as pictures, by modality name; and, by modality name, the tables of those that have
@@ -68,71 +116,102 @@ class LabelReader:
         """
         pictures, tables = {}, {}
         for entry in self.modalities:
-            picture = self._picture(entry, self.path(entry, key), size)
+            path = self.path(entry, key, shard)
+            picture, sidecar = read_picture(entry, path)
+            if picture is not None and picture.size not in (size, packed_size(size)):
+                raise UserError(
+                    f"label {path} is {picture.size[0]} x {picture.size[1]} but its image is "
+                    f"{size[0]} x {size[1]}; delete it and run {_script(entry)}"
+                )
             if entry.kind is Kind.INSTANCE:
-                tables[entry.name] = self._instances(entry, key) if picture else _instance_table({})
+                classes = _beside(entry, path, sidecar, _classes, read_instances) if picture else {}
+                tables[entry.name] = _instance_table(classes)
             elif entry.kind is Kind.WORDS:
-                tables[entry.name] = self._words(entry, key) if picture else _word_table({})
+                words = _beside(entry, path, sidecar, words_of, read_words) if picture else {}
+                tables[entry.name] = _word_table(words)
             pictures[entry.name] = picture or self._empty(entry, size)
         return pictures, tables
-
-    def _picture(self, entry: Modality, path: Path, size: tuple[int, int]) -> Image.Image | None:
-        """The label, or None if the expert had none to give."""
-        try:
-            if path.stat().st_size == 0:
-                return None
-            with Image.open(path) as picture:
-                picture.load()
-        except FileNotFoundError:
-            if entry.kind is Kind.WORDS:
-                return None
-            raise UserError(f"label {path} is missing; run {_script(entry)}") from None
-        except (OSError, SyntaxError, ValueError) as error:
-            raise UserError(f"label {path}: damaged ({error}); delete it and run {_script(entry)}") from None
-        if picture.mode != _MODES[entry.channels]:
-            raise UserError(
-                f"label {path}: Pillow mode {picture.mode}, expected {_MODES[entry.channels]} "
-                f"(8 bit, channels: {entry.channels}); delete it and run {_script(entry)}"
-            )
-        if picture.size != size:
-            raise UserError(
-                f"label {path} is {picture.size[0]} x {picture.size[1]} but its image is "
-                f"{size[0]} x {size[1]}; delete it and run {_script(entry)}"
-            )
-        return picture
 
     def _empty(self, entry: Modality, size: tuple[int, int]) -> Image.Image:
         fill = 0 if self.compat and entry.kind is Kind.SEMANTIC else entry.fill
         return Image.new(_MODES[entry.channels], size, (fill,) * entry.channels)
 
-    def _sidecar(self, entry: Modality, key: str) -> Path:
-        """The file beside a label that is there: the newest format that exists."""
-        base = self.root / entry.name / key
-        paths = [base.with_name(base.name + suffix) for suffix in entry.sidecars]
-        for path in paths:
-            if path.is_file():
-                return path
-        raise UserError(f"label {paths[0]} is missing beside its PNG; run {_script(entry)}")
 
-    def _instances(self, entry: Modality, key: str) -> Tensor:
-        return _instance_table(read_instances(self._sidecar(entry, key)))
+def read_picture(entry: Modality, path: Path | ShardFile) -> tuple[Image.Image | None, dict[str, Any] | None]:
+    """A label, None if the expert had none to give; and what is packed with it.
 
-    def _words(self, entry: Modality, key: str) -> Tensor:
-        words = read_words(self._sidecar(entry, key))
-        return _word_table({number: torch.from_numpy(word.features) for number, word in words.items()})
+    Raises:
+        UserError: it is missing, damaged or of another mode.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read()
+        if path.suffix == PACKED:
+            picture, sidecar = unpack_label(content, entry.channels)
+        else:
+            picture, sidecar = _png(content), None
+    except FileNotFoundError:
+        if entry.kind is Kind.WORDS:
+            return None, None
+        raise UserError(f"label {path} is missing; run {_script(entry)}") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"label {path}: damaged ({error}); delete it and run {_script(entry)}") from None
+    if picture is not None and picture.mode != _MODES[entry.channels]:
+        raise UserError(
+            f"label {path}: Pillow mode {picture.mode}, expected {_MODES[entry.channels]} "
+            f"(8 bit, channels: {entry.channels}); delete it and run {_script(entry)}"
+        )
+    return picture, sidecar
 
 
-def read_instances(path: Path) -> dict[int, int]:
+def _png(content: bytes) -> Image.Image | None:
+    if not content:
+        return None
+    with Image.open(io.BytesIO(content)) as picture:
+        picture.load()
+    return picture
+
+
+def _beside(
+    entry: Modality,
+    path: Path | ShardFile,
+    sidecar: dict[str, Any] | None,
+    parse: Callable[[dict[str, Any]], dict[int, T]],
+    read: Callable[[Path | ShardFile], dict[int, T]],
+) -> dict[int, T]:
+    """What stands beside a label that is there: packed with it, or in the newest file that exists."""
+    if path.suffix == PACKED:
+        try:
+            return parse(sidecar)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = one_line(error)[:100]
+            raise UserError(f"label {path}: damaged ({reason}); pack it anew") from None
+    base = sidecars(path, entry)
+    for file in base:
+        if file.is_file():
+            return read(file)
+    raise UserError(f"label {base[0]} is missing beside its PNG; run {_script(entry)}")
+
+
+def sidecars(png: Path | ShardFile, entry: Modality) -> list[Path | ShardFile]:
+    """The files that may lie beside a label, the newest format first."""
+    return [png.with_suffix(suffix) for suffix in entry.sidecars]
+
+
+def read_instances(path: Path | ShardFile) -> dict[int, int]:
     """The class index of each instance id, from the JSON beside an instance label.
 
     Raises:
         UserError: damaged.
     """
     try:
-        classes = json.loads(path.read_text(encoding="utf-8"))
-        return {int(number): int(index) for number, index in classes.items()}
+        return _classes(json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"label {path}: damaged ({error}); delete it and make it anew") from None
+
+
+def _classes(content: dict[Any, Any]) -> dict[int, int]:
+    return {int(number): int(index) for number, index in content.items()}
 
 
 def _instance_table(classes: dict[int, int]) -> Tensor:
@@ -143,11 +222,11 @@ def _instance_table(classes: dict[int, int]) -> Tensor:
     return table
 
 
-def _word_table(features: dict[int, Tensor]) -> Tensor:
-    table = torch.zeros(_rows(features), EMBEDDING_DIM)
-    for number, vector in features.items():
+def _word_table(words: dict[int, Word]) -> Tensor:
+    table = torch.zeros(_rows(words), EMBEDDING_DIM)
+    for number, word in words.items():
         if 0 <= number < BACKGROUND:
-            table[number] = vector
+            table[number] = torch.from_numpy(word.features)
     return table
 
 

@@ -7,13 +7,20 @@ from dataset.captions import caption_dataset
 from dataset.crawled import CrawledDataset
 from dataset.image_list import check_data_path
 from dataset.joined import JoinedDataset
+from dataset.places import Url
 from dataset.samples import ImageFolder, ImageLabelDataset, Visual
 
 CRAWLED = ("cc12m", "cc3m_sgu")  # folders of images with a caption file each; the others have a list
 
 
 def pretraining_dataset(
-    data_paths: Mapping[str, Path], visual: Visual, *, prefix: str = "", captions_per_image: int = 1
+    data_paths: Mapping[str, Path | Url],
+    visual: Visual,
+    *,
+    prefix: str = "",
+    captions_per_image: int = 1,
+    weights: Mapping[str, float] | None = None,
+    samples_per_epoch: int | None = None,
 ) -> JoinedDataset:
     """Opens the sources; samples of which anything is missing or damaged are skipped, and counted.
 
@@ -23,16 +30,20 @@ def pretraining_dataset(
         visual: how images and labels are read.
         prefix: what captions begin with.
         captions_per_image: captions of a sample, see `caption_dataset`.
+        weights: each source's share of an epoch, see `JoinedDataset`.
+        samples_per_epoch: likewise.
 
     Raises:
         UserError: a folder or list is missing or malformed.
     """
     options = {"prefix": prefix, "captions_per_image": captions_per_image}
 
-    def open_source(name: str, data_path: Path) -> ImageLabelDataset:
+    def open_source(name: str, data_path: Path | Url) -> ImageLabelDataset:
         if name in CRAWLED:
             folder = ImageFolder(check_data_path(data_path) / name, name)
             return CrawledDataset(folder, visual, **options)
         return caption_dataset(name, "train", data_path, visual, tolerant=True, **options)
 
-    return JoinedDataset([open_source(name, path) for name, path in data_paths.items()])
+    sources = [open_source(name, path) for name, path in data_paths.items()]
+    shares = None if weights is None else [weights[name] for name in data_paths]
+    return JoinedDataset(sources, shares, samples_per_epoch)

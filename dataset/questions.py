@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset.image_list import Split, check_data_path, custom_list, parse_json, read_list, read_text
+from dataset.places import Url
 from dataset.samples import ImageFolder, ImageLabelDataset, Visual
 from dataset.text import clean_question
 from model.errors import UserError
@@ -106,7 +107,7 @@ class QuestionDataset(ImageLabelDataset):
 def question_dataset(
     name: str,
     split: Split,
-    data_path: Path | str,
+    data_path: Path | Url | str,
     visual: Visual,
     *,
     train_list: str | None = None,
@@ -134,7 +135,7 @@ def question_dataset(
     training = split == "train"
     data_path = check_data_path(data_path)
     if name == "custom":
-        layout = ListLayout(str(custom_list(data_path, split, train_list, test_list)), "", None)
+        layout = ListLayout(custom_list(split, train_list, test_list), "", None)
     elif (name, split) in PUBLIC_LISTS:
         layout = PUBLIC_LISTS[name, split]
     else:

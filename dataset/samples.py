@@ -13,10 +13,24 @@ from torch.utils.data import Dataset
 
 from dataset.images import UnreadableImage, read_image
 from dataset.labels import LabelReader
+from dataset.order import Order, shuffled
+from dataset.places import Url
+from dataset.shards.folder import Files, ShardFile, ShardFolder, open_folder
 from dataset.transforms import FINE_TUNING_SCALE, JointTransform
 from model.errors import UserError
 
 logger = logging.getLogger(__name__)
+
+
+def open_images(folder: Path | Url) -> Files:
+    """The folder of a data set's images, or the shards in it.
+
+    Raises:
+        UserError: it is missing.
+    """
+    if isinstance(folder, Path) and not folder.is_dir():
+        raise UserError(f"image folder {folder} is missing; check data_path")
+    return open_folder(folder)
 
 
 @dataclass(frozen=True)
@@ -24,11 +38,11 @@ class ImageFolder:
     """Where a data set's images lie, and what their labels are filed under.
 
     Attributes:
-        images: folder that the paths in a list are relative to.
+        images: folder that the paths in a list are relative to, or its address; it may hold shards.
         labels: the data set's folder within that of each expert; empty if there is none.
     """
 
-    images: Path
+    images: Path | Url
     labels: str
 
     def label_key(self, image: str) -> str:
@@ -51,7 +65,7 @@ class Visual:
         compat: reproduce the original's odd behaviour (empty semantic labels, shifted labels).
     """
 
-    label_path: Path | str
+    label_path: Path | Url | str
     experts: Sequence[str]
     image_resolution: int
     label_resolution: int
@@ -86,6 +100,10 @@ class ImageLabelDataset(Dataset, ABC):
         visual: how they are read.
         training: whether these are training samples.
         tolerant: skip samples of which anything is missing or damaged, too, as crawled data sets need.
+        shards: the number of each image's shard, where that is known before, int (n,).
+
+    Attributes:
+        shards: the same; None where the images are files of a folder.
     """
 
     def __init__(
@@ -95,29 +113,36 @@ class ImageLabelDataset(Dataset, ABC):
         visual: Visual,
         training: bool = False,
         tolerant: bool = False,
+        shards: np.ndarray | None = None,
     ) -> None:
-        if not folder.images.is_dir():
-            raise UserError(f"image folder {folder.images} is missing; check data_path")
         self.images = images
         self.folder = folder
+        self.files = open_images(folder.images)
+        if shards is None and isinstance(self.files, ShardFolder):
+            shards = self.files.locate(images)
+        self.shards = shards
         self.labels = visual.labels()
-        self.labels.check_folders(folder.labels)
+        self.labels.open_folder(folder.labels, None if self.shards is None else self.files.shards)
         self.transform = visual.transform(training)
         self.seed = visual.seed
         self.training = training
         self.tolerant = tolerant
         # Shared memory: workers see a new epoch, and this process sees what they skipped.
+        self._visit: int | None = None
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._unreadable = torch.zeros(len(images), dtype=torch.bool).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the augmentations of the next pass."""
+        """Chooses the augmentations of the next pass, in which broken shards are tried again."""
         self._epoch.fill_(epoch)
+        self.labels.mend()
+        if isinstance(self.files, ShardFolder):
+            self.files.mend()
 
     @property
     def epoch(self) -> int:
-        """The epoch of the pass, in this process and in the workers."""
-        return int(self._epoch)
+        """The epoch of the pass, in this process and in the workers; in a mix, that of this set alone."""
+        return int(self._epoch) if self._visit is None else self._visit
 
     @property
     def skipped(self) -> list[str]:
@@ -142,12 +167,29 @@ class ImageLabelDataset(Dataset, ABC):
                 return sample
         raise UserError(f"image folder {self.folder.images}: no sample of the list can be read")
 
+    def visit(self, index: int, times: int | None) -> dict[str, Any] | None:
+        """A sample, augmented and with the texts of an epoch of this set's own; None: of the pass's."""
+        self._visit = times
+        return self[index]
+
+    @property
+    def epoch_length(self) -> int:
+        """Samples that an epoch reads."""
+        return len(self)
+
+    def order(self, seed: int) -> Order:
+        """In which order an epoch reads the samples."""
+        return shuffled(len(self), seed, self.shards)
+
     @abstractmethod
     def text(self, index: int) -> dict[str, Any]:
         """What goes with an image, by key in the batch."""
 
     def _read(self, index: int) -> dict[str, Any] | None:
         """A sample; None if it is to be skipped."""
+        if self._is_broken(index):  # which was said of the shard
+            self._unreadable[index] = True
+            return None
         try:
             return self._load(index)
         except UnreadableImage as error:
@@ -162,12 +204,32 @@ class ImageLabelDataset(Dataset, ABC):
         return None
 
     def _load(self, index: int) -> dict[str, Any]:
-        image_name = self.images[index]
         text = self.text(index)
-        image = read_image(self.folder.images / image_name)
-        pictures, tables = self.labels.read(self.folder.label_key(image_name), image.size)
+        image = read_image(self.file(index))
+        key = self.folder.label_key(self.images[index])
+        pictures, tables = self.labels.read(key, image.size, self._shard(index))
         rgb, labels = self.transform(image, pictures, self._generator(index))
         return {"rgb": rgb, "labels": labels, "tables": tables, "index": index, **text}
+
+    def file(self, index: int) -> Path | ShardFile:
+        """A sample's image."""
+        name = self.images[index]
+        if self.shards is None:
+            return self.files / name
+        number = int(self.shards[index])
+        return ShardFile(self.files, name, None if number < 0 else number)
+
+    def _shard(self, index: int) -> str | None:
+        """The name of a sample's shard."""
+        if self.shards is None or self.shards[index] < 0:
+            return None
+        return self.files.shards[self.shards[index]]
+
+    def _is_broken(self, index: int) -> bool:
+        shard = self._shard(index)
+        return shard is not None and (
+            self.files.is_broken(self.shards[index]) or self.labels.is_broken(shard)
+        )
 
     def _generator(self, index: int) -> torch.Generator:
         entropy = np.random.SeedSequence([self.seed, self.epoch, index])

@@ -39,20 +39,18 @@ class JointTransform:
 
         Args:
             image: RGB image.
-            labels: label pictures of the image's size, by modality name.
+            labels: label pictures of the image's size, or smaller ones of its shape, by modality name.
             generator: what all random choices are drawn from.
 
         Returns:
             The image, uint8 (3, H, H), and the labels, uint8 (c, L, L).
         """
-        labels = dict(labels)
+        box, size = (0, 0, *image.size), image.size
         if self.crop_scale is not None:
             box = crop_box(image, self.crop_scale, generator)
             image = image.crop(box)
-            labels = {name: label.crop(box) for name, label in labels.items()}
         image = image.resize((self.image_resolution,) * 2, Image.Resampling.BICUBIC)
-        small = (self.label_resolution,) * 2
-        labels = {name: label.resize(small, Image.Resampling.NEAREST) for name, label in labels.items()}
+        labels = {name: self._cut(label, box, size) for name, label in labels.items()}
         if self.crop_scale is not None:
             if torch.rand((), generator=generator) < 0.5:
                 mirror = Image.Transpose.FLIP_LEFT_RIGHT
@@ -60,6 +58,17 @@ class JointTransform:
                 labels = {name: label.transpose(mirror) for name, label in labels.items()}
             image, labels = rand_augment(image, labels, generator, self.compat)
         return to_bytes(image), {name: to_bytes(label) for name, label in labels.items()}
+
+    def _cut(self, label: Image.Image, box: tuple[int, int, int, int], size: tuple[int, int]) -> Image.Image:
+        """A box of a label, given in pixels of its image, at the labels' resolution."""
+        small = (self.label_resolution,) * 2
+        if label.size == size:
+            return label.crop(box).resize(small, Image.Resampling.NEAREST)
+        # A packed label is smaller than its image; the box need not begin with one of its pixels.
+        part = [
+            min(edge * own / full, own) for edge, own, full in zip(box, label.size * 2, size * 2, strict=True)
+        ]
+        return label.resize(small, Image.Resampling.NEAREST, box=tuple(part))
 
 
 def crop_box(

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dataset.shards.folder import ShardFile
 from model.errors import UserError, one_line
 from model.modalities import EMBEDDING_DIM
 
@@ -21,7 +23,7 @@ class Word:
     features: np.ndarray
 
 
-def read_words(path: Path) -> dict[int, Word]:
+def read_words(path: Path | ShardFile) -> dict[int, Word]:
     """Reads the words beside a text label, by word id.
 
     Args:
@@ -32,10 +34,11 @@ def read_words(path: Path) -> dict[int, Word]:
     """
     try:
         if path.suffix == ".pt":
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with path.open("rb") as file:
+                content = torch.load(file, map_location="cpu", weights_only=True)
         else:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        return {int(number): _word(entry) for number, entry in content.items()}
+            content = json.loads(path.read_bytes())
+        return words_of(content)
     except pickle.UnpicklingError:
         raise UserError(
             f"words {path}: holds more than data, or is damaged; delete it, make it anew"
@@ -43,6 +46,24 @@ def read_words(path: Path) -> dict[int, Word]:
     except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = one_line(error)[:100]
         raise UserError(f"words {path}: damaged ({reason}); delete it and make it anew") from None
+
+
+def words_of(content: dict[Any, Any]) -> dict[int, Word]:
+    """Words by id, from the content of their file.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: it is something else.
+    """
+    return {int(number): _word(entry) for number, entry in content.items()}
+
+
+def words_as_json(words: Mapping[int, Word]) -> dict[str, Any]:
+    """The content of the file of words."""
+    return {
+        # str() is the shortest decimal that reads back as the same float32
+        str(key): {"text": word.text, "features": [float(str(x)) for x in word.features]}
+        for key, word in words.items()
+    }
 
 
 def _word(entry: dict[str, Any]) -> Word:

@@ -13,6 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from dataset.files import write_bytes
+from dataset.words import words_as_json
 from experts.base import Label
 from model.modalities import modality
 
@@ -62,9 +63,5 @@ def _sidecar(label: Label) -> dict | None:
     if label.instances is not None:
         return {str(key): value for key, value in label.instances.items()}
     if label.words:
-        return {
-            # str() is the shortest decimal that reads back as the same float32
-            str(key): {"text": word.text, "features": [float(str(x)) for x in word.features]}
-            for key, word in label.words.items()
-        }
+        return words_as_json(label.words)
     return None

@@ -6,25 +6,12 @@ the epoch is one number: how many samples of the order the processes have consum
 same for any number of processes, batch size and number of workers, and nothing is read to get there.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
-from torch import Tensor
 from torch.utils.data import Sampler
 
-# From an epoch to the indices of all samples, int64 (n,), in the order in which they are to be read; a
-# function of its argument alone, and the same on every process.
-Order = Callable[[int], Tensor]
-
-
-def shuffled(length: int, seed: int) -> Order:
-    """Every epoch in an order of its own, drawn from the seed and the epoch."""
-
-    def order(epoch: int) -> Tensor:
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-        return torch.randperm(length, generator=generator)  # (n,)
-
-    return order
+from dataset.order import Order
 
 
 def in_order(length: int) -> Order:
@@ -41,7 +28,7 @@ class EpochSampler(Sampler[int]):
     batch may be smaller.
 
     Args:
-        length: samples in the data set.
+        length: samples of an epoch.
         order: in which they are read.
         rank, world_size: this process and their number.
     """

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from dataset.collate import collate
+from dataset.order import Order
 from dataset.samples import Visual
 from helpers.backbones import find_backbones, load_backbones
 from helpers.checkpoint import read_weights
@@ -22,7 +23,7 @@ from helpers.experiments import experiment_folder, starting_weights
 from helpers.models import build_model, prepare_inputs, restore_model
 from helpers.preparation import prepare_model
 from helpers.processes import start_accelerator
-from helpers.sampler import EpochSampler, Order, in_order, shuffled
+from helpers.sampler import EpochSampler, in_order
 from helpers.sharding import unwrap
 from helpers.task_configs import TaskConfig, prismer_config
 from helpers.tracking import check_tracker
@@ -88,15 +89,16 @@ class Session(Generic[M, C]):
 
     def train_loader(self, dataset: Dataset) -> DataLoader:
         """Shuffled batches of this process's share."""
-        return self._loader(dataset, self.config.batch_size_train, shuffled(len(dataset), self.args.seed))
+        order, length = dataset.order(self.args.seed), dataset.epoch_length
+        return self._loader(dataset, self.config.batch_size_train, order, length)
 
     def test_loader(self, dataset: Dataset) -> DataLoader:
         """Batches of this process's share, in order."""
-        return self._loader(dataset, self.config.batch_size_test, in_order(len(dataset)))
+        return self._loader(dataset, self.config.batch_size_test, in_order(len(dataset)), len(dataset))
 
-    def _loader(self, dataset: Dataset, batch_size: int, order: Order) -> DataLoader:
+    def _loader(self, dataset: Dataset, batch_size: int, order: Order, length: int) -> DataLoader:
         sampler = EpochSampler(
-            len(dataset),
+            length,
             order,
             rank=self.accelerator.process_index,
             world_size=self.accelerator.num_processes,

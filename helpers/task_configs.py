@@ -6,6 +6,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
+from dataset.places import Place, Url
 from helpers.activation_checkpointing import ActivationCheckpointing
 from helpers.config import Experts, Metric, ModelSize, PositiveInt, Rate
 from model.config import STRICT, FreezeMode, PrismerConfig
@@ -34,7 +35,7 @@ class TaskConfig:
     """
 
     __pydantic_config__ = STRICT
-    label_path: Path
+    label_path: Place
     class_tables: Path
     experts: Experts
     prismer_model: str
@@ -96,7 +97,7 @@ class CaptionConfig(DecodingConfig):
     """
 
     dataset: Literal["coco", "nocaps", "custom"]
-    data_path: Path
+    data_path: Place
     train_list: str | None = None
     test_list: str | None = None
 
@@ -107,20 +108,30 @@ class PretrainConfig(DecodingConfig):
 
     Attributes:
         dataset: the sources, read as one data set.
+        weights: each source's share of an epoch; by default every sample comes once.
+        samples_per_epoch: with weights: how long an epoch is; by default as long as all sources together.
         test_dataset: captioned with the empty prefix and scored after each epoch; None: no evaluation.
     """
 
     dataset: list[Literal["cc12m", "cc3m_sgu", "coco", "vg"]]
+    weights: dict[str, Annotated[float, Field(gt=0)]] | None = None
+    samples_per_epoch: PositiveInt | None = None
     test_dataset: Literal["coco", "nocaps"] | None = None
-    cc12m_data_path: Path | None = None
-    cc3m_data_path: Path | None = None
-    coco_data_path: Path | None = None
-    vg_data_path: Path | None = None
+    cc12m_data_path: Place | None = None
+    cc3m_data_path: Place | None = None
+    coco_data_path: Place | None = None
+    vg_data_path: Place | None = None
 
-    def source_path(self, source: str) -> Path:
-        """The folder that holds a source's images and its list."""
+    def __post_init__(self) -> None:
+        if self.weights is not None and self.weights.keys() != set(self.dataset):
+            raise ValueError(f"'weights' must name the sources of 'dataset': {', '.join(self.dataset)}")
+        if self.samples_per_epoch is not None and self.weights is None:
+            raise ValueError("'samples_per_epoch' needs 'weights'")
+
+    def source_path(self, source: str) -> Path | Url:
+        """The folder that holds a source's images and its list, or its address."""
         key = f"{'cc3m' if source == 'cc3m_sgu' else source}_data_path"
-        path: Path | None = getattr(self, key)
+        path: Path | Url | None = getattr(self, key)
         if path is None:
             raise UserError(f"config key '{key}' is missing; the data set '{source}' needs it")
         return path
@@ -140,7 +151,7 @@ class VQAConfig(TaskConfig):
     """
 
     dataset: list[Literal["vqav2", "vg", "custom"]]
-    data_path: Path
+    data_path: Place
     train_list: str | None = None
     test_list: str | None = None
     answer_list: str = "answer_list.json"
@@ -159,7 +170,7 @@ class ClassificationConfig(TaskConfig):
     """
 
     dataset: Literal["imagenet"]
-    data_path: Path
+    data_path: Place
     prefix: str = "A photo of a"
     shots: PositiveInt = 1
     inference: Literal["rank"] = "rank"

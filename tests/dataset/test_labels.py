@@ -29,7 +29,7 @@ def label(reader: LabelReader, expert: str) -> Path:
 
 
 def test_all_labels_of_an_image(reader: LabelReader) -> None:
-    reader.check_folders("set")
+    reader.open_folder("set")
     pictures, tables = reader.read(KEY, SIZE)
     assert list(pictures) == list(EXPERTS)
     for name, picture in pictures.items():
@@ -100,15 +100,15 @@ def test_a_missing_label_names_the_script(reader: LabelReader, expert: str, scri
 
 def test_a_missing_folder(reader: LabelReader, disk: Disk) -> None:
     with pytest.raises(UserError, match=r"depth/other is missing; run experts/generate_depth\.py"):
-        reader.check_folders("other")
+        reader.open_folder("other")
     (disk.labels / "ocr_detection").rename(disk.labels / "moved")
     with pytest.raises(UserError, match=r"ocr_detection is missing; run experts/generate_ocrdet\.py"):
-        reader.check_folders("set")
+        reader.open_folder("set")
 
 
 def test_a_data_set_without_any_text_has_no_folder_of_words(reader: LabelReader, disk: Disk) -> None:
     (disk.labels / "ocr_detection" / "set").rename(disk.labels / "ocr_detection" / "another")
-    reader.check_folders("set")
+    reader.open_folder("set")
 
 
 @pytest.mark.parametrize("expert", EXPERTS)

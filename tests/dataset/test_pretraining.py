@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from dataset.collate import collate
-from dataset.crawled import Names
 from dataset.joined import JoinedDataset
+from dataset.names import Names
 from dataset.pretraining import pretraining_dataset
 from model.errors import UserError
 from tests.dataset.disk import Disk, visual_of

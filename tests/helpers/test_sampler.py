@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from helpers.sampler import EpochSampler, in_order, shuffled
+from dataset.order import shuffled
+from helpers.sampler import EpochSampler, in_order
 
 
 def split(length: int, world_size: int, epoch: int = 0, consumed: int = 0, shuffle: bool = True):

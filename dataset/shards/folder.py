@@ -1,0 +1,310 @@
+"""A folder of shards, on this machine or a web server, whose records are read by name like files.
+
+    <folder>/00000.tar 00001.tar ...   records: files of one key side by side (`a/b.jpg`, `a/b.txt`)
+    <folder>/00000.tar.index           where they are; made when it is missing
+    <folder>/shards.json               which shards there are; only a web server needs it
+
+img2dataset's `--output_format webdataset` is this layout.
+"""
+
+import errno
+import json
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+import numpy as np
+import torch
+
+from dataset.names import Names
+from dataset.places import Url
+from dataset.remote import fetch
+from dataset.shards.tar_index import SUFFIX, TarIndex, index_of, read_index
+from model.errors import UserError
+
+logger = logging.getLogger(__name__)
+LIST = "shards.json"
+IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")  # suffixes
+_OPEN_SHARDS = 64  # of each folder, in each process: shards in use at once, and as many left over
+_THREADS = 16  # that fetch indices from a web server
+
+
+class ShardFolder:
+    """Shards of one modality, or of images with their captions.
+
+    A shard that cannot be read is *broken*: it is said once, and its records fail at once until `mend` is
+    called, so that no time is lost on each of them.
+
+    Args:
+        root: the folder, or its address.
+        shards: names of the tar files.
+    """
+
+    def __init__(self, root: Path | Url, shards: Sequence[str]) -> None:
+        self.root, self.shards = root, list(shards)
+        self._opened: OrderedDict[int, _Shard] = OrderedDict()
+        self._last: tuple[int, range, dict[str, bytes]] | None = None  # the record that was read last
+        # Shared memory: a worker spares the others the attempts.
+        self._broken = torch.zeros(len(self.shards), dtype=torch.bool).share_memory_()
+
+    def __str__(self) -> str:
+        return str(self.root)
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_opened": OrderedDict(), "_last": None}
+
+    def __truediv__(self, name: str) -> "ShardFile":
+        return ShardFile(self, name)
+
+    def number(self, shard: str) -> int | None:
+        """The number of a shard by its name."""
+        return self._numbers.get(shard)
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {shard: number for number, shard in enumerate(self.shards)}
+
+    def index(self, number: int) -> TarIndex:
+        """The index of a shard.
+
+        Raises:
+            UserError: the shard, or on a web server its index, cannot be read.
+        """
+        try:
+            return self._load_index(number)
+        except (OSError, ValueError) as error:
+            where = self.root / self.shards[number]
+            raise UserError(f"shard {where}: cannot be read, or its index ({_reason(error)})") from None
+
+    def _load_index(self, number: int) -> TarIndex:
+        tar = self.root / self.shards[number]
+        if isinstance(tar, Path):
+            return index_of(tar)
+        return read_index((self.root / f"{self.shards[number]}{SUFFIX}").read_bytes())
+
+    def is_broken(self, number: int) -> bool:
+        """Whether a shard could not be read when that was last tried."""
+        return bool(self._broken[number])
+
+    def mend(self) -> None:
+        """Lets broken shards be tried again."""
+        self._broken.zero_()
+
+    def locate(self, names: Sequence[str]) -> np.ndarray:
+        """The shard of each file, -1 where there is no such file; int32 (n,)."""
+        all_names, shards = self.files
+        order = self._order
+        wanted = Names(names).encoded
+        places = np.searchsorted(all_names.encoded, wanted, sorter=order).clip(max=max(len(order) - 1, 0))
+        found = np.full(len(wanted), -1, dtype=np.int32)
+        if len(order):
+            there = all_names.encoded[order[places]] == wanted
+            found[there] = shards[order[places]][there]
+        return found
+
+    @cached_property
+    def _order(self) -> np.ndarray:
+        return np.argsort(self.files[0].encoded, kind="stable")
+
+    @cached_property
+    def files(self) -> tuple[Names, np.ndarray]:
+        """The names of all files, in the order of the shards, and each one's shard, int32 (n,).
+
+        Raises:
+            UserError: see `index`. All processes must find the same files, so nothing is left out here.
+        """
+        with ThreadPoolExecutor(_THREADS) as pool:
+            indices = list(pool.map(self.index, range(len(self.shards))))
+        lengths = [len(index.names) for index in indices]
+        encoded = [index.names.encoded for index in indices if len(index.names)]
+        names = Names.of(np.concatenate(encoded)) if encoded else Names(())
+        return names, np.repeat(np.arange(len(indices), dtype=np.int32), lengths)
+
+    def images(self) -> tuple[Names, np.ndarray]:
+        """The names of all images, in the order of the shards, and each one's shard, int32 (n,)."""
+        names, shards = self.files
+        suffixes = tuple(suffix.encode() for suffix in IMAGES)
+        chosen = np.array([name.lower().endswith(suffixes) for name in names.encoded.tolist()], dtype=bool)
+        return Names.of(names.encoded[chosen]), shards[chosen]
+
+    def read(self, name: str, shard: int | None = None) -> bytes:
+        """A file's bytes; what stands beside it in its record is read in one go, and kept until the next.
+
+        Args:
+            name: of the file.
+            shard: its number; without it, all indices are searched.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            OSError: its shard cannot be read.
+        """
+        if shard is None:
+            shard = int(self.locate([name])[0])
+            if shard < 0:
+                raise FileNotFoundError(errno.ENOENT, "not in any shard", f"{self}/{name}")
+        last = self._last
+        if last is not None and last[0] == shard and name in last[2]:
+            return last[2][name]
+        opened = self._open(shard)
+        member = opened.index.find(name)
+        if member is None:
+            raise FileNotFoundError(errno.ENOENT, "not in the shard", f"{opened.place}/{name}")
+        members = opened.index.record(member)
+        start, end = opened.index.span(members)
+        try:
+            content = opened.read(start, end - start)
+        except OSError as error:
+            if not isinstance(error, TruncatedShard):
+                self._give_up(shard, error)
+            raise
+        record = {
+            opened.index.names[i]: content[opened.index.offsets[i] - start :][: opened.index.sizes[i]]
+            for i in members
+        }
+        self._last = (shard, members, record)
+        return record[name]
+
+    def has(self, name: str, shard: int | None = None) -> bool:
+        """Whether there is a file of this name (and its shard can be read)."""
+        if shard is None:
+            return bool(self.locate([name])[0] >= 0)
+        return self._open(shard).index.find(name) is not None
+
+    def _open(self, number: int) -> "_Shard":
+        shard = self._opened.get(number)
+        if shard is not None:
+            self._opened.move_to_end(number)
+            return shard
+        place = self.root / self.shards[number]
+        if self._broken[number]:
+            raise OSError(errno.EIO, "could not be read before", str(place))
+        try:
+            shard = _Shard(place, self._load_index(number))
+        except (OSError, ValueError) as error:
+            self._give_up(number, error)
+            raise OSError(errno.EIO, _reason(error), str(place)) from None
+        self._opened[number] = shard
+        while len(self._opened) > _OPEN_SHARDS:
+            self._opened.popitem(last=False)
+        return shard
+
+    def _give_up(self, number: int, error: Exception) -> None:
+        if not self._broken[number]:
+            where = self.root / self.shards[number]
+            logger.warning("shard %s: cannot be read (%s); its samples are skipped", where, _reason(error))
+        self._broken[number] = True
+        self._opened.pop(number, None)
+
+
+def _reason(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
+class TruncatedShard(OSError):
+    """A shard ends before one of its records does."""
+
+
+class _Shard:
+    """A shard that is open. Bytes are read at positions, so processes and threads may share it."""
+
+    def __init__(self, place: Path | Url, index: TarIndex) -> None:
+        self.place, self.index = place, index
+        self._file = os.open(place, os.O_RDONLY) if isinstance(place, Path) else None
+
+    def __del__(self) -> None:
+        if getattr(self, "_file", None) is not None:
+            os.close(self._file)
+
+    def read(self, start: int, size: int) -> bytes:
+        """Some of its bytes.
+
+        Raises:
+            OSError: they cannot be read, or the tar is not the one that was indexed.
+        """
+        if self._file is None:
+            part = fetch(self.place.address, start, size)
+            if part.total not in (-1, int(self.index.tar[0])):
+                raise OSError(
+                    errno.ESTALE, "is not the file that was indexed; index it anew", str(self.place)
+                )
+            return part.content
+        content = os.pread(self._file, size, start)
+        if len(content) < size:
+            raise TruncatedShard(errno.EIO, f"ends {size - len(content)} bytes early", str(self.place))
+        return content
+
+
+class ShardFile:
+    """A file in a shard, used as a `Path` is.
+
+    Args:
+        folder: where it is.
+        name: in the tar.
+        shard: the shard's number, if it is known.
+    """
+
+    def __init__(self, folder: ShardFolder, name: str, shard: int | None = None) -> None:
+        self.folder, self._name, self.shard = folder, PurePosixPath(name), shard
+
+    def __str__(self) -> str:
+        shard = "" if self.shard is None else f"/{self.folder.shards[self.shard]}"
+        return f"{self.folder}{shard}/{self._name}"
+
+    @property
+    def suffix(self) -> str:
+        """The name's suffix, with its dot."""
+        return self._name.suffix
+
+    def with_suffix(self, suffix: str) -> "ShardFile":
+        """Another file of the same record."""
+        return ShardFile(self.folder, str(self._name.with_suffix(suffix)), self.shard)
+
+    def is_file(self) -> bool:
+        """Whether it is there."""
+        return self.folder.has(str(self._name), self.shard)
+
+    def read_bytes(self) -> bytes:
+        """All of it; see `ShardFolder.read`."""
+        return self.folder.read(str(self._name), self.shard)
+
+    def open(self, mode: str = "rb") -> BinaryIO:
+        """All of it, as a file for reading bytes."""
+        return BytesIO(self.read_bytes())
+
+
+Files = Path | ShardFolder  # a folder of files, or of shards
+
+
+def open_folder(root: Path | Url) -> Files:
+    """A folder as it is, or the shards in it.
+
+    Raises:
+        UserError: it is missing, or on a web server that has no list of its shards.
+    """
+    if isinstance(root, Path):
+        if (root / LIST).is_file():
+            return ShardFolder(root, _listed(root, (root / LIST).read_bytes()))
+        tars = sorted(path.name for path in root.glob("*.tar"))
+        return ShardFolder(root, tars) if tars else root
+    try:
+        return ShardFolder(root, _listed(root, (root / LIST).read_bytes()))
+    except OSError as error:
+        raise UserError(
+            f"{root}: no shards there: {LIST} cannot be read ({error.strerror}); "
+            "where they are stored, run python -m dataset.shards index"
+        ) from None
+
+
+def _listed(root: Path | Url, content: bytes) -> list[str]:
+    try:
+        return [str(name) for name in json.loads(content)["shards"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{root / LIST}: damaged ({error}); run python -m dataset.shards index {root}"
+        ) from None

@@ -1,0 +1,224 @@
+"""Packs a folder of images, and the labels of it, into aligned shards; finished ones are kept."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from tqdm import tqdm
+
+from dataset.files import write_atomically
+from dataset.image_list import check_data_path
+from dataset.labels import LabelReader, read_instances, read_picture, sidecars
+from dataset.packed_labels import SUFFIX as PACKED
+from dataset.packed_labels import pack_label
+from dataset.shards.folder import LIST
+from dataset.shards.plan import Shard, plan_shards
+from dataset.shards.tar_index import index_of, keys
+from dataset.shards.write import write_list, write_shard
+from dataset.words import read_words, words_as_json
+from model.errors import UserError
+from model.modalities import MODALITIES, Kind, Modality, modality
+
+Form = Literal["packed", "png"]
+_LISTS = (".json", ".jsonl", ".csv")
+MANIFEST = "manifest.json"  # beside the labels of an expert (experts/manifest.py)
+
+
+@dataclass
+class Packed:
+    """What became of one set: the images, or an expert's labels.
+
+    Attributes:
+        name: `images`, or the expert.
+        records: in its shards.
+        kept: shards that were there.
+        bytes: of all its shards.
+        left_out: reason by file that could not be packed.
+    """
+
+    name: str
+    records: int = 0
+    kept: int = 0
+    bytes: int = 0
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def pack(
+    data_path: Path,
+    label_path: Path,
+    out: Path,
+    *,
+    dataset: str = "",
+    experts: Sequence[str] | None = None,
+    form: Form = "packed",
+    shard_size: int = 1000,
+    num_workers: int = 0,
+) -> list[Packed]:
+    """Writes `<out>/<dataset>/NNNNN.tar` and `<out>/labels/<expert>/<dataset>/NNNNN.tar`, and copies lists.
+
+    Images that are packed already stay where they are; their labels get the same shards.
+
+    Args:
+        data_path: the folder that holds the data set's folder, and its lists.
+        label_path: the label folder.
+        out: for the shards: then `data_path`, with `labels` in it.
+        dataset: the data set's folder; empty: `data_path` itself.
+        experts: whose labels; None: all that there are.
+        form: of the labels.
+        shard_size: records of a shard.
+        num_workers: processes; 0 does it in this one.
+
+    Raises:
+        UserError: something is missing, or `out` holds shards of something else.
+    """
+    images = check_data_path(data_path) / dataset
+    shards, packed_before = plan_shards(images, label_path, shard_size)
+    if experts is None:
+        experts = [name for name in MODALITIES if (label_path / name).is_dir()]
+    results = []
+    if not packed_before:
+        copy_lists(data_path, out)
+        if dataset:
+            copy_lists(images, out / dataset)
+        job = partial(_pack_images, images, out / dataset)
+        results.append(_run("images", job, shards, out / dataset, num_workers))
+    for expert in experts:
+        reader = LabelReader(label_path, [expert])
+        reader.open_folder(dataset)
+        target = out / "labels" / expert
+        _copy_manifest(label_path / expert / MANIFEST, target / MANIFEST)
+        job = partial(_pack_labels, reader, modality(expert), dataset, form, target / dataset)
+        results.append(_run(expert, job, shards, target / dataset, num_workers))
+    return results
+
+
+def _run(
+    name: str, job: Callable[[Shard], Packed], shards: Sequence[Shard], folder: Path, num_workers: int
+) -> Packed:
+    result = Packed(name)
+    for part in tqdm(spread(job, shards, num_workers), desc=name, total=len(shards), unit="shard"):
+        result.records += part.records
+        result.kept += part.kept
+        result.bytes += part.bytes
+        result.left_out |= part.left_out
+    if write_list(folder) != result.records:
+        raise UserError(f"{folder}: holds other shards as well; delete them or choose another folder")
+    return result
+
+
+def spread(job: Callable, items: Sequence, num_workers: int) -> Iterator:
+    """Results of a job on each item, in order, from several processes; 0: from this one."""
+    if num_workers == 0:
+        yield from map(job, items)
+        return
+    with ProcessPoolExecutor(num_workers) as pool:
+        yield from pool.map(job, items)
+
+
+def _pack_images(images: Path, folder: Path, shard: Shard) -> Packed:
+    names = [name for record in shard.records.values() for name in record]
+    return _write(folder / shard.name, shard, ((name, (images / name).read_bytes()) for name in names), names)
+
+
+def _pack_labels(
+    reader: LabelReader, entry: Modality, dataset: str, form: Form, folder: Path, shard: Shard
+) -> Packed:
+    left_out: dict[str, str] = {}
+    tar = folder / shard.name
+    pngs = {}
+    for key in shard.records:
+        path = reader.path(entry, f"{dataset}/{key}" if dataset else key, shard.name)
+        if path.is_file():
+            pngs[key] = path
+        elif entry.kind is not Kind.WORDS:  # an image without words may have no file
+            left_out[str(path)] = "missing"
+    if tar.exists():
+        suffix = PACKED if form == "packed" else ".png"
+        names = index_of(tar).names
+        if len(names) and not any(name.endswith(suffix) for name in names):
+            raise UserError(f"{tar}: its labels have another form than '{form}'; choose another folder")
+
+    def contents() -> Iterator[tuple[str, bytes]]:
+        for key, path in pngs.items():
+            try:
+                yield from _label(entry, key, path, form)
+            except (OSError, SyntaxError, ValueError, UserError) as error:
+                left_out[str(path)] = " ".join(str(error).split())
+
+    part = _write(tar, shard, contents(), [f"{key}.png" for key in pngs], may_grow=True)
+    part.left_out = left_out
+    return part
+
+
+def _label(entry: Modality, key: str, path: Path, form: Form) -> list[tuple[str, bytes]]:
+    """The members of a tar that a label becomes."""
+    beside = next((file for file in sidecars(path, entry) if file.is_file()), None)
+    content = path.read_bytes()
+    if form == "png":
+        files = [path] if beside is None else [path, beside]
+        return [(f"{key}{file.suffix}", file.read_bytes()) for file in files]
+    if not content:
+        return [(f"{key}{PACKED}", b"")]
+    # Through the training's reader, which says what is wrong with a label.
+    picture, _ = read_picture(entry, path)
+    sidecar = None
+    if entry.kind is Kind.INSTANCE:
+        sidecar = {str(number): index for number, index in read_instances(beside or path).items()}
+    elif entry.kind is Kind.WORDS:
+        sidecar = words_as_json(read_words(beside or path))
+    return [(f"{key}{PACKED}", pack_label(picture, sidecar))]
+
+
+def _write(
+    tar: Path,
+    shard: Shard,
+    files: Iterable[tuple[str, bytes]],
+    names: Sequence[str],
+    may_grow: bool = False,
+) -> Packed:
+    """Writes a shard unless it is there with these keys, and checks what was written.
+
+    Args:
+        tar: its path.
+        shard: what it is to hold.
+        files: names and contents of its members.
+        names: theirs, before anything is read.
+        may_grow: write it anew if it is there with fewer of the shard's records.
+    """
+    wanted = keys(names)
+    if tar.exists():
+        there = keys(index_of(tar).names)
+        if there == wanted:
+            return Packed(tar.name, len(there), kept=1, bytes=tar.stat().st_size)
+        if not may_grow or not shard.records.keys() >= set(there):
+            raise UserError(f"{tar}: holds other records; delete it or choose another folder")
+    written = keys(write_shard(tar, files).names)
+    if not set(written) <= set(wanted):
+        raise UserError(f"{tar}: holds records that were not asked for; is the folder being changed?")
+    return Packed(tar.name, len(written), bytes=tar.stat().st_size)
+
+
+def copy_lists(source: Path, target: Path) -> None:
+    """Copies the lists that lie in a folder, but for those beside an image of their name."""
+    for path in source.iterdir():
+        is_list = path.suffix.lower() in _LISTS and path.is_file() and path.name != LIST
+        if is_list and not any(path.parent.glob(f"{path.stem}.[jJpPbBwWtT]*[gGpPfF]")):
+            write_atomically(target / path.name, lambda name, path=path: shutil.copyfile(path, name))
+
+
+def _copy_manifest(source: Path, target: Path) -> None:
+    if not source.is_file():
+        return
+    if target.is_file() and _settings(target) != _settings(source):
+        raise UserError(f"{target.parent}: its labels were made with other settings than {source.parent}'s")
+    write_atomically(target, lambda name: shutil.copyfile(source, name))
+
+
+def _settings(manifest: Path) -> dict:
+    content = json.loads(manifest.read_text(encoding="utf-8"))
+    return {key: content.get(key) for key in ("backend", "options", "precision")}

@@ -1,0 +1,150 @@
+"""The index of a tar file: where each member's bytes are, so that any can be read alone.
+
+`wids` of the package `webdataset` (0.2.111) reads shards as map-style data, too, but it joins by position,
+not by key, and of a shard on a web server it downloads all (with `curl`) before the first sample; here a
+range is asked for. So the index is our own; the shards are what `webdataset` writes and reads.
+"""
+
+import io
+import logging
+import os
+import tarfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from dataset.files import write_bytes
+from dataset.names import Names
+
+logger = logging.getLogger(__name__)
+SUFFIX = ".index"  # of the file beside a tar
+_ARRAYS = ("names", "offsets", "sizes", "tar")
+
+
+@dataclass(frozen=True)
+class TarIndex:
+    """The members of a tar file, in its order.
+
+    Attributes:
+        names: of the members.
+        offsets: where their bytes begin, int64 (n,).
+        sizes: how many they are, int64 (n,).
+        tar: size and time of change (ns) of the tar file that was indexed, int64 (2,).
+    """
+
+    names: Names
+    offsets: np.ndarray
+    sizes: np.ndarray
+    tar: np.ndarray
+
+    def find(self, name: str) -> int | None:
+        """The number of a member, None if there is none of this name."""
+        encoded = os.fsencode(name)
+        place = int(np.searchsorted(self.names.encoded, encoded, sorter=self._sorter))
+        if place == len(self.names):
+            return None
+        number = int(self._sorter[place])
+        return number if self.names.encoded[number] == encoded else None
+
+    @cached_property
+    def _sorter(self) -> np.ndarray:
+        return np.argsort(self.names.encoded, kind="stable")
+
+    def record(self, number: int) -> range:
+        """The members with the same key as this one: they stand side by side."""
+        key, first, last = key_of(self.names[number]), number, number + 1
+        while first and key_of(self.names[first - 1]) == key:
+            first -= 1
+        while last < len(self.names) and key_of(self.names[last]) == key:
+            last += 1
+        return range(first, last)
+
+    def span(self, members: range) -> tuple[int, int]:
+        """Where members that stand side by side begin and end."""
+        last = members[-1]
+        return int(self.offsets[members[0]]), int(self.offsets[last] + self.sizes[last])
+
+
+def key_of(name: str) -> str:
+    """What joins the files of a record: the name without its suffix."""
+    return os.path.splitext(name)[0]
+
+
+def read_index(content: bytes) -> TarIndex:
+    """An index from its file.
+
+    Raises:
+        ValueError: damaged.
+    """
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            names, offsets, sizes, tar = (arrays[key] for key in _ARRAYS)
+    except (zipfile.BadZipFile, KeyError, EOFError, OSError) as error:
+        raise ValueError(f"damaged index ({error})") from None
+    if not len(names) == len(offsets) == len(sizes) or tar.shape != (2,):
+        raise ValueError("damaged index (lengths differ)")
+    return TarIndex(Names.of(names), offsets, sizes, tar)
+
+
+def index_of(tar: Path) -> TarIndex:
+    """The index beside a tar file, made anew if there is none of the file as it is now.
+
+    Where the folder cannot be written to, the index is kept in memory alone.
+
+    Raises:
+        OSError: the tar cannot be read.
+    """
+    status = tar.stat()
+    path = tar.with_name(tar.name + SUFFIX)
+    try:
+        index = read_index(path.read_bytes())
+        if index.tar.tolist() == [status.st_size, status.st_mtime_ns]:
+            return index
+    except (OSError, ValueError):
+        pass  # none, or a damaged one
+    index = make_index(tar)
+    try:
+        write_bytes(path, _as_bytes(index))
+    except OSError as error:
+        logger.warning(
+            "%s cannot be written (%s): the shard is read through anew each time", path, error.strerror
+        )
+    return index
+
+
+def make_index(tar: Path) -> TarIndex:
+    """Reads the headers of a tar file; of one that is cut off or damaged, up to there."""
+    status = tar.stat()
+    members: list[tuple[str, int, int]] = []
+    try:
+        with tarfile.open(tar, "r:") as file:
+            members.extend(
+                (member.name.removeprefix("./"), member.offset_data, member.size)
+                for member in file
+                if member.isfile()
+            )
+    except tarfile.TarError as error:
+        logger.warning("%s: damaged after %d files (%s); the rest is left out", tar, len(members), error)
+    names, offsets, sizes = zip(*members, strict=True) if members else ((), (), ())
+    return TarIndex(
+        Names(names),
+        np.array(offsets, dtype=np.int64),
+        np.array(sizes, dtype=np.int64),
+        np.array([status.st_size, status.st_mtime_ns], dtype=np.int64),
+    )
+
+
+def _as_bytes(index: TarIndex) -> bytes:
+    file = io.BytesIO()
+    arrays = (index.names.encoded, index.offsets, index.sizes, index.tar)
+    np.savez_compressed(file, **dict(zip(_ARRAYS, arrays, strict=True)))
+    return file.getvalue()
+
+
+def keys(names: Sequence[str]) -> list[str]:
+    """The keys of a tar's records, in its order."""
+    return list(dict.fromkeys(map(key_of, names)))

@@ -1,0 +1,172 @@
+"""Shards read by name: local and over HTTP, whole, cut off, changed, missing."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+import dataset.remote
+from benchmarks.file_server import FileServer
+from dataset.places import Url
+from dataset.remote import Unreachable, fetch
+from dataset.shards.folder import ShardFile, ShardFolder, open_folder
+from dataset.shards.tar_index import index_of, make_index
+from dataset.shards.write import write_list, write_shard
+from model.errors import UserError
+
+LONG = "d" * 120 + "/" + "n" * 60  # more than a tar header holds
+FILES = {
+    "a/one.jpg": b"1" * 700,
+    "a/one.txt": b"first",
+    "b.c.jpg": b"2",
+    "b.c.json": b"",
+    f"{LONG}.jpg": b"3",
+}
+MORE = {"ü.jpg": b"4" * 1500, "ü.txt": b"fourth"}
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset.remote, "BACK_OFF", 0.001)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_shard(tmp_path / "00000.tar", FILES.items())
+    write_shard(tmp_path / "00007.tar", MORE.items())
+    write_list(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(params=["disk", "http"])
+def shards(folder: Path, request: pytest.FixtureRequest):
+    if request.param == "disk":
+        yield open_folder(folder)
+        return
+    with FileServer(folder) as server:
+        yield open_folder(Url(server.url))
+
+
+def test_files_are_read_by_name(shards: ShardFolder) -> None:
+    for shard, files in enumerate((FILES, MORE)):
+        for name, content in files.items():
+            assert (shards / name).read_bytes() == content
+            assert ShardFile(shards, name, shard).read_bytes() == content
+    assert shards.locate([*MORE, "none.jpg", *FILES]).tolist() == [1, 1, -1, 0, 0, 0, 0, 0]
+    names, numbers = shards.images()
+    assert list(names) == ["a/one.jpg", "b.c.jpg", f"{LONG}.jpg", "ü.jpg"]
+    assert numbers.tolist() == [0, 0, 0, 1]
+
+
+def test_what_is_not_there(shards: ShardFolder) -> None:
+    for name, shard in (("a/two.jpg", 0), ("a/one.jpg", 1), ("zzz", 0), ("zzz", None)):
+        with pytest.raises(FileNotFoundError):
+            shards.read(name, shard)
+        assert not shards.has(name, shard)
+
+
+def test_webdataset_reads_them(folder: Path) -> None:
+    import webdataset
+
+    found = list(webdataset.WebDataset(str(folder / "00000.tar"), shardshuffle=False))
+    assert [sample["__key__"] for sample in found] == ["a/one", "b", LONG]
+    assert (found[0]["jpg"], found[0]["txt"]) == (b"1" * 700, b"first")
+
+
+def test_without_index_or_list_it_is_made_and_kept(folder: Path) -> None:
+    for path in (*folder.glob("*.index"), *folder.glob("*.json")):
+        path.unlink()
+    assert (open_folder(folder) / "ü.txt").read_bytes() == b"fourth"
+    index = folder / "00007.tar.index"
+    before = index.stat().st_mtime_ns
+    index_of(folder / "00007.tar")
+    assert index.stat().st_mtime_ns == before
+    write_shard(folder / "new.tar", {"other.jpg": b"5"}.items())
+    os.replace(folder / "new.tar", folder / "00007.tar")  # as by another program
+    assert (open_folder(folder) / "other.jpg").read_bytes() == b"5"
+    index.write_bytes(b"damaged")
+    assert (open_folder(folder) / "other.jpg").read_bytes() == b"5"
+
+
+def test_of_a_cut_off_shard_the_rest_is_left_out(folder: Path) -> None:
+    tar = folder / "00000.tar"
+    content = tar.read_bytes()
+    tar.write_bytes(content[:1000])  # within the first image
+    names = list(make_index(tar).names)
+    assert names in ([], ["a/one.jpg"])
+    shards = open_folder(folder)
+    with pytest.raises(OSError, match=r"early|not in"):
+        shards.read("a/one.jpg", 0)
+    assert shards.read("ü.txt", 1) == b"fourth"
+    tar.write_bytes(b"no tar at all" * 100)
+    assert list(make_index(tar).names) == []
+
+
+def test_a_record_is_one_request_over_one_connection(folder: Path) -> None:
+    with FileServer(folder) as server:
+        shards = open_folder(Url(server.url))
+        shards.read("a/one.jpg", 0)
+        shards.read("a/one.txt", 0)
+        shards.read("ü.jpg", 1)
+        ranges = [span for path, span in server.requests if path.endswith(".tar")]
+        assert len(ranges) == 2
+        assert all(span.startswith("bytes=") for span in ranges)
+        assert len(server.connections) == 1
+
+
+@pytest.mark.parametrize("fault", [503, 429, "cut", "stall"])
+def test_a_fault_that_passes_is_tried_again(folder: Path, fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset.remote, "TIMEOUT", dataset.remote.urllib3.Timeout(0.3))
+    with FileServer(folder) as server:
+        shards = open_folder(Url(server.url))
+        server.faults["00000.tar"] = [fault, fault]
+        assert shards.read("a/one.jpg", 0) == b"1" * 700
+        assert not shards.is_broken(0)
+
+
+@pytest.mark.parametrize("fault", [500, "whole", 403])
+def test_a_shard_that_stays_broken_costs_its_attempts_once(folder: Path, fault, caplog) -> None:
+    with FileServer(folder) as server:
+        shards = open_folder(Url(server.url))
+        server.faults["00000.tar"] = [fault] * 100
+        for name in ("a/one.jpg", "b.c.jpg", "a/one.txt"):
+            with pytest.raises(OSError, match=r"HTTP|before"):
+                shards.read(name, 0)
+        tried = [path for path, _ in server.requests if path.endswith(".tar")]
+        assert len(tried) == (dataset.remote.ATTEMPTS if fault == 500 else 1)
+        assert caplog.text.count("its samples are skipped") == 1
+        assert shards.read("ü.txt", 1) == b"fourth"
+        server.faults.clear()
+        shards.mend()
+        assert shards.read("a/one.jpg", 0) == b"1" * 700
+
+
+def test_a_shard_that_was_replaced_on_the_server(folder: Path) -> None:
+    with FileServer(folder) as server:
+        shards = open_folder(Url(server.url))
+        shards.read("a/one.jpg", 0)
+        with (folder / "00000.tar").open("ab") as tar:
+            tar.write(b"\0" * 512)
+        with pytest.raises(OSError, match="not the file that was indexed"):
+            shards.read("b.c.jpg", 0)
+
+
+def test_mistakes_are_one_line(folder: Path) -> None:
+    with FileServer(folder) as server:
+        with pytest.raises(UserError, match="index"):
+            open_folder(Url(server.url) / "elsewhere")
+        (folder / "00007.tar.index").unlink()
+        with pytest.raises(UserError, match=r"00007.tar"):
+            open_folder(Url(server.url)).images()
+    (folder / "shards.json").write_text("[]")
+    with pytest.raises(UserError, match="damaged"):
+        open_folder(folder)
+    shutil.rmtree(folder)
+    folder.mkdir()
+    assert open_folder(folder) == folder
+
+
+def test_no_server_is_not_waited_for_long() -> None:
+    with pytest.raises(Unreachable, match="attempts"):
+        fetch("http://127.0.0.1:9/none")

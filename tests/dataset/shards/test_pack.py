@@ -1,0 +1,142 @@
+"""Folders into shards and back; what training reads from either is the same to the bit."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dataset.captions import CaptionDataset, CaptionRow
+from dataset.samples import ImageFolder
+from dataset.shards.folder import ShardFolder, open_folder
+from dataset.shards.pack import pack
+from dataset.shards.unpack import unpack
+from model.errors import UserError
+from tests.dataset.disk import EXPERTS, Disk, visual_of
+from tests.dataset.shards.conftest import DATASET, NAMES
+
+
+def open_data(disk: Disk, data: Path, labels: Path, **options) -> CaptionDataset:
+    rows = [CaptionRow(name, name, (f"a caption of {name}",)) for name in NAMES]
+    folder = ImageFolder(data / DATASET, DATASET)
+    return CaptionDataset(rows, folder, visual_of(disk, label_path=labels), training=True, **options)
+
+
+def assert_same(found: dict, expected: dict) -> None:
+    assert torch.equal(found["rgb"], expected["rgb"])
+    for kind in ("labels", "tables"):
+        assert found[kind].keys() == expected[kind].keys()
+        for name, tensor in expected[kind].items():
+            assert torch.equal(found[kind][name], tensor), name
+
+
+def test_there_and_back(plain: Disk, packed: Path, tmp_path: Path) -> None:
+    assert sorted(path.name for path in (packed / DATASET).glob("*.tar")) == [
+        "00000.tar",
+        "00001.tar",
+        "00002.tar",
+    ]
+    unpack(packed, packed / "labels", tmp_path, dataset=DATASET)
+    for path in (plain.data / DATASET).rglob("*.*"):
+        again = tmp_path / path.relative_to(plain.data)
+        assert again.read_bytes() == path.read_bytes()
+    assert (tmp_path / "train.json").is_file()
+    for expert in EXPERTS:
+        for png in (plain.labels / expert).rglob("*.png"):
+            again = tmp_path / "labels" / png.relative_to(plain.labels)
+            assert (png.stat().st_size == 0) == (again.stat().st_size == 0)
+            if png.stat().st_size and "four" not in png.name:
+                np.testing.assert_array_equal(np.asarray(Image.open(again)), np.asarray(Image.open(png)))
+
+
+def test_packed_and_unpacked_labels_give_the_same_tensors(plain: Disk, packed: Path, tmp_path: Path) -> None:
+    """Also where the label is smaller than its image."""
+    unpack(packed, packed / "labels", tmp_path, dataset=DATASET)
+    from_shards = open_data(plain, packed, packed / "labels")
+    from_files = open_data(plain, tmp_path, tmp_path / "labels")
+    for epoch in range(4):
+        for data in (from_shards, from_files):
+            data.set_epoch(epoch)
+        for index in range(len(NAMES)):
+            assert_same(from_shards[index], from_files[index])
+
+
+def test_labels_that_fit_and_labels_as_png_are_those_of_the_folder(
+    plain: Disk, packed: Path, tmp_path: Path
+) -> None:
+    pack(plain.data, plain.labels, tmp_path, dataset=DATASET, shard_size=2, form="png")
+    from_files, as_png = (
+        open_data(plain, plain.data, plain.labels),
+        open_data(plain, tmp_path, tmp_path / "labels"),
+    )
+    small = open_data(plain, packed, packed / "labels")
+    mixed = open_data(plain, plain.data, packed / "labels")  # images as files, labels in shards
+    for index, name in enumerate(NAMES):
+        assert_same(as_png[index], from_files[index])
+        assert_same(mixed[index], small[index])
+        if name != "b/four.png":
+            assert_same(small[index], from_files[index])
+
+
+def test_it_goes_on_where_it_stopped(plain: Disk, packed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(packed, out)
+    whole = {path.relative_to(out): path.read_bytes() for path in out.rglob("*.tar")}
+    (out / DATASET / "00001.tar").unlink()
+    (out / "labels/depth" / DATASET / "00002.tar").unlink()
+    (out / DATASET / ".00001.tar.999999.tmp").write_bytes(b"half")  # as a killed one leaves it
+    results = pack(plain.data, plain.labels, out, dataset=DATASET, shard_size=2)
+    assert {path.relative_to(out): path.read_bytes() for path in out.rglob("*.tar")} == whole
+    assert {result.name: result.kept for result in results} == {
+        "images": 2,
+        "depth": 2,
+        **{name: 3 for name in EXPERTS if name != "depth"},
+    }
+    assert [result.records for result in results] == [5, 5, 5, 5, 5, 5, 4]
+    with pytest.raises(UserError, match="other records"):
+        pack(plain.data, plain.labels, out, dataset=DATASET, shard_size=3)
+    with pytest.raises(UserError, match="another form"):
+        pack(plain.data, plain.labels, out, dataset=DATASET, shard_size=2, form="png")
+
+
+def test_an_expert_joins_later_and_images_may_be_packed_already(
+    plain: Disk, packed: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(packed / DATASET, tmp_path / DATASET)
+    before = (tmp_path / DATASET / "00000.tar").read_bytes()
+    results = pack(tmp_path, plain.labels, tmp_path, dataset=DATASET, experts=["seg_coco"])
+    assert [(result.name, result.records) for result in results] == [("seg_coco", 5)]
+    assert (tmp_path / DATASET / "00000.tar").read_bytes() == before
+    labels = open_folder(tmp_path / "labels" / "seg_coco" / DATASET)
+    assert isinstance(labels, ShardFolder)
+    assert labels.shards == ["00000.tar", "00001.tar", "00002.tar"]
+
+
+def test_labels_that_are_missing_or_damaged_are_named(plain: Disk, tmp_path: Path) -> None:
+    labels = tmp_path / "labels"
+    shutil.copytree(plain.labels, labels)
+    (labels / "depth" / DATASET / "a/one.png").unlink()
+    (labels / "normal" / DATASET / "five.png").write_bytes(b"no picture")
+    results = pack(plain.data, labels, tmp_path / "out", dataset=DATASET, shard_size=2)
+    left_out = {path: reason for result in results for path, reason in result.left_out.items()}
+    assert [Path(path).name for path in left_out] == ["one.png", "five.png"]
+    assert "missing" in left_out[str(labels / "depth" / DATASET / "a/one.png")]
+    assert "damaged" in left_out[str(labels / "normal" / DATASET / "five.png")]
+
+
+def test_records_that_cannot_be_read_are_skipped_and_counted(
+    plain: Disk, packed: Path, tmp_path: Path, caplog
+) -> None:
+    shutil.copytree(packed, tmp_path / "p")
+    tar = tmp_path / "p" / DATASET / "00001.tar"
+    tar.write_bytes(b"x" * 3000)  # the shard of a/three and b/four
+    labels = tmp_path / "p/labels/depth" / DATASET / "00002.tar"
+    with labels.open("r+b") as file:
+        file.seek(520)
+        file.write(b"\xff" * 30)  # within the only label
+    data = open_data(plain, tmp_path / "p", tmp_path / "p/labels", tolerant=True)
+    samples = [data[index] for index in range(len(NAMES))]
+    assert None not in samples
+    assert len(data.skipped) == 3
