@@ -34,6 +34,7 @@ SIZES = ("prismer_base", "prismer_large", "prismer_huge")
 MODES: dict[Sharding, str] = {"none": "DDP", "shard_grad_op": "ZeRO-2", "full_shard": "ZeRO-3"}
 GPUS = (1, 8, 16, 32, 64)
 GIB = 2**30
+PRECISION = torch.bfloat16
 FLOAT = 4  # bytes: parameters, gradients and AdamW's two moments are float32, whatever autocast computes in
 
 # Pre-training of the paper: pairs of image and text, epochs, GPUs.
@@ -67,8 +68,15 @@ class State:
         return sum(astuple(self))
 
 
-def state(model: Prismer, sharding: Sharding, processes: int) -> State:
-    """What each mode of helpers/sharding.py leaves on a process."""
+def state(model: Prismer, sharding: Sharding, processes: int, precision: torch.dtype) -> State:
+    """What each mode of helpers/sharding.py leaves on a process.
+
+    Args:
+        model: in float32.
+        sharding: the mode.
+        processes: their number.
+        precision: of autocast, in which sharded blocks are gathered.
+    """
     everything = list(model.parameters())
     trainable = [parameter for parameter in everything if parameter.requires_grad]
     parts = 1 if sharding == "none" else processes
@@ -81,11 +89,10 @@ def state(model: Prismer, sharding: Sharding, processes: int) -> State:
     root = [parameter for parameter in everything if parameter not in inside]
     # The root group is whole from the beginning of the forward pass to the end of the backward pass.
     whole_gradients = shard_bytes([parameter for parameter in root if parameter.requires_grad])
-    if sharding == "shard_grad_op":
-        whole = shard_bytes(everything)
-    else:  # while a block computes, the next one is gathered
-        whole = shard_bytes(root) + sum(sorted(map(shard_bytes, blocks), reverse=True)[:2])
-    return replace(kept, whole_parameters=whole, whole_gradients=whole_gradients)
+    # With ZeRO-3 the next block is gathered while one computes.
+    together = len(blocks) if sharding == "shard_grad_op" else 2
+    gathered = sum(sorted(map(shard_bytes, blocks), reverse=True)[:together]) * precision.itemsize // FLOAT
+    return replace(kept, whole_parameters=shard_bytes(root) + gathered, whole_gradients=whole_gradients)
 
 
 def shard_bytes(parameters: Sequence[nn.Parameter], parts: int = 1) -> int:
@@ -135,16 +142,27 @@ def inputs_on(config: PrismerConfig, batch: int, device: str) -> dict[str, Tenso
     return moved
 
 
-def activations(model: Prismer, batch: int, precision: torch.dtype = torch.bfloat16) -> Saved:
-    """What a network without memory would keep on a GPU."""
+def activations(model: Prismer, batch: int, sharded: bool, precision: torch.dtype) -> Saved:
+    """What a network without memory would keep on a GPU.
+
+    Args:
+        model: on the device meta, in float32.
+        batch: images.
+        sharded: its blocks are gathered in the precision, so autocast makes no copies of their weights.
+        precision: of autocast.
+    """
+    for block in model.blocks():
+        block.to(precision if sharded else torch.float32)
     with saved_activations(model) as saved, GpuFunctions(precision):
         loss(model, batch, "meta")
+    for block in model.blocks():
+        block.float()
     return saved
 
 
 def flops(model: Prismer, batch: int) -> float:
     """Floating-point operations of forward and backward pass, a sample; frozen weights have no gradient."""
-    with FlopCounterMode(display=False) as counter, GpuFunctions(torch.bfloat16):
+    with FlopCounterMode(display=False) as counter, GpuFunctions(PRECISION):
         loss(model, batch, "meta").backward()
     return counter.get_total_flops() / batch
 
@@ -163,42 +181,45 @@ def main() -> None:
     if args.samples_per_second:
         print(f"pre-training, {PAIRS * EPOCHS:.3g} samples: {days(args.samples_per_second):.1f} days")
         return
-    kept, activation_rows, totals, times = [], [], [], []
+    parameters, kept, totals, times = [], [], [], []
     for task in TASKS:
         config = task_config(task)
         batch, side = config.batch_size_train, config.image_resolution
         for size in SIZES:
             model = network(task, size)
-            saved = activations(model, batch)
             name = f"{size}, {task}"
-            frozen, trainable = (
-                sum(p.numel() for p in model.parameters() if p.requires_grad == trains)
-                for trains in (False, True)
-            )
-            kept.append([name, *(f"{count / 1e6:.1f}" for count in (frozen, trainable))])
-            both = (saved.total, saved.checkpointed)
-            activation_rows.append([name, str(batch), str(side), *(f"{x / GIB:.1f}" for x in both)])
+            parameters.append([name, *(f"{count(model, trains) / 1e6:.1f}" for trains in (False, True))])
+            saved = {sharded: activations(model, batch, sharded, PRECISION) for sharded in (False, True)}
+            cells = [x / GIB for counts in saved.values() for x in (counts.total, counts.checkpointed)]
+            kept.append([name, str(batch), str(side), *(f"{cell:.1f}" for cell in cells)])
             for mode, title in MODES.items():
-                cells = []
+                counts, row = saved[mode != "none"], []
                 for gpus in GPUS:
-                    rest = state(model, mode, gpus).total
-                    shown = "/".join(f"{(rest + x) / GIB:.1f}" for x in both)
-                    cells.append("" if gpus == 1 and mode != "none" else shown)
-                totals.append([f"{name}, {title}", *cells])
+                    rest = state(model, mode, gpus, PRECISION).total
+                    shown = "/".join(f"{(rest + x) / GIB:.1f}" for x in (counts.total, counts.checkpointed))
+                    row.append("" if gpus == 1 and mode != "none" else shown)
+                totals.append([f"{name}, {title}", *row])
             if task == "pre-training":
                 operations = flops(model, batch)
                 rates = [peak * UTILISATION / operations * PAPER_GPUS for peak in PEAKS.values()]
-                times.append([size, f"{operations / 1e12:.2f}", *(f"{days(rate):.1f}" for rate in rates)])
+                times.append(
+                    [size, f"{operations / 1e12:.2f}", *(f"{24 * days(rate):.1f}" for rate in rates)]
+                )
     print("\nParameters, millions")
-    print_table(["", "frozen", "trainable"], kept)
-    print("\nActivations of the config's batch on a GPU, bfloat16 autocast, GiB: all kept / checkpointed")
-    print_table(["", "batch", "pixels", "none", "full"], activation_rows)
-    print("\nGiB a GPU with activations all kept/checkpointed, by the number of GPUs")
+    print_table(["", "frozen", "trainable"], parameters)
+    print("\nActivations of the config's batch on a GPU, bfloat16 autocast, GiB: all kept, or checkpointed")
+    print_table(["", "batch", "pixels", "DDP", "checkpointed", "ZeRO", "checkpointed"], kept)
+    print("\nGiB a GPU, activations all kept/checkpointed, by the number of GPUs")
     print_table(["", *map(str, GPUS)], totals)
     print(
-        f"\nDays of pre-training on {PAPER_GPUS} GPUs: a calculation, assuming {UTILISATION:.0%} of the peak"
+        f"\nHours of pre-training on {PAPER_GPUS} GPUs: a calculation, assuming {UTILISATION:.0%} of the peak"
     )
     print_table(["", "TFLOP a sample", *PEAKS], times)
+
+
+def count(model: Prismer, trains: bool) -> int:
+    """Parameters that train, or that do not."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad == trains)
 
 
 if __name__ == "__main__":

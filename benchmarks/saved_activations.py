@@ -82,11 +82,17 @@ class Saved:
         return sum(everything.values())
 
     @property
+    def kept(self) -> int:
+        """Bytes with it, between forward and backward pass."""
+        return sum((self.outside | self.inputs).values())
+
+    @property
     def checkpointed(self) -> int:
-        """Bytes with it: the blocks' inputs, and all of the block that is run again."""
+        """Bytes with it, at its worst moment: a block runs again."""
         kept = self.outside | self.inputs
-        again = (sum(size for key, size in block.items() if key not in kept) for block in self.blocks)
-        return sum(kept.values()) + max(again)
+        return self.kept + max(
+            sum(size for key, size in block.items() if key not in kept) for block in self.blocks
+        )
 
 
 @contextmanager

@@ -35,7 +35,9 @@ def measure(sharding):
 
     for block in unwrap(model).blocks():
         block.register_forward_pre_hook(look)
-    loss(model, 2, "cpu").backward()
+    with accelerator.autocast():
+        value = loss(model, 2, "cpu")
+    value.backward()
     gradients = held(p.grad for p in parameters if p.grad is not None)
     optimizer.step()
     moments = [value for state in optimizer.state.values() for key, value in state.items() if key != "step"]
@@ -47,7 +49,7 @@ def measure(sharding):
     }
 
 
-accelerator = start_accelerator(None)
+accelerator = start_accelerator("bf16")
 measured = {mode: measure(mode) for mode in MODES}
 if accelerator.is_main_process:
     print(json.dumps(measured))

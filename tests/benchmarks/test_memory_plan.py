@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from benchmarks import memory_plan, saved_activations
 from benchmarks.measure import count_flops
+from helpers.activation_checkpointing import checkpoint_activations
 from helpers.models import without_memory
 from model.captioning import PrismerCaption
 from model.vqa import PrismerVQA
@@ -34,10 +35,24 @@ def test_activations_are_those_of_a_real_forward_pass(cls, freeze, precision, mo
     with without_memory():
         planned = network(freeze, cls)
     monkeypatch.setattr(saved_activations, "_FULL", {F.cross_entropy})  # a CPU's autocast squares in bfloat16
-    planned = memory_plan.activations(planned, BATCH, precision)
+    planned = memory_plan.activations(planned, BATCH, sharded=False, precision=precision)
     assert measured.total > 20e6
     assert planned.total == pytest.approx(measured.total, rel=2e-3)
     assert planned.checkpointed == pytest.approx(measured.checkpointed, rel=2e-3)
+    checkpoint_activations(real, "full")
+    with saved_activations.saved_activations(real) as measured, autocast(precision):
+        memory_plan.loss(real, BATCH, "cpu")
+    assert planned.kept == pytest.approx(measured.total, rel=2e-3)
+
+
+def test_sharded_blocks_leave_no_copies_of_their_weights():
+    with without_memory():
+        model = network("freeze_vision")
+    whole, sharded = (
+        memory_plan.activations(model, BATCH, sharded, torch.bfloat16).total for sharded in (False, True)
+    )
+    weights = sum(p.numel() for block in model.blocks() for p in block.parameters() if p.dim() == 2)
+    assert whole - sharded == pytest.approx(2 * weights, rel=0.02)
 
 
 def autocast(precision: torch.dtype) -> AbstractContextManager:
@@ -88,13 +103,13 @@ def test_shards_are_those_of_two_processes(tmp_path):
     measured = json.loads(done.stdout)
     with without_memory():
         model = network("freeze_vision")
-    planned = {mode: asdict(memory_plan.state(model, mode, processes=2)) for mode in memory_plan.MODES}
+    planned = {mode: asdict(memory_plan.state(model, mode, 2, torch.bfloat16)) for mode in memory_plan.MODES}
     for mode, found in measured.items():
         for key in ("parameters", "gradients", "optimizer"):
             assert planned[mode][key] == found[key], (mode, key)
     assert planned["shard_grad_op"]["whole_parameters"] == measured["shard_grad_op"]["whole_parameters"]
     # On a CPU the next block is not gathered before its turn; on a GPU it is, and the plan has it.
-    second = sorted(memory_plan.shard_bytes(list(block.parameters())) for block in model.blocks())[-2]
+    second = sorted(sum(p.numel() for p in block.parameters()) for block in model.blocks())[-2] * 2
     planned_ahead = planned["full_shard"]["whole_parameters"]
     assert planned_ahead - second == measured["full_shard"]["whole_parameters"]
 
