@@ -15,12 +15,14 @@ from torch import Tensor, nn
 
 from dataset.files import write_atomically
 from dataset.pickles import read_torch
+from helpers.checkpoint_folders import MARKER, WEIGHTS, read_marker
+from helpers.sharded_tensors import read_whole
 from model.encoder import resize_positions
 from model.errors import UserError, first_line
 
 INDEX_SUFFIX = ".index.json"  # of the file that says which tensor is in which shard
-# In the order in which they are looked for.
-WEIGHT_FILES = ("model.safetensors", f"model.safetensors{INDEX_SUFFIX}", "pytorch_model.bin")
+# In the order in which they are looked for; the last stands for the shards of a training checkpoint.
+WEIGHT_FILES = ("model.safetensors", f"model.safetensors{INDEX_SUFFIX}", "pytorch_model.bin", MARKER)
 POSITIONS = "expert_encoder.positional_embedding"
 IGNORED = ("position_ids",)  # an integer buffer of the released files
 NAMED = 3  # keys of each kind that an error message names
@@ -43,6 +45,8 @@ def weight_files(path: Path) -> list[Path]:
     Raises:
         UserError: the index is damaged.
     """
+    if path.name == MARKER:
+        return [path.with_name(name) for name in read_marker(path.parent)["files"]]
     if not path.name.endswith(INDEX_SUFFIX):
         return [path]
     try:
@@ -65,6 +69,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: missing, truncated, or not a state dict.
     """
+    if path.name == MARKER:
+        read_marker(path.parent)  # only of a checkpoint that was complete
+        return read_whole(path.parent, WEIGHTS)
     state: dict[str, Tensor] = {}
     for file in weight_files(path):
         state |= _read_file(file)

@@ -2,6 +2,8 @@
 
 import argparse
 import errno
+import re
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +12,23 @@ from model.errors import UserError
 
 USER_ERROR = 2  # argparse's own code for bad arguments
 UNREADABLE_IMAGES = 3  # the work is done, but for images that cannot be read
-INTERRUPTED = 130
+INTERRUPTED = 128 + signal.SIGINT
+LOST_PROCESS = 4  # another process of the run has died
+_LOST = re.compile(
+    r"closed by peer|reset by peer|Broken pipe|remote process exited|NCCL communicator was aborted"
+)
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal ends a run.
+
+    Args:
+        number: the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.code = 128 + number  # as a shell tells of it
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -25,9 +43,14 @@ def run(main: Callable[[], int | None]) -> None:
         message = str(error).strip().splitlines()[-1].removeprefix("model.errors.UserError: ")
         print(f"error: {message}", file=sys.stderr)
         code = USER_ERROR
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        code = INTERRUPTED
+    except KeyboardInterrupt as stop:
+        print(str(stop) or "interrupted", file=sys.stderr)
+        code = stop.code if isinstance(stop, Stopped) else INTERRUPTED
+    except RuntimeError as error:
+        if _LOST.search(str(error)) is None:  # what gloo and NCCL say in a collective operation
+            raise
+        print("error: another process of this run has died; train on with --from_checkpoint", file=sys.stderr)
+        code = LOST_PROCESS
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise

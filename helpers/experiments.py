@@ -1,12 +1,15 @@
 """Folders of experiments: `logging/<task>_<exp_name>`, and the miniature that comes with the project."""
 
+import sys
 from pathlib import Path
 
-from dataset.files import recover_folder
-from helpers.checkpoint import WEIGHT_FILES, find_weights
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from helpers.checkpoint import WEIGHT_FILES
+from helpers.checkpoint_folders import FOLDER, damage, find_checkpoints
 from helpers.config import ROOT
 from helpers.released import MODELS
-from helpers.training_state import LAST
 from model.errors import UserError
 
 LOGGING = Path("logging")
@@ -41,26 +44,42 @@ def find_experiment(task: str, exp_name: str) -> Path:
     raise UserError(f"no weights of experiment '{exp_name}' in {LOGGING / f'{task}_{exp_name}'}; {there}")
 
 
-def starting_weights(
-    task: str, exp_name: str, *, from_checkpoint: bool, evaluate: bool, from_scratch: bool
-) -> Path | None:
-    """The weight file a run begins with; None for new weights.
+def newest_checkpoint(task: str, exp_name: str, accelerator: Accelerator) -> Path:
+    """The newest checkpoint of an experiment that is whole; every process must call it.
 
-    A new run starts from `pretrain_<exp_name>`, pre-training from new weights; `from_checkpoint` evaluates
-    the task's own best weights, or continues from its last ones.
+    Damaged ones are named. The processes share the work of reading the files.
+
+    Raises:
+        UserError: there is none.
     """
-    if not from_checkpoint:
-        if (from_scratch or task == "pretrain") and not evaluate:
-            return None
-        return find_weights(find_experiment("pretrain", exp_name))
-    if evaluate:
-        return find_weights(find_experiment(task, exp_name))
-    state = experiment_folder(task, exp_name) / LAST
-    recover_folder(state)
-    if state.is_dir():
-        return find_weights(state)
-    folder = find_experiment(task, exp_name)
-    raise UserError(f"{folder}: has weights but no training state ({LAST}/) to continue from")
+    folder = experiment_folder(task, exp_name)
+    found = find_checkpoints(folder)
+    if not found:
+        folder = find_experiment(task, exp_name)
+        raise UserError(f"{folder}: has weights, but no training state ({FOLDER}/) to go on from")
+    for checkpoint in found:
+        problems = [damage(checkpoint, accelerator.process_index, accelerator.num_processes)]
+        if accelerator.num_processes > 1:
+            problems = gather_object(problems)
+        problem = next(filter(None, problems), None)
+        if problem is None:
+            return checkpoint
+        if accelerator.is_main_process:
+            print(f"warning: {checkpoint} is damaged: {problem}", file=sys.stderr)
+    raise UserError(f"{folder / FOLDER}: no checkpoint there is whole; remove the folder to start anew")
+
+
+def refuse_to_start_over(folder: Path) -> None:
+    """A new run must not write between the checkpoints of an earlier one.
+
+    Raises:
+        UserError: the experiment has checkpoints.
+    """
+    if found := find_checkpoints(folder):
+        raise UserError(
+            f"{folder}: has checkpoints of an earlier run (newest: {found[0].name}); go on from them with "
+            f"--from_checkpoint, or remove {folder / FOLDER} to start anew"
+        )
 
 
 def _has_weights(folder: Path) -> bool:

@@ -5,6 +5,7 @@ lists is found before a weight is loaded, and nothing is written before.
 """
 
 import argparse
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -17,12 +18,19 @@ from dataset.collate import collate
 from dataset.order import Order
 from dataset.samples import Visual
 from helpers.backbones import find_backbones, load_backbones
-from helpers.checkpoint import read_weights
+from helpers.checkpoint import find_weights, read_weights
 from helpers.config import read_model_size
-from helpers.experiments import experiment_folder, starting_weights
+from helpers.experiments import (
+    experiment_folder,
+    find_experiment,
+    newest_checkpoint,
+    refuse_to_start_over,
+)
+from helpers.interruption import leave_signals_to_the_parent
 from helpers.models import build_model, prepare_inputs, restore_model
 from helpers.preparation import prepare_model
 from helpers.processes import start_accelerator
+from helpers.run_lock import RunLock
 from helpers.sampler import EpochSampler, in_order
 from helpers.sharding import unwrap
 from helpers.task_configs import TaskConfig, prismer_config
@@ -47,6 +55,7 @@ class Session(Generic[M, C]):
         network: the model's configuration.
         folder: where the run writes.
         accelerator: its processes and devices.
+        checkpoint: where the run goes on from; None if it is new.
         model: what `build` made; its forward is to be called.
     """
 
@@ -55,19 +64,34 @@ class Session(Generic[M, C]):
         self.size = read_model_size(config.prismer_model)
         self.network = prismer_config(config, self.size)
         self.folder = experiment_folder(task, args.exp_name)
-        self.start = starting_weights(
-            task,
-            args.exp_name,
-            from_checkpoint=args.from_checkpoint,
-            evaluate=args.evaluate,
-            from_scratch=config.from_scratch,
-        )
-        self.backbones = find_backbones(self.size.backbones) if self.start is None else None
         tracker = None if args.log_with == "none" or args.evaluate else args.log_with
         check_tracker(tracker)
         self.accelerator: Accelerator = start_accelerator(args.mixed_precision, tracker, self.folder)
+        self.checkpoint: Path | None = None
+        self._lock: RunLock | None = None
+        self.start = self._starting_point()
+        self.backbones = find_backbones(self.size.backbones) if self.start is None else None
         self._prepare = prepare_inputs(self.network.experts, config.class_tables).to(self.accelerator.device)
         self.model: nn.Module = nn.Identity()
+
+    def _starting_point(self) -> Path | None:
+        """The weights that the run begins with, None for new ones: the pre-trained, or the task's own."""
+        name = self.args.exp_name
+        if self.args.evaluate:
+            return find_weights(find_experiment(self.task if self.args.from_checkpoint else "pretrain", name))
+        if self.folder.is_dir():
+            self._lock_folder()
+        if self.args.from_checkpoint:
+            self.checkpoint = newest_checkpoint(self.task, name, self.accelerator)
+            return find_weights(self.checkpoint)
+        refuse_to_start_over(self.folder)
+        if self.task == "pretrain" or self.config.from_scratch:
+            return None
+        return find_weights(find_experiment("pretrain", name))
+
+    def _lock_folder(self) -> None:
+        if self.is_main and self._lock is None:
+            self._lock = RunLock(self.folder)
 
     @property
     def is_main(self) -> bool:
@@ -108,8 +132,7 @@ class Session(Generic[M, C]):
             batch_size=batch_size,
             sampler=sampler,
             num_workers=self.config.num_workers,
-            # One thread a worker: more would fight with the network for the processor.
-            worker_init_fn=_one_thread,
+            worker_init_fn=_start_worker,
             collate_fn=collate,
             pin_memory=self.accelerator.device.type == "cuda",
             persistent_workers=self.config.num_workers > 0,
@@ -128,6 +151,8 @@ class Session(Generic[M, C]):
             compiled=self.args.compile,
             sharding=self.args.sharding,
         )
+        if not self.args.evaluate:
+            self._lock_folder()  # now that all mistakes are found: it makes the folder
         return self.model
 
     def _weights(self) -> M:
@@ -162,5 +187,6 @@ class Session(Generic[M, C]):
         return torch.tensor(values, dtype=torch.float32).to(self.accelerator.device, non_blocking=True)
 
 
-def _one_thread(_worker: int) -> None:
-    torch.set_num_threads(1)
+def _start_worker(_worker: int) -> None:
+    torch.set_num_threads(1)  # more would fight with the network for the processor
+    leave_signals_to_the_parent()

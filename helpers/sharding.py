@@ -24,8 +24,6 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
-    get_optimizer_state_dict,
-    set_optimizer_state_dict,
 )
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import (
@@ -107,13 +105,3 @@ def gathered(model: nn.Module, sharding: Sharding) -> Iterator[None]:
 def full_state_dict(model: nn.Module) -> dict[str, torch.Tensor]:
     """All weights, on the CPU; every process must call it, the main one gets the tensors."""
     return get_model_state_dict(unwrap(model), options=FULL)
-
-
-def full_optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict:
-    """The optimizer's state by parameter name, on the CPU; every process must call it."""
-    return get_optimizer_state_dict(unwrap(model), optimizer, options=FULL)
-
-
-def load_optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer, state: dict) -> None:
-    """The reverse of `full_optimizer_state`; every process passes the full state."""
-    set_optimizer_state_dict(unwrap(model), optimizer, state, options=StateDictOptions(full_state_dict=True))

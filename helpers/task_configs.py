@@ -32,6 +32,9 @@ class TaskConfig:
         activation_checkpointing: what the blocks compute is computed again in the backward pass; their
             inputs stay on the device (`full`) or wait in the host's memory (`offload`).
         sync_batchnorm: the stems normalise over the samples of all processes.
+        save_every_steps: a checkpoint after each so many steps; 0: at the end of each epoch only.
+        keep_last: so many checkpoints are kept.
+        pytorch_model: write the best weights as `pytorch_model.bin`, as the original does, too.
     """
 
     __pydantic_config__ = STRICT
@@ -58,6 +61,9 @@ class TaskConfig:
     max_skipped_steps: PositiveInt = 20
     activation_checkpointing: ActivationCheckpointing = "none"
     sync_batchnorm: bool = False
+    save_every_steps: Count = 0
+    keep_last: PositiveInt = 2
+    pytorch_model: bool = False
     compat: bool = False
 
 

@@ -22,17 +22,19 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from experts.manifest import read_backends
-from helpers.batch_norm import average_statistics
+from helpers.cli import Stopped
 from helpers.config import config_as_json
 from helpers.evaluation import epoch_table
+from helpers.interruption import StopRequest
 from helpers.models import Usage, describe
 from helpers.optimisation import Schedule, build_optimizer, set_lr
 from helpers.processes import broadcast_from_main, sum_over_processes
+from helpers.saving import Saver
 from helpers.session import Session
 from helpers.skipped_steps import SkippedSteps
 from helpers.stepping import MeanLoss, Stepper
 from helpers.tracking import Meter, Tracking
-from helpers.training_state import Progress, load_last_progress, save_best, save_last
+from helpers.training_state import save_best
 
 LOG_EVERY = 50  # optimizer steps between two lines of metrics.jsonl
 
@@ -73,6 +75,7 @@ class Training:
             warmup_lr=config.warmup_lr,
         )
         accelerator = session.accelerator
+        self.global_batch = config.batch_size_train * accelerator.num_processes * config.accumulate_steps
         self.optimizer = build_optimizer(session.model, config.init_lr, config.weight_decay)
         half = accelerator.mixed_precision == "fp16"
         self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=half)
@@ -85,9 +88,9 @@ class Training:
             accelerator,
             loader.dataset.image_keys,
         )
-        self.progress = Progress()
-        if session.args.from_checkpoint:
-            self.progress = load_last_progress(session.folder, session.model, self.optimizer)
+        self.stop = StopRequest(accelerator)
+        self.saver = Saver(session, self.optimizer, self.scaler, loader.sampler.length)
+        self.progress = self.saver.restore()
         settings = vars(session.args) | config_as_json(config)
         resumed = session.args.from_checkpoint
         self.tracking = Tracking(accelerator, session.folder, settings, resumed=resumed)
@@ -96,9 +99,8 @@ class Training:
         self._losses, self._lr = MeanLoss(), 0.0
         self._samples: list[int] = []  # of the step in progress
         if session.is_main:
-            samples = config.batch_size_train * accelerator.num_processes * config.accumulate_steps
             steps = config.max_epoch * steps_per_epoch
-            print(f"{len(loader.dataset)} samples, global batch {samples}, {steps} steps")
+            print(f"{len(loader.dataset)} samples, global batch {self.global_batch}, {steps} steps")
 
     @property
     def last_epoch(self) -> bool:
@@ -111,23 +113,48 @@ class Training:
             yield self.progress.epoch
 
     def batches(self) -> Iterator[dict[str, Any]]:
-        """The batches of an epoch, collated, on the host."""
+        """The batches of an epoch, or of what is left of it, collated, on the host; saves between steps.
+
+        Raises:
+            Stopped: a signal came; all is saved.
+        """
         epoch = self.progress.epoch
-        # Seeded by epoch (and process), so that a resumed run draws what an uninterrupted one would.
-        set_seed(self.session.args.seed + 1000 * epoch, device_specific=True)
         self.loader.dataset.set_epoch(epoch)
         self.loader.sampler.start_at(epoch)
+        whole = len(self.loader)
+        self.loader.sampler.start_at(epoch, self.progress.consumed)
         self.session.model.train()
-        self._losses = MeanLoss()
-        self._bar = tqdm(self.loader, desc=f"epoch {epoch}", disable=not self.session.is_main)
+        self._begin_sums()
+        self._bar = tqdm(
+            self.loader,
+            desc=f"epoch {epoch}",
+            initial=whole - len(self.loader),
+            total=whole,
+            disable=not self.session.is_main,
+        )
         batches = self.meter.timed(self._bar, self.progress.step)
-        for batch in self.stepper.batches(batches, len(self.loader)):
-            self._samples += batch["index"].tolist()
-            self._lr = self.schedule.lr(self.progress.step)
-            set_lr(self.optimizer, self._lr)
-            yield batch
-        self.progress.skipped_steps += self.skipped_steps.check()
-        average_statistics(self.session.model, self.session.accelerator)  # what is evaluated and saved
+        with self.stop.after_a_step():
+            for batch in self.stepper.batches(batches, len(self.loader)):
+                self._samples += batch["index"].tolist()
+                self._lr = self.schedule.lr(self._scheduled_step())
+                set_lr(self.optimizer, self._lr)
+                self.stop.ask()
+                yield batch
+                self._after_batch()
+            self._save()  # before the evaluation, which may take long
+
+    def _begin_sums(self) -> None:
+        """Random states and sums of a new epoch, or as they were inside one."""
+        # Seeded by epoch (and process), so that a resumed run draws what an uninterrupted one would.
+        set_seed(self.session.args.seed + 1000 * self.progress.epoch, device_specific=True)
+        self._losses = MeanLoss()
+        if sums := self.saver.restore_epoch(self.progress):
+            self._losses.sum, self._losses.count, self._lr = sums["loss"], sums["batches"], sums["lr"]
+
+    def _scheduled_step(self) -> int:
+        """The step by which the learning rate goes: the position in the data, whatever the global batch."""
+        inside = self.progress.consumed // self.global_batch
+        return self.progress.epoch * self.schedule.steps_per_epoch + inside
 
     def step(self, loss: Tensor) -> None:
         """Adds the gradient of a batch's loss, a scalar; after the last batch of a step, takes the step.
@@ -140,6 +167,8 @@ class Training:
         if norm is None:
             return
         self.progress.step += 1  # a skipped step counts: its batches are behind
+        # The last step of an epoch may have fewer batches, smaller or padded ones.
+        self.progress.consumed = min(self.progress.consumed + self.global_batch, self.loader.sampler.length)
         self.progress.skipped_steps += self.skipped_steps.note(self.progress.step, norm, self._samples)
         self._samples = []
         if self.progress.step % LOG_EVERY == 0 and self.session.is_main:
@@ -150,14 +179,30 @@ class Training:
             record |= self.meter.recent(self.progress.step)
             self.tracking.log(record, self.progress.step)
 
+    def _after_batch(self) -> None:
+        """Saves if it is time, or if the run is to stop; only after a step."""
+        signal = self.stop.answer()
+        if self._samples:
+            return
+        every = self.session.config.save_every_steps
+        if signal or (every and self.progress.step % every == 0):
+            self._save()
+        if signal:
+            raise Stopped(signal)
+
+    def _save(self) -> None:
+        self.progress.skipped_steps += self.skipped_steps.check()
+        sums = {"loss": self._losses.sum, "batches": self._losses.count, "lr": self._lr}
+        self.saver.save(self.progress, sums)
+
     def end_epoch(self, scores: dict[str, float] | None = None) -> None:
-        """Saves the newest state, and the weights if they are the best; every process must call it.
+        """Keeps the weights if they are the best, and ends the epoch; every process must call it.
 
         Args:
             scores: of the evaluation, empty on all but the main process; None if there was none.
         """
         session = self.session
-        self.progress.epoch += 1
+        self.progress.epoch, self.progress.consumed = self.progress.epoch + 1, 0
         record = {"epoch": self.progress.epoch, "step": self.progress.step}
         record |= {"train_loss": self._losses.mean(), "lr": self._lr}
         record |= self.meter.epoch(self.progress.step) | (scores or {})
@@ -169,16 +214,17 @@ class Training:
         if scores is not None:
             # All processes must agree on whether this is the best: saving is a collective operation.
             score = broadcast_from_main(scores.get(self.score, float(self.progress.epoch)))
-            if score > self.progress.best_score:
+            if self.progress.best_score is None or score > self.progress.best_score:
                 self.progress.best_score = score
                 description = describe(
                     session.network, session.size.tokenizer, session.config.class_tables, self.usage
                 )
-                save_best(session.folder, session.accelerator, session.model, description)
-        save_last(session.folder, session.accelerator, session.model, self.optimizer, self.progress)
+                original = session.config.pytorch_model
+                save_best(session.folder, session.accelerator, session.model, description, original)
         if session.is_main and skipped:
             print(f"skipped so far: {skipped} samples that could not be read")
         self.tracking.log(record, self.progress.step)
+        self.saver.note(self.progress)  # last: a run that is killed before goes on with the evaluation
 
     def finish(self) -> None:
         """Prints all epochs."""

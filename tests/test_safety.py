@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 
 from dataset.class_tables import read_class_tables
 from dataset.words import read_words
 from helpers.checkpoint import read_weights
 from helpers.models import load_model
-from helpers.training_state import load_last_progress
+from helpers.training_state import load_process
 from model.captioning import PrismerCaption
 from model.errors import UserError
 
@@ -103,8 +104,8 @@ def plain_pickle(folder: Path) -> None:
 
 
 def training_state(folder: Path) -> None:
-    (folder / "last").mkdir()
-    torch.save({"optimizer": {"state": {0: Command()}}}, folder / "last" / "training_state.pt")
+    (folder / "checkpoint.json").write_text('{"files": {}, "processes": 1}')
+    torch.save({"own": {}, "random": {"python": Command()}}, folder / "process_00000.pt")
 
 
 def class_table(folder: Path) -> None:
@@ -122,7 +123,7 @@ CASES = {
         lambda folder: load_model(PrismerCaption, folder),
     ),
     "plain pickle": (plain_pickle, lambda folder: read_weights(folder / "pytorch_model.bin")),
-    "training state": (training_state, lambda folder: load_last_progress(folder, torch.nn.Identity(), None)),
+    "training state": (training_state, lambda folder: load_process(folder, Accelerator(cpu=True))),
     "class table": (class_table, lambda folder: read_class_tables(folder, ["coco"])),
     "words": (words, lambda folder: read_words(folder / "words.pt")),
 }

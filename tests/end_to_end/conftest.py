@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+
+from helpers.checkpoint import find_weights, read_weights
+from helpers.checkpoint_folders import find_checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,9 +40,14 @@ def resume(*arguments: object, cwd: Path) -> None:
     assert resumed.returncode == 0, resumed.stderr
 
 
-def assert_same_weights(file: Path, expected: Path) -> None:
-    """That two weight files are equal to the bit."""
-    found, wanted = load_file(file), load_file(expected)
+def newest_weights(experiment: Path) -> dict[str, torch.Tensor]:
+    """Those in the newest checkpoint of an experiment's folder."""
+    return read_weights(find_weights(find_checkpoints(experiment)[0]))
+
+
+def assert_same_weights(experiment: Path, expected: Path) -> None:
+    """That the newest weights of two experiments are equal to the bit."""
+    found, wanted = newest_weights(experiment), newest_weights(expected)
     assert found.keys() == wanted.keys()
     for key, value in found.items():
         assert torch.equal(value, wanted[key]), key

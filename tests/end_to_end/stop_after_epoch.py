@@ -1,4 +1,4 @@
-"""Runs a training script and interrupts it (as Ctrl-C does) when its first epoch is saved.
+"""Runs a training script and interrupts it (as Ctrl-C does) when its first epoch is evaluated and noted.
 
 python stop_after_epoch.py train_caption.py --exp_name ...
 """
@@ -9,16 +9,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import helpers.training
 from helpers.cli import run
+from helpers.saving import Saver
 
-save_last = helpers.training.save_last
+note = Saver.note
 
 
-def save_and_stop(*args, **kwargs):
-    save_last(*args, **kwargs)
+def note_and_stop(*args, **kwargs):
+    note(*args, **kwargs)
     raise KeyboardInterrupt
 
 
-helpers.training.save_last = save_and_stop
+Saver.note = note_and_stop
 run(import_module(sys.argv.pop(1).removesuffix(".py")).main)

@@ -5,21 +5,19 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from helpers.checkpoint_folders import find_checkpoints
+from helpers.training_state import load_progress
 from tests.end_to_end.conftest import (
     assert_same_weights,
+    newest_weights,
     resume,
     script,
     stop_after_an_epoch,
     write_caption_config,
 )
-
-
-def weights(folder: Path, name: str = "last/model.safetensors") -> dict[str, torch.Tensor]:
-    return load_file(folder / name)
 
 
 def records(folder: Path) -> list[dict]:
@@ -45,7 +43,7 @@ def test_training_leaves_weights_results_and_metrics(trained):
     assert [record["epoch"] for record in epochs] == [1, 2]
     assert epochs[1]["train_loss"] < epochs[0]["train_loss"]
     assert (folder / "model.json").is_file()
-    assert weights(folder, "model.safetensors").keys() == weights(folder).keys()
+    assert load_file(folder / "model.safetensors").keys() == newest_weights(folder).keys()
 
 
 def test_a_run_that_was_stopped_after_an_epoch_ends_as_one_that_was_not(trained, scenes, tmp_path):
@@ -54,10 +52,9 @@ def test_a_run_that_was_stopped_after_an_epoch_ends_as_one_that_was_not(trained,
     interrupted = tmp_path / "logging" / "caption_tiny"
     arguments = ("train_caption.py", "--exp_name", "tiny", "--config", config)
     stop_after_an_epoch(*arguments, cwd=tmp_path)
-    assert torch.load(interrupted / "last" / "training_state.pt", weights_only=True)["progress"]["epoch"] == 1
+    assert load_progress(find_checkpoints(interrupted)[0]).epoch == 1
     resume(*arguments, cwd=tmp_path)
-    newest = "last/model.safetensors"
-    assert_same_weights(interrupted / newest, trained / "logging" / "caption_tiny" / newest)
+    assert_same_weights(interrupted, trained / "logging" / "caption_tiny")
 
 
 def test_evaluation_of_a_checkpoint_gives_the_scores_of_training(trained, scenes):
@@ -81,7 +78,7 @@ def test_training_starts_from_pretrained_weights_of_another_resolution(trained, 
     )
     done = script("train_caption.py", "--exp_name", "tiny", "--config", config, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    positions = weights(tmp_path / "logging" / "caption_tiny")["expert_encoder.positional_embedding"]
+    positions = newest_weights(tmp_path / "logging" / "caption_tiny")["expert_encoder.positional_embedding"]
     assert positions.shape == (16, 128)
 
 

@@ -1,0 +1,84 @@
+"""SIGTERM and SIGINT while a model trains."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import torch
+from accelerate import Accelerator
+
+from helpers.cli import Stopped
+
+AGAIN = 1.0  # seconds; torchrun sends on to the processes what the terminal has sent them already
+
+
+class StopRequest:
+    """Heeds SIGTERM and SIGINT: while steps are taken, after one of them; otherwise at once.
+
+    All processes must stop after the same step, whichever of them got the signal. They agree in a
+    collective operation of the hosts, of one number, which runs while the step does: no device waits for
+    it. Every process must make one, from its main thread.
+    """
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._received, self._since, self._steps = 0, 0.0, False
+        self._group = None
+        if accelerator.num_processes > 1:
+            self._group = torch.distributed.new_group(backend="gloo")
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._receive)
+
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if not self._steps or (self._received and now - self._since > AGAIN):
+            raise Stopped(number)
+        if not self._received:
+            self._received, self._since = number, now
+            # Not `print`: what was interrupted may be printing.
+            name = signal.Signals(number).name
+            os.write(2, f"\n{name}: saves after this step; once more: stops at once\n".encode())
+
+    @contextmanager
+    def after_a_step(self) -> Iterator[None]:
+        """Meanwhile a signal is only noted; all must be saved at the end.
+
+        Raises:
+            Stopped: a signal came after the last step.
+        """
+        self._steps = True
+        try:
+            yield
+            self.ask()
+            if number := self.answer():
+                raise Stopped(number)
+        finally:
+            self._steps = False
+        if self._received:
+            raise Stopped(self._received)
+
+    def ask(self) -> None:
+        """Begins to find out, at the beginning of a step, whether any process is to stop."""
+        if self._group is not None:
+            self._votes = torch.tensor([self._received])
+            self._work = torch.distributed.all_reduce(
+                self._votes, torch.distributed.ReduceOp.MAX, group=self._group, async_op=True
+            )
+
+    def answer(self) -> int:
+        """The signal after which all processes are to stop, at the end of the step; 0 if there was none."""
+        if self._group is None:
+            return self._received
+        self._work.wait()
+        return int(self._votes)
+
+
+def leave_signals_to_the_parent() -> None:
+    """For a worker of a data loader: terminals and clusters signal it as well, but the parent needs it on.
+
+    It ends with its parent, which sends SIGTERM a second time where that does not help.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))

@@ -1,0 +1,120 @@
+"""The checkpoints of a run: going on from the newest, writing others, keeping the last ones."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import accelerate
+import torch
+from torch.amp import GradScaler
+from torch.optim import Optimizer
+
+from dataset.files import write_text
+from helpers.batch_norm import average_statistics
+from helpers.checkpoint_folders import checkpoint_folder, read_marker, remove_old, update_marker
+from helpers.config import config_as_json
+from helpers.random_state import restore_random_state
+from helpers.session import Session
+from helpers.tracking import METRICS
+from helpers.training_state import Progress, load_optimizer, load_process, load_progress, save_checkpoint
+from model.errors import UserError
+
+
+class Saver:
+    """Saves and restores a run; every process must make the same calls.
+
+    Args:
+        session: its model is built; `checkpoint` is where the run goes on from.
+        optimizer: torch's.
+        scaler: of the loss.
+        samples: of an epoch.
+    """
+
+    def __init__(self, session: Session, optimizer: Optimizer, scaler: GradScaler, samples: int) -> None:
+        self.session, self.optimizer, self.scaler = session, optimizer, scaler
+        self._newest: Path | None = None  # of this run
+        self._about = {
+            "seed": session.args.seed,
+            "samples": samples,
+            "config": config_as_json(session.config),
+            "versions": {module.__name__: module.__version__ for module in (torch, accelerate)},
+        }
+
+    def restore(self) -> Progress:
+        """Restores the optimizer where the run goes on, and tells how far it was.
+
+        Records of what will be done again are removed from the run's metrics.
+
+        Raises:
+            UserError: the checkpoint is of another model or data set.
+        """
+        session, folder = self.session, self.session.checkpoint
+        if folder is None:
+            return Progress()
+        progress, marker = load_progress(folder), read_marker(folder)
+        for key in ("seed", "samples"):
+            if progress.consumed and marker.get(key) != self._about[key]:
+                reason = f"made inside an epoch with {key} {marker.get(key)}, this run has {self._about[key]}"
+                raise UserError(f"{folder}: {reason}; go on with the same")
+        load_optimizer(folder, session.accelerator, session.model, self.optimizer)
+        if self.scaler.is_enabled() and marker.get("scaler"):
+            self.scaler.load_state_dict(marker["scaler"])
+        self._newest = folder
+        if session.is_main:
+            rewind_metrics(session.folder / METRICS, progress)
+            done = f"{progress.epoch} epochs, {progress.consumed} samples of the next, {progress.step} steps"
+            print(f"goes on from {folder}: {done} are done")
+        return progress
+
+    def restore_epoch(self, progress: Progress) -> dict[str, Any] | None:
+        """What this process had added up over the epoch that runs, if it goes on inside one.
+
+        The random states are restored, too; for another number of processes they stay as they are.
+        """
+        if not progress.consumed:
+            return None
+        sums, states = load_process(self._newest, self.session.accelerator)
+        if states is not None:
+            restore_random_state(states)
+        return sums
+
+    def save(self, progress: Progress, sums: Mapping[str, Any]) -> None:
+        """Writes a checkpoint of where the run is, unless there is one, and removes the oldest.
+
+        Args:
+            progress: of the run.
+            sums: what this process has added up over the epoch, tensors and numbers.
+        """
+        session = self.session
+        folder = checkpoint_folder(session.folder, progress.step)
+        if folder == self._newest:
+            return
+        average_statistics(session.model, session.accelerator)
+        about = {"progress": asdict(progress), "scaler": self.scaler.state_dict(), **self._about}
+        save_checkpoint(folder, session.accelerator, session.model, self.optimizer, sums, about)
+        self._newest = folder
+        if session.is_main:
+            remove_old(session.folder, session.config.keep_last, progress.step)
+
+    def note(self, progress: Progress) -> None:
+        """Puts into the newest checkpoint how far the run is now that its epoch is evaluated."""
+        if self.session.is_main:
+            update_marker(self._newest, {"progress": asdict(progress)})
+
+
+def rewind_metrics(file: Path, progress: Progress) -> None:
+    """Removes the records of what is done again after a restart, and one that was cut off."""
+    if not file.is_file():
+        return
+    kept = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        whole_epoch = "train_loss" in record
+        if record["epoch"] <= progress.epoch if whole_epoch else record.get("step", 0) <= progress.step:
+            kept.append(line + "\n")
+    write_text(file, "".join(kept))
