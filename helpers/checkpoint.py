@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from dataset.files import write_atomically
 from dataset.pickles import read_torch
 from helpers.checkpoint_folders import MARKER, WEIGHTS, read_marker
-from helpers.sharded_tensors import read_whole
 from model.encoder import resize_positions
 from model.errors import UserError, first_line
 
@@ -70,6 +69,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         UserError: missing, truncated, or not a state dict.
     """
     if path.name == MARKER:
+        from helpers.sharded_tensors import read_whole  # torch.distributed: slow and large
+
         read_marker(path.parent)  # only of a checkpoint that was complete
         return read_whole(path.parent, WEIGHTS)
     state: dict[str, Tensor] = {}
