@@ -18,7 +18,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers.cli import UNREADABLE_IMAGES, natural, run
+from helpers.cli import UNREADABLE_IMAGES, names, natural, run
 from model.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ def main() -> int:
     parser.add_argument("--labels", type=Path, help="folder of their labels (default: the config's)")
     parser.add_argument("--question", help="answer this about each image, instead of captioning it")
     parser.add_argument(
-        "--experts", help="names separated by commas, or none: what the model is to see (default: all it has)"
+        "--experts",
+        type=names,
+        help="names separated by commas, or none: what the model is to see (default: all it has)",
     )
     parser.add_argument("--beams", type=natural, help="of the beam search (default: the model's)")
     parser.add_argument(
@@ -99,7 +101,7 @@ def demo(args: argparse.Namespace) -> int:
 
     print(f"loading {folder}", file=sys.stderr)
     model = (Captioner if kind == "caption" else Answerer).from_pretrained(folder, backends=config.backends)
-    experts = model.experts(None if args.experts is None else names(args.experts))
+    experts = model.experts(args.experts)
     check_experts(experts, model.known_backends, listed, labels)
     # An expert that no network is named for has left its labels before.
     backends = {name: model.known_backends[name] for name in experts if name in model.known_backends}
@@ -133,11 +135,6 @@ def demo(args: argparse.Namespace) -> int:
     return UNREADABLE_IMAGES if dataset.skipped else 0
 
 
-def names(text: str) -> list[str]:
-    """What `--experts` names."""
-    return [] if text == "none" else text.split(",")
-
-
 def check_writable(folders: Collection[Path]) -> None:
     """Finds out before the work that captions cannot be written beside the images."""
     for folder in folders:
@@ -152,16 +149,10 @@ def check_experts(
     experts: Sequence[str], backends: "Backends", images: "Sequence[ImageFile]", labels: Path
 ) -> None:
     """Names the experts that cannot make the labels that are lacking, and how to go on without them."""
-    from experts.available import unavailable
+    from experts.available import check_usable, unavailable
     from experts.runner import WEIGHTS
 
-    reasons = unavailable(images, experts, backends, labels, WEIGHTS)
-    if reasons:
-        others = ",".join(name for name in experts if name not in reasons) or "none"
-        raise UserError(
-            f"cannot be run: {'; '.join(f'{name} ({reason})' for name, reason in reasons.items())}; "
-            f"mend that, or go on without: --experts {others}"
-        )
+    check_usable(experts, unavailable(images, experts, backends, labels, WEIGHTS))
 
 
 def decoding(args: argparse.Namespace, usual: dict[str, int], kind: str) -> dict[str, int]:

@@ -33,15 +33,39 @@ def unavailable(
     Raises:
         UserError: an expert, a backend or an option that there is not.
     """
+    busy = [expert for expert in experts if missing_labels(images, (expert,), save_path)]
+    return unusable(busy, backends, weights)
+
+
+def unusable(
+    experts: Sequence[str], backends: Mapping[str, str | Mapping[str, Any]], weights: Path
+) -> dict[str, str]:
+    """The same for experts that have work to do."""
     reasons = {}
     for expert in experts:
-        if not missing_labels(images, (expert,), save_path):
-            continue
         if expert not in backends:
             reasons[expert] = "no network is named for it"
         elif reason := _what_lacks(expert, backends[expert], weights):
             reasons[expert] = reason
     return reasons
+
+
+def check_usable(experts: Sequence[str], reasons: Mapping[str, str]) -> None:
+    """Refuses to start.
+
+    Args:
+        experts: those that are wanted.
+        reasons: why some of them cannot be run.
+
+    Raises:
+        UserError: there are such; names them, and how to go on without them.
+    """
+    if reasons:
+        others = ",".join(name for name in experts if name not in reasons) or "none"
+        raise UserError(
+            f"cannot be run: {'; '.join(f'{name} ({reason})' for name, reason in reasons.items())}; "
+            f"mend that, or go on without: --experts {others}"
+        )
 
 
 def _what_lacks(expert: str, backend: str | Mapping[str, Any], weights: Path) -> str | None:

@@ -135,6 +135,16 @@ def generate_labels(
     return report
 
 
+def find_setting(weights: Path | str, precision: Precision) -> Setting:
+    """Where and how this process runs networks.
+
+    Raises:
+        UserError: the device has no such precision.
+    """
+    device = PartialState(cpu=not torch.accelerator.is_available()).device
+    return Setting(device, Path(weights), _DTYPES[_resolved(precision, device)])
+
+
 def _resolved(precision: Precision, device: torch.device) -> str:
     """Which precision `auto` is, and whether the device has the one that is asked for."""
     if device.type == "cpu":

@@ -68,6 +68,11 @@ def natural(text: str) -> int:
     return number
 
 
+def names(text: str) -> list[str]:
+    """For argparse: names separated by commas; `none` is no name."""
+    return [] if text == "none" else text.split(",")
+
+
 def training_parser(description: str, config: str) -> argparse.ArgumentParser:
     """The flags that every training script has."""
     parser = argparse.ArgumentParser(description=description)

@@ -44,6 +44,11 @@ def find_experiment(task: str, exp_name: str) -> Path:
     raise UserError(f"no weights of experiment '{exp_name}' in {LOGGING / f'{task}_{exp_name}'}; {there}")
 
 
+def has_weights(task: str, exp_name: str) -> bool:
+    """Whether `find_experiment` would find it."""
+    return any(_has_weights(root / f"{task}_{exp_name}") for root in (LOGGING, EMBEDDED))
+
+
 def newest_checkpoint(task: str, exp_name: str, accelerator: Accelerator) -> Path:
     """The newest checkpoint of an experiment that is whole; every process must call it.
 

@@ -84,7 +84,7 @@ def draw_picture(
     view = image.resize(size, Image.Resampling.LANCZOS)
     panels = [Panel("Image", view)]
     for entry in experts:
-        panels.append(_label_panel(entry, LabelReader(labels, [entry.name]), key, image.size, view, tables))
+        panels.append(label_panel(entry, LabelReader(labels, [entry.name]), key, image.size, view, tables))
     entries = [line for panel in panels for line in panel.legend]
     if entries and len(panels) % COLUMNS:
         panels.append(Panel("Segments", legend(size, entries), framed=False))
@@ -102,7 +102,7 @@ def _save(picture: Image.Image, path: Path) -> None:
         picture.quantize(256).save(path, format="PNG", optimize=True)
 
 
-def _label_panel(
+def label_panel(
     entry: Modality,
     reader: LabelReader,
     key: str,
@@ -110,6 +110,16 @@ def _label_panel(
     view: Image.Image,
     tables: ClassTables,
 ) -> Panel:
+    """Draws one label, over the image where that helps.
+
+    Args:
+        entry: the expert.
+        reader: of its labels.
+        key: of the image's labels, as for `draw_picture`.
+        image_size: width and height of the image.
+        view: the image at the size of the panel.
+        tables: names of the classes.
+    """
     path = reader.path(entry, key)
     name = title(entry.name)
     if not path.is_file() or path.stat().st_size == 0:

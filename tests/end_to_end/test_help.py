@@ -10,6 +10,7 @@ from tests.end_to_end.conftest import ROOT
 SCRIPTS = [
     "demo.py",
     "demo_vis.py",
+    "demo_web.py",
     "download_checkpoints.py",
     "generate_config.py",
     *sorted(path.name for path in ROOT.glob("train_*.py")),
@@ -24,7 +25,7 @@ try:
     runpy.run_path({script!r}, run_name="__main__")
 except SystemExit as end:
     assert end.code == 0, end.code
-loaded = {{"torch", "transformers", "accelerate", "matplotlib"}} & set(sys.modules)
+loaded = {{"torch", "transformers", "accelerate", "matplotlib", "gradio"}} & set(sys.modules)
 assert not loaded, loaded
 """
 

@@ -1,0 +1,199 @@
+"""A web page for the model: what the experts see of an image, its caption, answers to questions.
+
+    python demo_web.py                            # http://127.0.0.1:7860, with the embedded prismer_nano
+    python demo_web.py --exp_name prismer_base    # weights in logging/caption_prismer_base
+    python demo_web.py --host 0.0.0.0 --port 80   # for others, too: read docs/web.md first
+
+Needs no network; nothing that visitors bring is kept.
+"""
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from helpers.cli import names, natural, run
+from model.errors import UserError
+
+if TYPE_CHECKING:
+    import gradio
+
+    from helpers.web_actions import Actions
+    from helpers.web_models import WebModels
+
+EXAMPLES = Path(__file__).resolve().parent / "helpers" / "images"
+KEPT = 600  # seconds that an upload's file is kept; what is read of it goes with the visitor
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--exp_name", default="prismer_nano", help="captions images (default: %(default)s)")
+    parser.add_argument("--exp_name_vqa", help="answers questions (default: --exp_name, if it has weights)")
+    parser.add_argument(
+        "--exp_name_z", help="a PrismerZ to compare with (default: --exp_name with a z, if it has weights)"
+    )
+    parser.add_argument(
+        "--experts", type=names, help="separated by commas, or none: which to run (default: all it has)"
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the fastest there is)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=7860, help="default: %(default)s")
+    parser.add_argument("--root_path", default="", help="the page's path behind a reverse proxy")
+    parser.add_argument("--max_upload_mb", type=natural, default=20, help="of a file (default: %(default)s)")
+    parser.add_argument(
+        "--max_megapixels", type=natural, default=40, help="of an image (default: %(default)s)"
+    )
+    serve(parser.parse_args())
+
+
+def serve(args: argparse.Namespace) -> None:
+    """Shows the page until it is told to stop; then nothing of it is left on the disk."""
+    check_port(args.host, args.port)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with tempfile.TemporaryDirectory(prefix="prismer_web_", ignore_cleanup_errors=True) as folder:
+        tempfile.tempdir = folder  # for whatever writes temporary files: uploads, labels, Gradio
+        # Imported here, so that --help and a mistyped flag are answered at once.
+        from helpers.processes import use_device
+        from helpers.web_actions import Actions
+        from helpers.web_models import WebModels
+        from helpers.web_page import CSS
+
+        if args.device:
+            use_device(args.device)
+        models = WebModels(args.exp_name, args.exp_name_vqa, args.exp_name_z, args.experts)
+        page = build_page(Actions(models, args.max_megapixels * 1_000_000), models)
+        page.queue(max_size=50)
+        page.launch(
+            server_name=args.host,
+            server_port=args.port,
+            root_path=args.root_path,
+            max_file_size=f"{args.max_upload_mb}mb",
+            share=False,
+            ssr_mode=False,
+            enable_monitoring=False,
+            footer_links=[],
+            css=CSS,
+            theme=theme(),
+            prevent_thread_lock=True,
+            quiet=True,
+        )
+        print(f"http://{args.host}:{args.port}", flush=True)
+        try:
+            threading.Event().wait()
+        finally:
+            page.close(verbose=False)
+
+
+def build_page(actions: "Actions", models: "WebModels") -> "gradio.Blocks":
+    """The page: its parts, and which action changes which of them."""
+    import gradio as gr
+
+    from helpers import web_page
+    from helpers.drawing import title
+    from helpers.web_actions import START, tile
+
+    with gr.Blocks(title="Prismer", analytics_enabled=False, delete_cache=(KEPT // 10, KEPT)) as page:
+        gr.HTML(web_page.heading(models.experts))
+        with gr.Row():
+            with gr.Column(scale=2, min_width=320):
+                picture = gr.Image(
+                    type="filepath",
+                    image_mode=None,
+                    sources=["upload", "clipboard"],
+                    label="Image",
+                    height=320,
+                )
+                # Gradio would open the file itself, and end in a stack trace if it is damaged.
+                picture.preprocess = lambda sent: sent and sent.path
+                gr.Examples([[str(path)] for path in example_images()], picture, elem_id="examples")
+            with gr.Column(scale=3, min_width=320):
+                captions = gr.HTML(START, elem_id="captions")
+                question = gr.Textbox(
+                    label="Ask about the image",
+                    placeholder="How many cubes are there?",
+                    max_length=200,
+                    submit_btn="Ask",
+                    visible=models.answerer is not None,
+                )
+                answers = gr.HTML(elem_id="answers")
+        experts = gr.CheckboxGroup(
+            [(title(name), name) for name in models.experts],
+            value=list(models.experts),
+            label="Experts that the model reads",
+            visible=bool(models.experts),
+        )
+        with gr.Row(elem_classes="pr-tiles"):
+            tiles = {tile(name): gr.HTML(web_page.tile(name), elem_id=tile(name)) for name in models.experts}
+        explain = gr.Checkbox(label="Show what each word was read from", visible=bool(models.experts))
+        evidence = gr.HTML(elem_id="evidence")
+        parts = {"captions": captions, "answers": answers, "evidence": evidence} | tiles
+
+        def look(path: str | None, chosen: list[str], explained: bool, request: gr.Request):
+            for changes in actions.look(request.session_hash, path, chosen, explained):
+                yield {parts[name]: html for name, html in changes.items()}
+
+        def tell(chosen: list[str], explained: bool, request: gr.Request):
+            changes = actions.tell(request.session_hash, chosen, explained)
+            return {parts[name]: html for name, html in changes.items()}
+
+        def ask(asked: str, chosen: list[str], request: gr.Request):
+            return actions.ask(request.session_hash, asked, chosen)["answers"]
+
+        def leave(request: gr.Request):
+            actions.leave(request.session_hash)
+
+        # One at a time; who comes while it is busy is told a place in the queue.
+        options = {"concurrency_limit": 1, "concurrency_id": "models", "api_visibility": "private"}
+        options |= {"trigger_mode": "always_last", "show_progress": "minimal"}
+        everything = list(parts.values())
+        picture.change(look, [picture, experts, explain], everything, show_progress_on=captions, **options)
+        gr.on(
+            [experts.input, explain.input],
+            tell,
+            [experts, explain],
+            everything,
+            show_progress_on=captions,
+            **options,
+        )
+        question.submit(ask, [question, experts], answers, **options)
+        page.unload(leave)
+    return page
+
+
+def theme() -> "gradio.themes.Base":
+    """Light and dark, with the fonts that the visitor has: nothing is fetched."""
+    import gradio as gr
+
+    return gr.themes.Default(
+        primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["monospace"]
+    )
+
+
+def example_images() -> list[Path]:
+    """The bundled images."""
+    from dataset.images import list_images
+
+    return [EXAMPLES / name for name in list_images(EXAMPLES)]
+
+
+def check_port(host: str, port: int) -> None:
+    """Whether this port can be listened on, before anything is loaded."""
+    try:
+        with socket.create_server((host, port)):
+            pass
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f"cannot listen on {host}:{port} ({error}); choose another --host or --port"
+        ) from None
+
+
+if __name__ == "__main__":
+    run(main)

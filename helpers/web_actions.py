@@ -1,0 +1,98 @@
+"""What happens when a visitor of the web demo does something: which parts of the page change, and to what."""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from helpers import web_page
+from helpers.evidence_picture import draw_evidence
+from helpers.uploads import read_upload
+from helpers.visits import Visit, Visits
+from helpers.web_models import WebModels
+from model.errors import UserError
+
+Changes = dict[str, str]  # HTML by the part of the page; other parts stay as they are
+START = web_page.note("Drop an image, or choose an example.")
+
+
+def tile(expert: str) -> str:
+    """The part of the page that shows an expert's label."""
+    return f"tile-{expert}"
+
+
+class Actions:
+    """Of all visitors; `session` tells them apart.
+
+    The parts are `captions`, `evidence`, `answers`, and a `tile` for each expert.
+
+    Args:
+        models: what runs.
+        max_pixels: of an image.
+    """
+
+    def __init__(self, models: WebModels, max_pixels: int) -> None:
+        self._models = models
+        self._max_pixels = max_pixels
+        self._visits = Visits()
+
+    def look(
+        self, session: str, path: str | None, chosen: Collection[str], explain: bool
+    ) -> Iterator[Changes]:
+        """Labels a new image expert by expert, then captions it; without an image clears the page."""
+        self.leave(session)
+        experts = self._models.experts
+        empty = {tile(name): web_page.tile(name) for name in experts}
+        yield {"captions": START, "evidence": "", "answers": ""} | empty
+        if path is None:
+            return
+        try:
+            visit = self._visits.open(session, read_upload(Path(path), self._max_pixels))
+        except UserError as error:
+            yield {"captions": web_page.message(str(error))}
+            return
+        waiting = {tile(name): web_page.tile(name, waits=True) for name in experts}
+        yield waiting | {"captions": web_page.note("The experts look at it ..." if experts else "...")}
+        for name, panel in self._models.panels(visit):
+            visit.panels[name] = panel
+            yield {tile(name): web_page.tile(name, panel, off=name not in chosen)}
+        yield {"captions": web_page.note("Writing the caption ...")}
+        yield self._told(visit, chosen, explain)
+
+    def tell(self, session: str, chosen: Collection[str], explain: bool) -> Changes:
+        """Captions the image once more, with the chosen experts alone."""
+        visit = self._visits.find(session)
+        return self._told(visit, chosen, explain) if visit else {"captions": START}
+
+    def ask(self, session: str, question: str, chosen: Collection[str]) -> Changes:
+        """Answers a question about the image."""
+        visit = self._visits.find(session)
+        if visit is None:
+            return {"answers": web_page.message("Choose an image first, then ask about it.")}
+        if not question.strip():
+            return {"answers": web_page.message("Type a question first.")}
+        off = self._off(chosen)
+        try:
+            found = self._models.answer(visit, question, chosen)
+            other = self._models.answer_z(visit, question)
+        except UserError as error:
+            return {"answers": web_page.message(str(error))}
+        return {"answers": web_page.answers(question, found, off, other)}
+
+    def leave(self, session: str) -> None:
+        """Forgets the visitor's image."""
+        self._visits.close(session)
+
+    def _off(self, chosen: Collection[str]) -> list[str]:
+        return [name for name in self._models.experts if name not in chosen]
+
+    def _told(self, visit: Visit, chosen: Collection[str], explain: bool) -> Changes:
+        off = self._off(chosen)
+        full = self._models.caption(visit, self._models.experts)
+        less = self._models.caption(visit, chosen) if off else None
+        told = web_page.captions(full, less, off, self._models.caption_z(visit))
+        changes = {"captions": told, "evidence": ""}
+        for name, panel in visit.panels.items():
+            changes[tile(name)] = web_page.tile(name, panel, off=name in off)
+        if explain:
+            evidence = self._models.caption(visit, chosen, evidence=True).evidence
+            changes["evidence"] = web_page.evidence(draw_evidence(evidence))
+        return changes

@@ -1,0 +1,165 @@
+"""What the web demo shows, as HTML: labels, captions, answers, messages. Pictures are in it, not files."""
+
+import base64
+import io
+from collections.abc import Collection, Sequence
+from html import escape
+from math import exp
+
+from PIL import Image
+
+from helpers.drawing import title
+from helpers.library import Prediction
+from helpers.pictures import Panel
+
+SHOWN_ANSWERS = 4
+CSS = """
+footer { display: none !important; }
+.gradio-container { max-width: 1240px !important; margin: auto; }
+.html-container { padding: 0 !important; }
+#examples .gallery:has(.gallery-item) { display: grid; gap: 8px;
+  grid-template-columns: repeat(6, minmax(0, 1fr)); }
+#examples .container, #examples img { display: block; width: 100%; height: auto; max-height: none; }
+#examples img { aspect-ratio: 1; object-fit: cover; }
+.pr-head h1 { font-size: 1.7rem; font-weight: 700; margin: .4rem 0 .1rem; }
+.pr-head p, .pr-note { opacity: .75; margin: 0; }
+.pr-note { font-size: .85rem; }
+.pr-cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(240px, 1fr)); gap: 12px; }
+.pr-card { border: 1px solid var(--border-color-primary); border-radius: 10px; padding: 12px 14px;
+  background: var(--block-background-fill); }
+.pr-card.pr-main { border-left: 4px solid #0072b2; }
+.pr-card.pr-less { border-left: 4px solid #d55e00; }
+.pr-who span:last-child { white-space: nowrap; }
+.pr-who { font-size: .8rem; opacity: .75; display: flex; gap: 8px;
+  justify-content: space-between; margin-bottom: 4px; }
+.pr-text { font-size: 1.12rem; line-height: 1.4; font-weight: 500; }
+.pr-text mark { background: rgba(230, 159, 0, .32); color: inherit; border-radius: 3px; padding: 0 2px; }
+.pr-bar { display: grid; grid-template-columns: 6.5rem 1fr 3.2rem; gap: 8px; align-items: center;
+  font-size: .82rem; margin-top: 5px; }
+.pr-bar span:last-child { text-align: right; font-variant-numeric: tabular-nums; }
+.pr-bar i { display: block; height: 8px; border-radius: 4px; background: #0072b2; min-width: 2px; }
+.pr-message { border: 1px solid #d55e00; border-radius: 10px; padding: 12px 14px;
+  background: rgba(213, 94, 0, .1); }
+.pr-tiles { display: grid !important; grid-template-columns: repeat(auto-fill, minmax(140px, 1fr));
+  gap: 12px; }
+.pr-tiles > * { min-width: 0 !important; }
+.pr-tile h3 { font-size: .88rem; font-weight: 600; margin: 0 0 4px; display: flex;
+  justify-content: space-between; }
+.pr-tile h3 em { font-style: normal; font-weight: 400; opacity: .75; }
+.pr-tile img, .pr-empty { width: 100%; border-radius: 8px; border: 1px solid var(--border-color-primary);
+  display: block; }
+.pr-empty { aspect-ratio: 4 / 3; background: var(--background-fill-secondary); }
+.pr-wait { animation: pr-pulse 1.1s ease-in-out infinite alternate; }
+.pr-off img { opacity: .25; filter: grayscale(1); }
+.pr-legend { font-size: .78rem; margin-top: 5px; display: flex; flex-wrap: wrap; gap: 2px 10px; }
+.pr-legend b { display: inline-block; width: .75em; height: .75em; border-radius: 2px; margin-right: 4px; }
+.pr-evidence { overflow-x: auto; contain: inline-size; }
+.pr-evidence img { width: 100%; min-width: 900px; border-radius: 8px; }
+@keyframes pr-pulse { from { opacity: .35 } to { opacity: 1 } }
+@media (min-width: 900px) { .pr-tiles { grid-template-columns: repeat(6, 1fr); } }
+"""
+
+
+def heading(experts: Sequence[str]) -> str:
+    """The top of the page."""
+    count = (
+        f"{len(experts)} experts look at the picture, and the model reads what they saw." if experts else ""
+    )
+    return (
+        '<div class="pr-head"><h1>Prismer</h1>'
+        f"<p>A vision-language model with an ensemble of experts. {count}</p></div>"
+    )
+
+
+def tile(name: str, panel: Panel | None = None, *, waits: bool = False, off: bool = False) -> str:
+    """An expert's label; without one a grey field, which pulses while it is being made."""
+    note = "<em>off</em>" if off else ""
+    head = f"<h3><span>{escape(title(name))}</span>{note}</h3>"
+    if panel is None:
+        body = f'<div class="pr-empty{" pr-wait" if waits else ""}"></div>'
+    else:
+        body = f'<img alt="{escape(title(name))}" src="{_inline(panel.picture)}">'
+        entries = [
+            f'<span><b style="background: rgb{colour}"></b>{escape(text)}</span>'
+            for colour, text in panel.legend
+        ]
+        body += f'<div class="pr-legend">{"".join(entries)}</div>' if entries else ""
+    return f'<div class="pr-tile{" pr-off" if off else ""}">{head}{body}</div>'
+
+
+def captions(full: Prediction, less: Prediction | None, off: Collection[str], z: Prediction | None) -> str:
+    """Captions side by side.
+
+    Args:
+        full: with all experts.
+        less: without those that are `off`, None if none is; words that `full` lacks are marked.
+        off: names of experts.
+        z: that of PrismerZ.
+    """
+    cards = [_card("Prismer, all experts", full, escape(full.text), "pr-main")]
+    if less:
+        known = set(_words(full.text))
+        words = [
+            f"<mark>{escape(word)}</mark>" if _words(word)[0] not in known else escape(word)
+            for word in less.text.split()
+        ]
+        cards.append(_card(f"Prismer{_without(off)}", less, " ".join(words), "pr-less"))
+    if z:
+        cards.append(_card("PrismerZ, the image alone", z, escape(z.text), ""))
+    return f'<div class="pr-cards">{"".join(cards)}</div>'
+
+
+def answers(question: str, found: Prediction, off: Collection[str], z: Prediction | None) -> str:
+    """Answers side by side, the likeliest with bars."""
+    cards = [_card(f"Prismer{_without(off)}", found, escape(found.text) + _bars(found), "pr-main")]
+    if z:
+        cards.append(_card("PrismerZ", z, escape(z.text) + _bars(z), ""))
+    asked = f'<p class="pr-note">{escape(question)}</p>'
+    return f'{asked}<div class="pr-cards">{"".join(cards)}</div>'
+
+
+def message(text: str) -> str:
+    """Something that the visitor should do otherwise."""
+    return f'<div class="pr-message" role="alert">{escape(text)}</div>'
+
+
+def note(text: str) -> str:
+    """A remark in small print."""
+    return f'<p class="pr-note">{escape(text)}</p>'
+
+
+def evidence(picture: Image.Image) -> str:
+    """The picture of what the words were read from; it scrolls where the page is narrow."""
+    return f'<div class="pr-evidence"><img alt="Evidence by word" src="{_inline(picture)}"></div>'
+
+
+def _card(who: str, found: Prediction, text: str, kind: str) -> str:
+    score = f'<span title="mean log-probability of its tokens">score {found.score:.2f}</span>'
+    return (
+        f'<div class="pr-card {kind}"><div class="pr-who"><span>{escape(who)}</span>{score}</div>'
+        f'<div class="pr-text">{text}</div></div>'
+    )
+
+
+def _without(off: Collection[str]) -> str:
+    names = [title(name).lower() for name in off]
+    return f" without {', '.join(names[:-1])}{' and ' if names[1:] else ''}{names[-1]}" if names else ""
+
+
+def _bars(found: Prediction) -> str:
+    rows = [
+        f'<div class="pr-bar"><span>{escape(text)}</span><i style="width: {100 * exp(score):.0f}%"></i>'
+        f"<span>{score:.2f}</span></div>"
+        for text, score in found.ranked[:SHOWN_ANSWERS]
+    ]
+    return "".join(rows)
+
+
+def _words(text: str) -> list[str]:
+    return ["".join(filter(str.isalnum, word)).lower() for word in text.split()]
+
+
+def _inline(picture: Image.Image) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=90)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"

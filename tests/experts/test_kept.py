@@ -1,0 +1,53 @@
+"""Experts that stay in memory label as the runner does."""
+
+from pathlib import Path
+
+import pytest
+
+from dataset.images import read_image
+from experts import kept
+from experts.kept import KeptExperts
+from experts.runner import generate_labels
+from helpers.config import ROOT
+from model.errors import UserError
+
+PHOTO = ROOT / "helpers" / "images" / "blue_cone_bread_sign.jpeg"
+NANO = dict.fromkeys(["depth", "normal", "seg_scenes", "edge", "obj_detection", "ocr_detection"], "nano")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "manifest.json"
+    }
+
+
+def test_the_same_labels_as_from_the_runner_and_the_network_is_loaded_once(tmp_path, monkeypatch):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.jpeg").write_bytes(PHOTO.read_bytes())
+    generate_labels(tmp_path / "images", tmp_path / "runner", NANO, num_workers=0)
+
+    loads = []
+    for work in kept.passes(NANO, 1):
+        load = work.module.load
+        monkeypatch.setattr(work.module, "load", lambda *given, load=load: loads.append(1) or load(*given))
+    experts = KeptExperts(NANO)
+    assert not loads
+    for _ in range(2):
+        written = []
+        for name in experts.label(read_image(PHOTO), "a", tmp_path / "kept"):
+            written.append(name)
+            assert (tmp_path / "kept" / name / "a.png").is_file()
+        assert written == list(NANO)
+    assert len(loads) == 1
+    found = files(tmp_path / "kept")
+    assert found == files(tmp_path / "runner")
+    assert len(found) > len(NANO)
+
+
+def test_missing_weights_are_named_before_anything_is_labelled(tmp_path):
+    with pytest.raises(
+        UserError, match=r"cannot be run: depth \(.* is missing, fetch it .*; .* without: --experts edge"
+    ):
+        KeptExperts({"depth": "dpt", "edge": "nano"}, weights=tmp_path)
