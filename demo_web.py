@@ -90,6 +90,7 @@ def serve(args: argparse.Namespace) -> None:
             threading.Event().wait()
         finally:
             page.close(verbose=False)
+            models.stop()  # so that nothing is written to the folder any more
 
 
 def build_page(actions: "Actions", models: "WebModels") -> "gradio.Blocks":

@@ -39,43 +39,41 @@ class Actions:
     ) -> Iterator[Changes]:
         """Labels a new image expert by expert, then captions it; without an image clears the page."""
         self.leave(session)
-        experts = self._models.experts
-        empty = {tile(name): web_page.tile(name) for name in experts}
+        empty = {tile(name): web_page.tile(name) for name in self._models.experts}
         yield {"captions": START, "evidence": "", "answers": ""} | empty
         if path is None:
             return
         try:
             visit = self._visits.open(session, read_upload(Path(path), self._max_pixels))
+            yield from self._label(visit, chosen)
+            yield {"captions": web_page.note("Writing the caption ...")}
+            yield self._told(visit, chosen, explain)
         except UserError as error:
-            yield {"captions": web_page.message(str(error))}
-            return
-        waiting = {tile(name): web_page.tile(name, waits=True) for name in experts}
-        yield waiting | {"captions": web_page.note("The experts look at it ..." if experts else "...")}
-        for name, panel in self._models.panels(visit):
-            visit.panels[name] = panel
-            yield {tile(name): web_page.tile(name, panel, off=name not in chosen)}
-        yield {"captions": web_page.note("Writing the caption ...")}
-        yield self._told(visit, chosen, explain)
+            yield empty | {"captions": web_page.message(str(error))}
 
     def tell(self, session: str, chosen: Collection[str], explain: bool) -> Changes:
         """Captions the image once more, with the chosen experts alone."""
         visit = self._visits.find(session)
-        return self._told(visit, chosen, explain) if visit else {"captions": START}
+        if visit is None:
+            return {"captions": START}
+        try:
+            return self._told(visit, chosen, explain)
+        except UserError as error:
+            return {"captions": web_page.message(str(error))}
 
     def ask(self, session: str, question: str, chosen: Collection[str]) -> Changes:
         """Answers a question about the image."""
         visit = self._visits.find(session)
-        if visit is None:
-            return {"answers": web_page.message("Choose an image first, then ask about it.")}
-        if not question.strip():
-            return {"answers": web_page.message("Type a question first.")}
-        off = self._off(chosen)
         try:
+            if visit is None:
+                raise UserError("Choose an image first, then ask about it.")
+            if not question.strip():
+                raise UserError("Type a question first.")
             found = self._models.answer(visit, question, chosen)
             other = self._models.answer_z(visit, question)
         except UserError as error:
             return {"answers": web_page.message(str(error))}
-        return {"answers": web_page.answers(question, found, off, other)}
+        return {"answers": web_page.answers(question, found, self._off(chosen), other)}
 
     def leave(self, session: str) -> None:
         """Forgets the visitor's image."""
@@ -83,6 +81,14 @@ class Actions:
 
     def _off(self, chosen: Collection[str]) -> list[str]:
         return [name for name in self._models.experts if name not in chosen]
+
+    def _label(self, visit: Visit, chosen: Collection[str]) -> Iterator[Changes]:
+        experts = self._models.experts
+        waiting = {tile(name): web_page.tile(name, waits=True) for name in experts}
+        yield waiting | {"captions": web_page.note("The experts look at it ..." if experts else "...")}
+        for name, panel in self._models.panels(visit):
+            visit.panels[name] = panel
+            yield {tile(name): web_page.tile(name, panel, off=name not in chosen)}
 
     def _told(self, visit: Visit, chosen: Collection[str], explain: bool) -> Changes:
         off = self._off(chosen)

@@ -1,6 +1,7 @@
 """All that the web demo runs, loaded once and used by one visitor at a time."""
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from threading import Lock
 from typing import TypeVar
 
@@ -54,6 +55,19 @@ class WebModels:
         classes = [table for name in self.experts if (table := modality(name).classes)]
         self._tables = read_class_tables(self.captioner.loaded.class_tables, classes) if classes else None
         self._lock = Lock()
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Waits for what is running; from then on nothing runs, and nothing is written."""
+        with self._lock:
+            self._stopped = True
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with self._lock:
+            if self._stopped:
+                raise UserError("The server is being stopped.")
+            yield
 
     def _check_answerer(self, name: str) -> None:
         """Labels are made for the captioner, and shared."""
@@ -67,7 +81,7 @@ class WebModels:
         view.thumbnail((PANEL, PANEL), Image.Resampling.LANCZOS)
         names = self._networks.label(visit.picture, visit.key, visit.labels)
         while True:
-            with self._lock:
+            with self._alone():
                 name = next(names, None)
             if name is None:
                 return
@@ -95,14 +109,14 @@ class WebModels:
         self, model: Captioner, visit: Visit, experts: Collection[str], evidence: bool
     ) -> Prediction:
         key = (id(model), frozenset(experts), evidence)
-        with self._lock:
+        with self._alone():
             if key not in visit.captions:
                 dataset = visit.dataset(model.visual(visit.labels, list(experts)))
                 ((_, visit.captions[key]),) = model.captions(dataset, 1, evidence=evidence)
             return visit.captions[key]
 
     def _answer(self, model: Answerer, visit: Visit, question: str, experts: Collection[str]) -> Prediction:
-        with self._lock:
+        with self._alone():
             dataset = visit.dataset(model.visual(visit.labels, list(experts)))
             ((_, answer),) = model.answers(dataset, [question], 1)
             return answer

@@ -121,6 +121,22 @@ def test_a_bad_file_is_a_message_and_the_old_image_is_gone(actions, models, tmp_
     assert "Choose an image first" in actions.ask("me", COLOR, models.experts)["answers"]
 
 
+def test_nothing_is_written_once_it_is_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    models = WebModels("prismer_nano")
+    actions = Actions(models, 1_000_000)
+    steps = actions.look("me", str(CONE), models.experts, False)
+    for _ in range(4):
+        next(steps)
+    written = sorted(tmp_path.rglob("*"))
+    models.stop()
+    (last,) = steps
+    assert "being stopped" in last["captions"]
+    assert sorted(tmp_path.rglob("*")) == written
+    assert "being stopped" in actions.ask("me", COLOR, models.experts)["answers"]
+    assert "being stopped" in actions.tell("me", models.experts, False)["captions"]
+
+
 def test_what_visitors_type_is_no_html():
     found = Prediction("<b>", -1.0, (("<i>&", -1.0),))
     for html in (
