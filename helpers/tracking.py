@@ -35,25 +35,28 @@ class Tracking:
         accelerator: what `start_accelerator` gave; records of the main process alone are written.
         folder: the experiment's.
         settings: of the run, for the tracker.
-        resumed: the run goes on.
+        resumed_at: the step at which the run goes on; None if it is new.
     """
 
     def __init__(
-        self, accelerator: Accelerator, folder: Path, settings: dict[str, Any], *, resumed: bool
+        self, accelerator: Accelerator, folder: Path, settings: dict[str, Any], *, resumed_at: int | None
     ) -> None:
         self.file = folder / METRICS
         self._accelerator = accelerator
         if accelerator.log_with and accelerator.is_main_process:
             folder.mkdir(parents=True, exist_ok=True)
-            self._start(folder, settings, resumed)
+            self._start(folder, settings, resumed_at)
 
-    def _start(self, folder: Path, settings: dict[str, Any], resumed: bool) -> None:
+    def _start(self, folder: Path, settings: dict[str, Any], resumed_at: int | None) -> None:
         name = str(self._accelerator.log_with[0])
         # TensorBoard writes to <folder>/tensorboard, wandb to <folder>/wandb, trackio to its own cache.
         project = name if name == "tensorboard" else PROJECT
+        new = resumed_at is None
         options: dict[str, dict[str, Any]] = {
+            # What came after that step is done again: TensorBoard forgets it.
+            "tensorboard": {} if new else {"purge_step": resumed_at + 1},
             "wandb": {"name": folder.name, "group": folder.name, "dir": str(folder)},
-            "trackio": {"name": folder.name, "embed": False, "resume": "allow" if resumed else "never"},
+            "trackio": {"name": folder.name, "embed": False, "resume": "never" if new else "allow"},
         }
         plain = {
             key: value if isinstance(value, (bool, int, float, str)) else str(value)

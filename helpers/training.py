@@ -92,8 +92,8 @@ class Training:
         self.saver = Saver(session, self.optimizer, self.scaler, loader.sampler.length)
         self.progress = self.saver.restore()
         settings = vars(session.args) | config_as_json(config)
-        resumed = session.args.from_checkpoint
-        self.tracking = Tracking(accelerator, session.folder, settings, resumed=resumed)
+        resumed_at = self.progress.step if session.args.from_checkpoint else None
+        self.tracking = Tracking(accelerator, session.folder, settings, resumed_at=resumed_at)
         self.meter = Meter(accelerator)
         self._bar: tqdm | None = None
         self._losses, self._lr = MeanLoss(), 0.0

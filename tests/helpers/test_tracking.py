@@ -10,8 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from helpers import tracking
+from helpers.processes import start_accelerator
 from model.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +27,7 @@ from helpers.tracking import Tracking
 folder = Path("logging/caption_tiny")
 accelerator = start_accelerator(None, tracker=sys.argv[2], folder=folder)
 settings = {"init_lr": 0.25, "experts": ["depth"], "label_path": Path("labels")}
-run = Tracking(accelerator, folder, settings, resumed=False)
+run = Tracking(accelerator, folder, settings, resumed_at=None)
 for step in (50, 100):
     run.log({"loss": 10 / step}, step)
 run.finish()
@@ -60,6 +62,17 @@ def test_trackio_on_this_machine(tmp_path):
     assert [json.loads(line) for line in lines] == [{"loss": 0.2}, {"loss": 0.1}]
 
 
+def test_tensorboard_forgets_what_a_resumed_run_does_again(tmp_path):
+    for resumed_at, steps in ((None, (50, 100, 150)), (50, (100,))):
+        accelerator = start_accelerator(None, tracker="tensorboard", folder=tmp_path)
+        run = tracking.Tracking(accelerator, tmp_path, {}, resumed_at=resumed_at)
+        for step in steps:
+            run.log({"loss": step + (resumed_at or 0)}, step)
+        run.finish()
+    shown = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("loss")
+    assert [(point.step, point.value) for point in shown] == [(50, 50), (100, 150)]
+
+
 def test_a_tracker_that_is_not_installed_is_named_with_its_remedy(monkeypatch):
     monkeypatch.setattr(tracking, "get_available_trackers", lambda: ["tensorboard"])
     tracking.check_tracker("tensorboard")
@@ -76,7 +89,7 @@ def test_a_tracker_that_does_not_start_is_one_line(tmp_path):
 
     accelerator = SimpleNamespace(log_with=["wandb"], is_main_process=True, init_trackers=refuse)
     with pytest.raises(UserError, match="--log_with wandb: does not start: no API key, log in first"):
-        tracking.Tracking(accelerator, tmp_path, {}, resumed=False)
+        tracking.Tracking(accelerator, tmp_path, {}, resumed_at=None)
 
 
 def test_speed_of_a_loop(monkeypatch):
