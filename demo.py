@@ -76,6 +76,7 @@ def demo(args: argparse.Namespace) -> int:
 
     from dataset.captions import caption_dataset, demo_label_folder
     from dataset.files import write_text
+    from dataset.images import turned_when_shown
     from dataset.text import clean_question
     from experts.images import images_to_label
     from experts.runner import generate_labels
@@ -130,6 +131,12 @@ def demo(args: argparse.Namespace) -> int:
         write_record(args.json, {**record, "images": rows, "skipped": dataset.skipped})
     if args.json != STDOUT:
         print_table(rows, kind, question)
+    if turned := [row["image"] for row in rows if turned_when_shown(images / row["image"])]:
+        print(
+            f"seen as stored, on their side: {', '.join(turned)}; viewers turn them by their EXIF tag, "
+            "models do not: turn the pixels",
+            file=sys.stderr,
+        )
     if dataset.skipped:
         print(f"skipped, not readable as images: {', '.join(dataset.skipped)}", file=sys.stderr)
     return UNREADABLE_IMAGES if dataset.skipped else 0

@@ -1,26 +1,48 @@
-"""Draws what the experts saw: one picture an image, with its labels and its caption.
+"""Draws what the experts saw: a picture of each image with its labels and caption, and a report of all.
 
-python demo.py      # captions the images in helpers/images, leaves the labels in helpers/labels
-python demo_vis.py  # draws helpers/pictures/<image>.png; needs no window
+    python demo.py --evidence      # captions the images in helpers/images, leaves labels and evidence
+    python demo_vis.py             # draws them into helpers/pictures; needs no window
+    python demo_vis.py --only depth,edge --columns 3
+
+Writes `<out>/<image>.png`, `<out>/contact_sheet.png`, and `<out>/report.html`, one file that holds all
+pictures and opens in any browser without a network. All flags: docs/demo.md.
 """
 
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from helpers.cli import UNREADABLE_IMAGES, run
+from helpers.cli import UNREADABLE_IMAGES, natural, run
+from model.errors import UserError
+
+if TYPE_CHECKING:
+    from helpers.evidence import Told
+    from model.evidence import Evidence
+    from model.modalities import Modality
+
+SHEET, REPORT = "contact_sheet", "report.html"
+SHEET_ROWS = 12  # of a contact sheet; what is over that goes on the next
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--images", type=Path, default=Path("helpers/images"), help="default: %(default)s")
     parser.add_argument("--labels", type=Path, default=Path("helpers/labels"), help="default: %(default)s")
+    parser.add_argument(
+        "--evidence", type=Path, default=Path("helpers/evidence"), help="where demo.py wrote it, if it did"
+    )
     parser.add_argument("--out", type=Path, default=Path("helpers/pictures"), help="default: %(default)s")
+    parser.add_argument("--only", help="experts to draw, separated by commas (default: all with labels)")
+    parser.add_argument(
+        "--columns", type=natural, default=4, help="pictures in a row, at most (default: %(default)s)"
+    )
     parser.add_argument(
         "--class_tables",
         type=Path,
-        default=Path("nano/tables"),
-        help="folder with the names of the experts' classes (default: %(default)s)",
+        help="folder with the names of classes (default: those of the networks that made the labels)",
     )
     return draw(parser.parse_args())
 
@@ -31,8 +53,11 @@ def draw(args: argparse.Namespace) -> int:
     from dataset.captions import demo_label_folder
     from dataset.class_tables import read_class_tables
     from dataset.images import UnreadableImage, list_images, read_image
-    from helpers.pictures import draw_picture, experts_in, save_picture
-    from model.errors import UserError
+    from helpers.evidence import evidence_file, read_evidence
+    from helpers.figure import draw_figure, draw_sheet, save_picture, thumbnail
+    from helpers.label_names import label_names
+    from helpers.pictures import draw_panels, experts_in
+    from helpers.report import Report
 
     if not args.images.is_dir():
         raise UserError(f"image folder {args.images} is missing; name yours with --images")
@@ -41,28 +66,74 @@ def draw(args: argparse.Namespace) -> int:
     experts = experts_in(args.labels)
     if not experts:
         raise UserError(f"label folder {args.labels} has no labels; run demo.py, or name yours with --labels")
-    tables = read_class_tables(args.class_tables, [expert.classes for expert in experts if expert.classes])
-
-    label_folder = demo_label_folder(args.images)
-    code = 0
-    for name in list_images(args.images, leave_out=args.labels):
-        path = args.images / name
-        try:
-            image = read_image(path)
-        except UnreadableImage as error:
-            print(f"skipped, not readable as an image: {error}", file=sys.stderr)
-            code = UNREADABLE_IMAGES
-            continue
-        text = path.with_suffix(".txt")
-        caption = (
-            " ".join(text.read_text(encoding="utf-8", errors="replace").split()) if text.is_file() else ""
+    experts = chosen(experts, args.only)
+    if args.class_tables:
+        tables = read_class_tables(args.class_tables, [entry.classes for entry in experts if entry.classes])
+    else:
+        tables = label_names(args.labels, experts)
+    images = list_images(args.images, leave_out=args.labels)
+    if alike := [name for name in images if Path(name).stem == SHEET and "/" not in name]:
+        raise UserError(
+            f"image {args.images / alike[0]}: its picture would be named like the sheet; rename it"
         )
-        stem = Path(name).with_suffix("").as_posix()
-        key = f"{label_folder}/{stem}"
-        picture = args.out / f"{stem}.png"
-        save_picture(draw_picture(image, key, args.labels, experts, tables, caption or None), picture)
-        print(picture)
+
+    code, sheets, sheet = 0, 0, []
+    with Report(args.columns) as report:
+        for place, name in enumerate(images, start=1):
+            try:
+                image = read_image(args.images / name)
+            except UnreadableImage as error:
+                print(f"skipped, not readable as an image: {error}", file=sys.stderr)
+                code = UNREADABLE_IMAGES
+            else:
+                stem = Path(name).with_suffix("").as_posix()
+                key = f"{demo_label_folder(args.images)}/{stem}"
+                text, evidence = told(args.images / name, read_evidence(evidence_file(args.evidence, key)))
+                panels = draw_panels(image, key, args.labels, experts, tables)
+                picture = args.out / f"{stem}.png"
+                save_picture(draw_figure(panels, name, text, args.columns, evidence), picture)
+                print(picture)
+                sheet.append((name, text, thumbnail(image)))
+                report.add(*sheet[-1], panels, evidence)
+            if sheet and (len(sheet) == SHEET_ROWS * args.columns or place == len(images)):
+                sheets += 1
+                path = args.out / (f"{SHEET}.png" if sheets == 1 else f"{SHEET}_{sheets}.png")
+                save_picture(draw_sheet(sheet, args.columns), path)
+                print(path)
+                sheet = []
+        report.write(args.out / REPORT, f"What the experts saw in {args.images}")
+        print(args.out / REPORT)
     return code
+
+
+def chosen(experts: "list[Modality]", only: str | None) -> "list[Modality]":
+    """The experts that `--only` names."""
+    if only is None:
+        return experts
+    there = {entry.name: entry for entry in experts}
+    wanted = only.split(",")
+    for name in wanted:
+        if name not in there:
+            raise UserError(f"--only: there are no labels of '{name}'; there are: {', '.join(there)}")
+    return [entry for entry in experts if entry.name in wanted]
+
+
+def told(image: Path, found: "Told | None") -> "tuple[str | None, Evidence | None]":
+    """What is written below an image, and the evidence for it, if there is any.
+
+    That is the caption in the text file beside it, or what the evidence was told of: an answer, or a
+    caption that was written as JSON alone.
+    """
+    file = image.with_suffix(".txt")
+    text = " ".join(file.read_text(encoding="utf-8", errors="replace").split()) if file.is_file() else None
+    if found is None:
+        return text or None, None
+    if found.question is not None:
+        return f"{found.question} {found.text}", found.evidence
+    if text and text != found.text:
+        print(f"{image}: the evidence is that of another caption, and left out", file=sys.stderr)
+        return text, None
+    return found.text, found.evidence
 
 
 if __name__ == "__main__":

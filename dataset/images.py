@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from dataset.shards.folder import IMAGES as SUFFIXES
 from dataset.shards.folder import ShardFile
@@ -40,6 +40,15 @@ def read_image(path: Path | ShardFile) -> Image.Image:
         raise UserError(f"image {path}: {error.strerror}; check data_path and the list") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UnreadableImage(path, one_line(error)) from None
+
+
+def turned_when_shown(path: Path) -> bool:
+    """Whether viewers turn an image by its EXIF tag, which `read_image` does not; False if unreadable."""
+    try:
+        with Image.open(path) as image:
+            return image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False
 
 
 def list_images(folder: Path, leave_out: Path | None = None) -> list[str]:

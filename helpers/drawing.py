@@ -16,6 +16,7 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom
 INK: Colour = (32, 33, 36)
 GREY: Colour = (110, 114, 120)
 WHITE: Colour = (255, 255, 255)
+BLACK: Colour = (0, 0, 0)
 IMAGE_COLOUR: Colour = (189, 193, 198)
 # Okabe and Ito's palette, told apart with every kind of colour vision (jfly.uni-koeln.de/color).
 PALETTE: tuple[Colour, ...] = (
@@ -28,6 +29,7 @@ PALETTE: tuple[Colour, ...] = (
     (0, 114, 178),
 )
 _TITLES = {Kind.SEMANTIC: "Segmentation", Kind.INSTANCE: "Object detection", Kind.WORDS: "Text"}
+CHIP_SIZE = 12
 _SHADES = (1.0, 0.62, 1.5)  # of the palette, one after another, where more colours are wanted
 
 
@@ -66,10 +68,10 @@ def modality_colour(name: str) -> Colour:
 
 
 def contrasting(fill: Colour) -> Colour:
-    """Dark or white, whichever is the more legible on a colour (WCAG's relative luminance)."""
+    """Black or white, whichever is the more legible on a colour: by WCAG 2 it is at least 4.5 : 1."""
     linear = ((np.array(fill) / 255 + 0.055) / 1.055) ** 2.4
     luminance = float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
-    return WHITE if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.064 else INK
+    return WHITE if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else BLACK
 
 
 @lru_cache
@@ -109,7 +111,7 @@ def outlined(draw: ImageDraw.ImageDraw, centre: tuple[float, float], text: str, 
 
 
 def tag(draw: ImageDraw.ImageDraw, box: Box, text: str, fill: Colour, size: int, taken: list[Box]) -> None:
-    """A name on a plate of its box's colour, at the corner of the box where it hides no other plate.
+    """A name on a plate of its box's colour, at a corner of the box where it hides no other plate, if any.
 
     Args:
         draw: of the picture, whose borders the plate does not cross.
@@ -121,19 +123,23 @@ def tag(draw: ImageDraw.ImageDraw, box: Box, text: str, fill: Colour, size: int,
     """
     columns, rows = draw.im.size
     face = font(size, bold=True)
-    text = shorten(text, face, columns - 6)
+    text = shorten(text, face, columns - 8)
     width, height = face.getlength(text) + 6, size + 5
+    if len(text) < 2 or width > columns - 2 or height > rows - 2:
+        return
     left, top, right, bottom = box
     corners = [
         (x, y)
         for y in (top - height, bottom, top, bottom - height)  # above, below, inside
         for x in (left, right - width, (left + right - width) / 2)
     ]
-    plates = []
     for x, y in corners:
-        x, y = min(max(x, 0), columns - width), min(max(y, 0), rows - height)
-        plates.append((x, y, x + width, y + height))
-    plate = min(plates, key=lambda candidate: sum(_overlap(candidate, other) for other in taken))
+        x, y = min(max(x, 1), columns - width - 1), min(max(y, 1), rows - height - 1)
+        plate = (x, y, x + width, y + height)
+        if not any(_overlap(plate, other) for other in taken):
+            break
+    else:
+        return
     taken.append(plate)
     draw.rounded_rectangle(plate, radius=3, fill=fill)
     middle = ((plate[0] + plate[2]) / 2, (plate[1] + plate[3]) / 2)
@@ -191,18 +197,42 @@ def blend(image: Image.Image, mask: np.ndarray, tint: Colour, share: float) -> I
     return Image.fromarray(pixels.astype(np.uint8))
 
 
-def legend(size: tuple[int, int], entries: Sequence[tuple[Colour, str]]) -> Image.Image:
-    """Colour swatches with names, top down; those that do not fit are counted."""
-    picture = Image.new("RGB", size, WHITE)
+def chips(width: int, entries: Sequence[tuple[Colour, str]], lines: int = 3) -> Image.Image:
+    """Colour swatches with names, in lines as text is; those that do not fit are counted."""
+    face, step = font(CHIP_SIZE), CHIP_SIZE + 8
+    picture = Image.new("RGB", (width, lines * step), WHITE)
     draw = ImageDraw.Draw(picture)
-    face, step = font(13), 21
-    rows = max(size[1] // step, 1)
-    shown = entries if len(entries) <= rows else entries[: rows - 1]
-    for row, (swatch, name) in enumerate(shown):
-        y = row * step
-        draw.rounded_rectangle((0, y + 2, 22, y + 16), radius=3, fill=swatch)
-        draw.text((30, y + 9), shorten(name, face, size[0] - 32), INK, face, anchor="lm")
-    if len(shown) < len(entries):
-        more = f"and {len(entries) - len(shown)} more"
-        draw.text((30, len(shown) * step + 9), more, GREY, face, anchor="lm")
+    x, line = 0.0, 0
+    for place, (swatch, name) in enumerate(entries):
+        name = shorten(name, face, width - 22)
+        needed = 20 + face.getlength(name)
+        if x and x + needed > width:
+            x, line = 0.0, line + 1
+        rest = f"and {len(entries) - place} more"
+        last = place == len(entries) - 1
+        if line == lines or (
+            line == lines - 1 and not last and x + needed + 12 + face.getlength(rest) > width
+        ):
+            line = min(line, lines - 1)
+            draw.text((x, (line + 0.5) * step), rest, GREY, face, anchor="lm")
+            break
+        y = line * step
+        draw.rounded_rectangle((x, y + 4, x + 14, y + step - 5), radius=3, fill=swatch)
+        draw.text((x + 20, y + step / 2), name, INK, face, anchor="lm")
+        x += needed + 12
+    return picture.crop((0, 0, width, (line + 1) * step))
+
+
+def ramp(width: int, low: str, colours: Sequence[Colour], high: str) -> Image.Image:
+    """A strip of colours between what its two ends mean."""
+    face, step = font(CHIP_SIZE), CHIP_SIZE + 8
+    picture = Image.new("RGB", (width, step), WHITE)
+    draw = ImageDraw.Draw(picture)
+    left, right = round(face.getlength(low)) + 8, width - round(face.getlength(high)) - 8
+    draw.text((0, step / 2), low, INK, face, anchor="lm")
+    draw.text((width, step / 2), high, INK, face, anchor="rm")
+    if right > left:
+        row = np.array(colours, np.uint8)[np.linspace(0, len(colours) - 1, right - left).astype(int)]
+        picture.paste(Image.fromarray(np.repeat(row[None], step - 9, axis=0)), (left, 5))
+        draw.rectangle((left - 1, 4, right, step - 4), outline=GREY)
     return picture

@@ -1,4 +1,4 @@
-"""One picture of an image, the labels its experts gave, and its caption."""
+"""An image and the labels its experts gave, as pictures with legends."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from dataset.class_tables import ClassTables
-from dataset.files import write_atomically
 from dataset.labels import LabelReader, read_instances
 from dataset.words import read_words
 from helpers.drawing import (
@@ -19,38 +18,55 @@ from helpers.drawing import (
     Box,
     Colour,
     blend,
+    chips,
     distinct_colours,
     font,
     free_place,
-    legend,
     outline,
     outlined,
+    ramp,
     shorten,
     tag,
     title,
-    wrap,
 )
 from model.modalities import BACKGROUND, MODALITIES, Kind, Modality
 
-COLUMNS = 4
-CELL = 288  # long side of a panel, pixels
-GAP = 18
-TITLE_HEIGHT = 28
+CELL = 288  # long side of a panel, pixels, unless the image is very wide or tall
+WIDEST, TALLEST = 1206, 720  # panels; the widest is as wide as four and the gaps between them
 NAME_SIZE = 12
-LINE: Colour = (208, 211, 216)
-MAX_BYTES = 400_000
 MIN_FIT = 0.6  # a name may hang out of its region a little; below this it is in the legend alone
 _NOTHING = {Kind.INSTANCE: "no object found", Kind.WORDS: "no text found"}
+# What the ends of a quantity mean (docs/labels.md).
+_ENDS = {"depth": ("far", "near"), "edge": ("edge", "no edge")}
+# Normals are seen from the camera: x to the right, y up, z towards it.
+_DIRECTIONS = {
+    "normal": [((255, 128, 128), "right"), ((128, 255, 128), "up"), ((128, 128, 255), "to the camera")]
+}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What a quantity's colours mean, from one end to the other."""
+
+    low: str
+    colours: Sequence[Colour]
+    high: str
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A titled picture. `legend`: colours and names of what is in it, largest first."""
+    """A titled picture. `legend`: colours and names of what is in it, largest first; or a scale."""
 
     title: str
     picture: Image.Image
     legend: Sequence[tuple[Colour, str]] = ()
-    framed: bool = True
+    scale: Scale | None = None
+
+    def key(self, width: int) -> Image.Image | None:
+        """The legend or the scale, to be put below the picture; None if there is nothing to explain."""
+        if self.scale is not None:
+            return ramp(width, self.scale.low, self.scale.colours, self.scale.high)
+        return chips(width, self.legend) if self.legend else None
 
 
 def experts_in(labels: Path) -> list[Modality]:
@@ -58,15 +74,18 @@ def experts_in(labels: Path) -> list[Modality]:
     return [entry for name, entry in MODALITIES.items() if (labels / name).is_dir()]
 
 
-def draw_picture(
-    image: Image.Image,
-    key: str,
-    labels: Path,
-    experts: Sequence[Modality],
-    tables: ClassTables,
-    caption: str | None,
-) -> Image.Image:
-    """Draws an image, its labels and its caption.
+def panel_size(size: tuple[int, int]) -> tuple[int, int]:
+    """How large an image of any size is shown; one more than twice as long as wide gets more room."""
+    ratio = max(size) / min(size)
+    longest = WIDEST if size[0] > size[1] else TALLEST
+    scale = min(CELL * max(ratio / 2, 1), longest) / max(size)
+    return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
+
+
+def draw_panels(
+    image: Image.Image, key: str, labels: Path, experts: Sequence[Modality], tables: ClassTables
+) -> list[Panel]:
+    """Draws an image and its labels, all of one size.
 
     Args:
         image: RGB, of any size.
@@ -74,32 +93,15 @@ def draw_picture(
         labels: label folder.
         experts: whose labels are shown, in this order.
         tables: names of the classes that these experts know.
-        caption: None if there is none yet.
 
     Raises:
         UserError: a label is damaged, or not of the image's size.
     """
-    scale = CELL / max(image.size)
-    size = (max(round(image.width * scale), 1), max(round(image.height * scale), 1))
-    view = image.resize(size, Image.Resampling.LANCZOS)
-    panels = [Panel("Image", view)]
+    view = image.resize(panel_size(image.size), Image.Resampling.LANCZOS)
+    panels = [Panel(title("rgb"), view)]
     for entry in experts:
         panels.append(label_panel(entry, LabelReader(labels, [entry.name]), key, image.size, view, tables))
-    entries = [line for panel in panels for line in panel.legend]
-    if entries and len(panels) % COLUMNS:
-        panels.append(Panel("Segments", legend(size, entries), framed=False))
-    return _page(panels, size, key, caption)
-
-
-def save_picture(picture: Image.Image, path: Path) -> None:
-    """Writes a PNG; one of a photograph, which would be large, with 256 colours."""
-    write_atomically(path, lambda temporary: _save(picture, temporary))
-
-
-def _save(picture: Image.Image, path: Path) -> None:
-    picture.save(path, format="PNG", optimize=True)
-    if path.stat().st_size > MAX_BYTES:
-        picture.quantize(256).save(path, format="PNG", optimize=True)
+    return panels
 
 
 def label_panel(
@@ -115,7 +117,7 @@ def label_panel(
     Args:
         entry: the expert.
         reader: of its labels.
-        key: of the image's labels, as for `draw_picture`.
+        key: of the image's labels, as for `draw_panels`.
         image_size: width and height of the image.
         view: the image at the size of the panel.
         tables: names of the classes.
@@ -127,13 +129,22 @@ def label_panel(
         return Panel(name, _message(view.size, _NOTHING[entry.kind] if is_words else "no label"))
     label = reader.read(key, image_size)[0][entry.name]
     if entry.kind is Kind.CONTINUOUS:
-        return Panel(name, _quantity(entry, label).resize(view.size, Image.Resampling.BICUBIC))
+        picture = _quantity(entry, label).resize(view.size, Image.Resampling.BICUBIC)
+        return Panel(name, picture, _DIRECTIONS.get(entry.name, ()), _scale(entry))
     index = np.asarray(label.resize(view.size, Image.Resampling.NEAREST))  # (h, w)
     if entry.kind is Kind.SEMANTIC:
         return _segments(name, index, view, tables.labels[entry.classes])
     if (index == BACKGROUND).all():
         return Panel(name, _message(view.size, _NOTHING[entry.kind]))
-    return Panel(name, _boxes(index, view, _names(entry, path, tables)))
+    return _boxes(name, index, view, _names(entry, path, tables))
+
+
+def _scale(entry: Modality) -> Scale | None:
+    if entry.name not in _ENDS:
+        return None
+    low, high = _ENDS[entry.name]
+    grey = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    return Scale(low, [tuple(pixel) for pixel in np.asarray(_quantity(entry, grey))[0].tolist()], high)
 
 
 def _quantity(entry: Modality, label: Image.Image) -> Image.Image:
@@ -160,21 +171,28 @@ def _segments(panel: str, index: np.ndarray, view: Image.Image, names: Sequence[
     free = np.ones(index.shape, bool)
     for _, number in reversed(largest_first):  # small regions have the least choice
         name = _name(names, number)
-        width, height = face.getlength(name) + 8, NAME_SIZE + 4
+        width, height = face.getlength(name) + 12, NAME_SIZE + 8
+        if width > index.shape[1] or height > index.shape[0]:
+            continue
         if place := free_place((index == number) & free, width, height, MIN_FIT):
-            x, y = place
-            outlined(draw, place, name, NAME_SIZE)
+            x = min(max(place[0], width / 2), index.shape[1] - width / 2)  # not over the border
+            y = min(max(place[1], height / 2), index.shape[0] - height / 2)
+            outlined(draw, (x, y), name, NAME_SIZE)
             left, top = max(round(x - width / 2), 0), max(round(y - height / 2), 0)
             free[top : round(y + height / 2), left : round(x + width / 2)] = False
     entries = [
-        (colours[number], f"{_name(names, number)}  {100 * area / index.size:.0f} %")
+        (colours[number], f"{_name(names, number)}  {_percent(area / index.size)}")
         for area, number in largest_first
     ]
     return Panel(panel, picture, entries)
 
 
-def _boxes(index: np.ndarray, view: Image.Image, names: dict[int, str]) -> Image.Image:
-    """The image dimmed, and each instance or word tinted, boxed and named."""
+def _percent(share: float) -> str:
+    return "< 1 %" if share < 0.01 else f"{100 * share:.0f} %"
+
+
+def _boxes(panel: str, index: np.ndarray, view: Image.Image, names: dict[int, str]) -> Panel:
+    """The image dimmed, and each instance or word tinted, boxed and, where there is room, named."""
     picture = Image.blend(view.convert("L").convert("RGB"), Image.new("RGB", view.size, INK), 0.45)
     colours = distinct_colours(np.unique(index[index != BACKGROUND]).tolist())
     boxes: dict[int, Box] = {}
@@ -187,9 +205,11 @@ def _boxes(index: np.ndarray, view: Image.Image, names: dict[int, str]) -> Image
     for number, box in boxes.items():
         draw.rectangle(box, outline=colours[number], width=2)
     taken: list[Box] = []
-    for number, box in boxes.items():
-        tag(draw, box, names.get(number, "?"), colours[number], NAME_SIZE, taken)
-    return picture
+    numbers, areas = np.unique(index[index != BACKGROUND], return_counts=True)
+    largest_first = [number for _, number in sorted(zip(-areas, numbers.tolist(), strict=True))]
+    for number in largest_first:
+        tag(draw, boxes[number], names.get(number, "?"), colours[number], NAME_SIZE, taken)
+    return Panel(panel, picture, [(colours[number], names.get(number, "?")) for number in largest_first])
 
 
 def _names(entry: Modality, path: Path, tables: ClassTables) -> dict[int, str]:
@@ -209,34 +229,7 @@ def _name(names: Sequence[str], index: int) -> str:
 def _message(size: tuple[int, int], text: str) -> Image.Image:
     picture = Image.new("RGB", size, (236, 237, 240))
     draw = ImageDraw.Draw(picture)
-    draw.text((size[0] / 2, size[1] / 2), shorten(text, font(14), size[0]), GREY, font(14), anchor="mm")
+    text = shorten(text, font(14), size[0] - 4)
+    if len(text) > 1 and size[1] > 16:
+        draw.text((size[0] / 2, size[1] / 2), text, GREY, font(14), anchor="mm")
     return picture
-
-
-def _page(panels: Sequence[Panel], size: tuple[int, int], key: str, caption: str | None) -> Image.Image:
-    """Lays the panels out in a grid, with the caption below."""
-    columns = min(COLUMNS, len(panels))
-    rows = -(-len(panels) // columns)
-    cell = max(size[0], 150)  # wide enough for a title
-    width = max(columns * (cell + GAP) + GAP, 2 * (CELL + GAP))
-    step = TITLE_HEIGHT + size[1] + GAP // 2
-    face = font(22, bold=True)
-    lines = wrap(caption or "no caption yet", face, width - 4 * GAP, lines=4)
-    strip = len(lines) * 31 + 44
-    top = rows * step + GAP // 2
-    page = Image.new("RGB", (width, top + strip + GAP), WHITE)
-    draw = ImageDraw.Draw(page)
-    for place, panel in enumerate(panels):
-        row, column = divmod(place, columns)
-        x, y = GAP + column * (cell + GAP), GAP // 4 + row * step
-        draw.text((x, y + TITLE_HEIGHT / 2 + 1), panel.title, INK, font(14, bold=True), anchor="lm")
-        page.paste(panel.picture, (x, y + TITLE_HEIGHT))
-        if panel.framed:
-            right, bottom = x + size[0], y + TITLE_HEIGHT + size[1]
-            draw.rectangle((x - 1, y + TITLE_HEIGHT - 1, right, bottom), outline=LINE)
-    draw.rounded_rectangle((GAP, top, width - GAP, top + strip), radius=8, fill=(240, 242, 245))
-    for row, line in enumerate(lines):
-        draw.text((2 * GAP, top + 26 + 31 * row), line, INK if caption else GREY, face, anchor="lm")
-    where = shorten(key, font(13), width - 4 * GAP)
-    draw.text((2 * GAP, top + strip - 18), where, GREY, font(13), anchor="lm")
-    return page

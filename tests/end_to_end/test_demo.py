@@ -74,6 +74,9 @@ def test_a_folder_of_odd_files(tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (40, 60, 4), dtype=np.uint8)
     Image.fromarray(noise, "RGBA").save(images / "transparent.png")
     Image.fromarray(noise[..., 0], "L").save(images / "deep" / "grey.BMP")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(noise[..., :3]).save(images / "turned.jpg", exif=exif)
     Image.fromarray(noise[:1, :1, :3]).save(images / "deep" / "er" / "one pixel.webp")
     (images / "broken.jpg").write_bytes(b"no image")
     (images / "notes.md").write_text("not an image")
@@ -81,8 +84,9 @@ def test_a_folder_of_odd_files(tmp_path):
     done = script("demo.py", "--images", images, *arguments, cwd=tmp_path)
     assert done.returncode == 3, done.stderr
     assert "broken.jpg" in done.stderr
+    assert "seen as stored, on their side: turned.jpg; viewers" in done.stderr
     written = sorted(path.relative_to(images).as_posix() for path in images.rglob("*.txt"))
-    assert written == ["deep/er/one pixel.txt", "deep/grey.txt", "transparent.txt"]
+    assert written == ["deep/er/one pixel.txt", "deep/grey.txt", "transparent.txt", "turned.txt"]
 
 
 @pytest.mark.parametrize(

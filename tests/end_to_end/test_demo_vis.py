@@ -1,22 +1,31 @@
 """The pictures of the demo, drawn by the script itself."""
 
 import argparse
+import base64
+import io
 import json
 import subprocess
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from demo_vis import draw
 from helpers.cli import UNREADABLE_IMAGES
-from helpers.pictures import MAX_BYTES
+from helpers.evidence import Told, write_evidence
+from helpers.figure import MAX_BYTES
+from helpers.label_names import label_names
+from helpers.pictures import experts_in
 from model.errors import UserError
+from model.evidence import Evidence
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SIZE = (48, 36)
+CAPTION = "A red <ball> & a café"
 
 
 def demo_vis(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -31,7 +40,7 @@ def folders(tmp_path):
     (images / "more").mkdir(parents=True)
     noise = np.random.default_rng(0).integers(0, 255, (SIZE[1], SIZE[0], 3), dtype=np.uint8)
     Image.fromarray(noise).save(images / "one.png")
-    (images / "one.txt").write_text("A red ball\n", encoding="utf-8")
+    (images / "one.txt").write_text(f"{CAPTION}\n", encoding="utf-8")
     Image.fromarray(noise).save(images / "more" / "two.JPG")
 
     index = np.full((SIZE[1], SIZE[0]), 255, np.uint8)
@@ -47,32 +56,145 @@ def folders(tmp_path):
     return images, labels, tmp_path / "pictures"
 
 
-def test_draws_a_picture_of_each_image(folders):
+def evidence_for(folder: Path, question: str | None = None) -> Path:
+    """Evidence for the caption of the first image."""
+    words = CAPTION.split()
+    uniform = torch.full((len(words), 1, 1), 0.5)
+    log_probs = torch.zeros(len(words))
+    found = Evidence(
+        tuple(words),
+        log_probs,
+        {"rgb": uniform, "depth": uniform},
+        torch.full((len(words), 64), 1 / 64),
+        {"depth": log_probs - 1},
+    )
+    write_evidence(folder / "images" / "one.json", Told(CAPTION, question, found))
+    return folder
+
+
+class Page(HTMLParser):
+    """Reads a page; what is opened must be closed, in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.texts: list[str] = []
+        self.ids: set[str] = set()
+        self.links: list[str] = []
+        self.pictures: list[tuple[str, Image.Image]] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        values = dict(attrs)
+        assert len(values) == len(attrs)
+        if "id" in values:
+            assert values["id"] not in self.ids
+            self.ids.add(values["id"])
+        if tag == "a":
+            self.links.append(values["href"])
+        if tag == "img":
+            kind, content = values["src"].split(",")
+            assert kind in ("data:image/png;base64", "data:image/jpeg;base64")
+            self.pictures.append((values["alt"], Image.open(io.BytesIO(base64.b64decode(content)))))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def test_draws_a_picture_of_each_image_a_sheet_and_a_report(folders, tmp_path):
     images, labels, out = folders
+    (images / "broken.png").write_bytes(b"no image")
     before = {path: path.read_bytes() for path in images.rglob("*") if path.is_file()}
-    done = demo_vis("--images", images, "--labels", labels, "--out", out)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [str(out / "more" / "two.png"), str(out / "one.png")]
+    evidence = evidence_for(tmp_path / "evidence")
+    done = demo_vis("--images", images, "--labels", labels, "--out", out, "--evidence", evidence)
+    assert done.returncode == UNREADABLE_IMAGES, done.stderr
+    assert "skipped" in done.stderr
+    assert "broken.png" in done.stderr
+    names = ["more/two.png", "one.png", "contact_sheet.png", "report.html"]
+    assert done.stdout.splitlines() == [str(out / name) for name in names]
     pictures = {path.stem: Image.open(path) for path in out.rglob("*.png")}
     assert pictures["one"].width == pictures["two"].width > 1000
+    assert pictures["one"].height > pictures["two"].height + 150  # the evidence
     # The second has no labels: its panels are grey, where the first has a bright depth map.
     depth = {
-        name: np.ptp(np.asarray(picture.convert("L"))[60:220, 330:600]) for name, picture in pictures.items()
+        name: np.ptp(np.asarray(pictures[name].convert("L"))[60:220, 330:600]) for name in ("one", "two")
     }
     assert depth["one"] > 150
     assert depth["two"] < 150
     assert all(path.stat().st_size <= MAX_BYTES for path in out.rglob("*.png"))
     assert {path: path.read_bytes() for path in images.rglob("*") if path.is_file()} == before
 
+    text = (out / "report.html").read_text(encoding="utf-8")
+    assert text.startswith("<!DOCTYPE html>\n")
+    page = Page(text)
+    assert page.open == []
+    assert {"script", "link", "iframe", "ball"}.isdisjoint(page.tags)
+    assert "http" not in text
+    assert "url(" not in text
+    assert page.links == ["#image-1", "#image-2"]
+    assert set(page.links) == {f"#{name}" for name in page.ids}
+    assert page.texts.count(CAPTION) == 2  # in the sheet and above the labels
+    assert {"more/two.JPG", "one.png", "no caption yet", "Depth", "open", "near"} <= set(page.texts)
+    shown = [about for about, _ in page.pictures]
+    assert {"Image of image 1", "Depth of image 2", f"What the words attended to: {CAPTION}"} <= set(shown)
+    assert all(picture.width >= 100 for _, picture in page.pictures)
 
-def test_an_image_that_cannot_be_read_is_left_out(folders):
+
+def arguments(images, labels, out, **changes):
+    values = {"images": images, "labels": labels, "out": out, "evidence": out / "none"}
+    return argparse.Namespace(**values | {"class_tables": None, "only": None, "columns": 4} | changes)
+
+
+def test_some_experts_alone_in_fewer_columns(folders):
     images, labels, out = folders
-    (images / "broken.png").write_bytes(b"no image")
-    done = demo_vis("--images", images, "--labels", labels, "--out", out)
-    assert done.returncode == UNREADABLE_IMAGES
-    assert "skipped" in done.stderr
-    assert "broken.png" in done.stderr
-    assert len(list(out.rglob("*.png"))) == 2
+    assert draw(arguments(images, labels, out, only="depth,ocr_detection", columns=2)) == 0
+    assert Image.open(out / "one.png").width == 2 * 306 + 18
+    texts = Page((out / "report.html").read_text(encoding="utf-8")).texts
+    assert {"Depth", "Text"} <= set(texts)
+    assert {"Normal", "Segmentation", "Object detection"}.isdisjoint(texts)
+    with pytest.raises(UserError, match="--only: there are no labels of 'edge'; there are: depth, norm"):
+        draw(arguments(images, labels, out, only="edge"))
+
+
+def test_evidence_for_another_text(folders, capsys):
+    images, labels, out = folders
+    evidence = evidence_for(out / "evidence")
+    (images / "one.txt").write_text("Something else")
+    draw(arguments(images, labels, out, only="depth", evidence=evidence))
+    assert "one.png: the evidence is that of another caption, and left out" in capsys.readouterr().err
+    evidence_for(evidence, "What is it?")
+    draw(arguments(images, labels, out, only="depth", evidence=evidence))
+    page = Page((out / "report.html").read_text(encoding="utf-8"))
+    assert page.texts.count(f"What is it? {CAPTION}") == 2
+
+
+def test_a_sheet_that_is_full_is_followed_by_another(folders):
+    images, labels, out = folders
+    for number in range(12):
+        Image.new("RGB", (9, 9)).save(images / f"{number}.png")
+    assert draw(arguments(images, labels, out, only="depth", columns=1)) == 0
+    heights = [Image.open(out / name).height for name in ("contact_sheet.png", "contact_sheet_2.png")]
+    assert heights[1] < heights[0] / 4
+    (images / "contact_sheet.jpg").write_bytes(b"")
+    with pytest.raises(UserError, match=r"contact_sheet\.jpg: .*rename it"):
+        draw(arguments(images, labels, out))
+
+
+def test_names_are_those_of_the_networks_that_made_the_labels(folders):
+    _, labels, _ = folders
+    names = label_names(labels, experts_in(labels)).labels
+    assert "red cube" in names["detection"]  # beside labels of Scenes
+    (labels / "seg_scenes").rename(labels / "seg_coco")
+    names = label_names(labels, experts_in(labels)).labels
+    assert (len(names["coco"]), len(names["detection"])) == (133, 722)
 
 
 @pytest.mark.parametrize(
@@ -87,10 +209,9 @@ def test_an_image_that_cannot_be_read_is_left_out(folders):
 def test_bad_folders(folders, changed, message, monkeypatch):
     images, labels, out = folders
     monkeypatch.chdir(ROOT)
-    arguments = {"images": images, "labels": labels, "out": out, "class_tables": Path("nano/tables")}
-    arguments |= {name: Path(value.format(images=images)) for name, value in changed.items()}
+    paths = {name: Path(value.format(images=images)) for name, value in changed.items()}
     with pytest.raises(UserError, match=message):
-        draw(argparse.Namespace(**arguments))
+        draw(arguments(**{"images": images, "labels": labels, "out": out} | paths))
     assert not out.exists()
 
 

@@ -7,9 +7,20 @@ import pytest
 from PIL import Image, ImageChops, ImageDraw
 
 from dataset.class_tables import ClassTables
-from helpers import drawing, pictures
-from helpers.drawing import PALETTE, distinct_colours, font, free_place, legend, shorten, tag, wrap
-from helpers.pictures import draw_picture, experts_in, save_picture
+from helpers import drawing, figure, pictures
+from helpers.drawing import (
+    PALETTE,
+    chips,
+    contrasting,
+    distinct_colours,
+    font,
+    free_place,
+    shorten,
+    tag,
+    wrap,
+)
+from helpers.figure import draw_figure, draw_sheet, save_picture, thumbnail
+from helpers.pictures import draw_panels, experts_in, panel_size
 
 SIZE = (96, 72)
 TABLES = ClassTables(
@@ -57,17 +68,19 @@ def written(monkeypatch):
     return texts
 
 
-def draw(labels, caption="A red cube", key="a/x", size=SIZE):
+def draw(labels, caption="A red cube", key="a/x", size=SIZE, columns=4):
     image = Image.new("RGB", size, (120, 130, 140))
-    return draw_picture(image, key, labels, experts_in(labels), TABLES, caption)
+    return draw_figure(draw_panels(image, key, labels, experts_in(labels), TABLES), key, caption, columns)
 
 
 def test_shows_every_label_by_name(labels, written):
     picture = draw(labels)
-    titles = ["Image", "Depth", "Normal", "Segmentation", "Edge", "Object detection", "Text", "Segments"]
+    titles = ["Image", "Depth", "Normal", "Segmentation", "Edge", "Object detection", "Text"]
     assert [text for text in written if text in titles] == titles
-    assert {"sky", "ground", "red cube", "blue ball", "stop", "exit", "A red cube"} <= set(written)
-    assert {"sky  50 %", "ground  50 %"} <= set(written)
+    assert {"sky", "ground", "A red cube"} <= set(written)
+    for name in ("red cube", "blue ball", "stop", "exit"):
+        assert written.count(name) == 2  # at its place, and in the legend
+    assert {"sky  50 %", "ground  50 %", "far", "near", "right", "up", "to the camera"} <= set(written)
     assert "no label" not in written
     assert len(picture.getcolors(1 << 24)) > 500  # depth in colour, normals
 
@@ -111,21 +124,41 @@ def test_classes_without_a_name_do_not_stop_it(labels, written):
     assert "?" in written
 
 
-@pytest.mark.parametrize("size", [(96, 72), (72, 96), (400, 20), (9, 200), (1, 1)])
-def test_any_shape_of_image(tmp_path, size):
-    (tmp_path / "depth").mkdir()
-    Image.new("L", size, 3).save(tmp_path / "depth" / "x.png")
+@pytest.mark.parametrize("size", [(96, 72), (72, 96), (400, 20), (9, 200), (1, 1), (4000, 1), (1, 4000)])
+def test_any_shape_of_image(tmp_path, written, size):
+    for name in ("depth", "obj_detection"):
+        (tmp_path / name).mkdir()
+        Image.new("L", size, 3).save(tmp_path / name / "x.png")
+    (tmp_path / "obj_detection" / "x.json").write_text(json.dumps({"3": 0}))
     picture = draw(tmp_path, key="x", size=size, caption="word " * 200)
-    assert picture.width >= 600
-    assert picture.height > pictures.TITLE_HEIGHT + 100
+    assert 600 <= picture.width <= 1242
+    assert figure.TITLE_HEIGHT + 100 < picture.height < 1500
+    assert "red cube" in written  # in the legend, where there is no room in the picture
+
+
+def test_large_and_small_images_are_shown_alike():
+    assert panel_size((64, 48)) == panel_size((4000, 3000)) == (288, 216)
+    assert panel_size((4000, 400))[1] > 100
+
+
+@pytest.mark.parametrize(("columns", "width"), [(1, 612), (2, 630), (3, 936), (4, 1242), (9, 2160)])
+def test_columns(labels, columns, width):
+    assert draw(labels, columns=columns).width == width
+
+
+def test_a_sheet_has_every_image(written):
+    entries = [(f"{n}.png", n * "word " or None, thumbnail(Image.new("RGB", (n + 1, 9)))) for n in range(5)]
+    assert draw_sheet(entries, 3).width == 3 * 306 + 18
+    assert [text for text in written if text.endswith(".png")] == [name for name, _, _ in entries]
+    assert "no caption yet" in written
 
 
 def test_large_pictures_are_written_with_fewer_colours(tmp_path):
-    noise = np.random.default_rng(0).integers(0, 256, (500, 500, 3), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (700, 700, 3), dtype=np.uint8)
     save_picture(Image.fromarray(noise), tmp_path / "noise.png")
     save_picture(Image.new("RGB", (500, 500), (1, 2, 3)), tmp_path / "plain.png")
     assert Image.open(tmp_path / "noise.png").mode == "P"
-    assert (tmp_path / "noise.png").stat().st_size < pictures.MAX_BYTES
+    assert (tmp_path / "noise.png").stat().st_size < figure.MAX_BYTES
     assert Image.open(tmp_path / "plain.png").mode == "RGB"
 
 
@@ -180,6 +213,18 @@ def test_long_texts_are_cut():
 
 def test_legend_counts_what_does_not_fit(written):
     entries = [(PALETTE[0], f"class {n}") for n in range(10)]
-    picture = legend((120, 84), entries)
-    assert written == ["class 0", "class 1", "class 2", "and 7 more"]
+    picture = chips(160, entries, lines=3)
+    assert written == [*(f"class {n}" for n in range(5)), "and 5 more"]
     assert ImageChops.difference(picture, Image.new("RGB", picture.size, "white")).getbbox()
+    assert chips(160, entries[:1], lines=3).height < picture.height / 2
+
+
+def test_text_stands_out_from_its_plate():
+    def luminance(colour):
+        parts = [part / 255 for part in colour]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+    for fill in distinct_colours(range(21)).values():
+        low, high = sorted((luminance(fill), luminance(contrasting(fill))))
+        assert (high + 0.05) / (low + 0.05) >= 4.5  # WCAG 2, level AA

@@ -1,0 +1,152 @@
+"""A report of many images as one HTML file that needs no other: pictures are in it, nothing is fetched."""
+
+import base64
+import io
+import shutil
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Self
+
+from PIL import Image
+
+from dataset.files import write_atomically
+from helpers.drawing import Colour
+from helpers.evidence_picture import draw_evidence
+from helpers.pictures import Panel
+from model.evidence import Evidence
+
+STYLE = """
+:root { color-scheme: light; }
+body { margin: 0 auto; max-width: 80rem; padding: 1rem 1.5rem 4rem; background: #fff; color: #202124;
+  font: 1rem/1.45 system-ui, "DejaVu Sans", sans-serif; }
+h1 { font-size: 1.5rem; margin: .5rem 0; }
+h2 { font-size: 1.25rem; margin: 0; overflow-wrap: anywhere; }
+h3 { font-size: .9rem; margin: 0 0 .3rem; }
+a { color: inherit; text-decoration: none; }
+a:hover, a:focus-visible { text-decoration: underline; }
+.name { color: #5f6368; font-size: .85rem; margin: .15rem 0 1rem; overflow-wrap: anywhere; }
+.grid { display: grid; gap: 1.1rem; align-items: start; padding: 0; list-style: none;
+  grid-template-columns: repeat(auto-fill, minmax(max(min(15rem, 100%), COLUMN), 1fr)); }
+.grid img { max-width: 100%; max-height: 75vh; border: 1px solid #d0d3d8; box-sizing: border-box; }
+.sheet img { width: 100%; display: block; }
+.sheet a { display: block; }
+figure { margin: 0; }
+.wide { grid-column: 1 / -1; }
+figcaption { font-size: .8rem; }
+figcaption span { display: inline-block; margin-right: .8rem; }
+i { display: inline-block; width: .9em; height: .9em; border-radius: .2em; margin-right: .4em;
+  vertical-align: -.1em; }
+.scale { display: flex; align-items: center; gap: .5rem; margin: 0; }
+.scale b { flex: 1; height: .7rem; border: 1px solid #80868b; }
+section { border-top: 1px solid #d0d3d8; padding-top: 1.5rem; margin-top: 2.5rem; }
+.bars { overflow-x: auto; margin-top: 1rem; }
+.bars img { min-width: 50rem; width: 100%; max-width: 77.5rem; display: block; }
+"""
+
+
+class Report:
+    """Collects images; `write` makes the file. What was added lies on disk meanwhile."""
+
+    def __init__(self, columns: int) -> None:
+        self._columns = columns
+        self._sections = TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115, it is closed on exit
+        self._sheet: list[str] = []  # entries
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sections.close()
+
+    def add(
+        self,
+        name: str,
+        text: str | None,
+        small: Image.Image,
+        panels: Sequence[Panel],
+        evidence: Evidence | None,
+    ) -> None:
+        """Adds an image.
+
+        Args:
+            name: of the image.
+            text: its caption; None if there is none yet.
+            small: its thumbnail.
+            panels: it and its labels.
+            evidence: for the text, if there is any.
+        """
+        number = len(self._sheet) + 1
+        shown, label = escape(text or "no caption yet"), escape(name)
+        self._sheet.append(
+            f'<li><a href="#image-{number}"><img src="{inline(small)}" alt="{label}">{shown}</a>'
+            f'<div class="name">{label}</div></li>\n'
+        )
+        self._sections.write(
+            f'<section id="image-{number}">\n<h2>{shown}</h2>\n<div class="name">{label}</div>\n'
+            '<div class="grid">\n'
+        )
+        self._sections.writelines(_figure(panel, number) for panel in panels)
+        self._sections.write("</div>\n")
+        if evidence is not None and evidence.words:
+            words = escape(" ".join(evidence.words))
+            picture = inline(draw_evidence(evidence))
+            self._sections.write(
+                f'<div class="bars"><img src="{picture}" alt="What the words attended to: {words}"></div>\n'
+            )
+        self._sections.write("</section>\n")
+
+    def write(self, path: Path, title: str) -> None:
+        """Writes the file."""
+        write_atomically(path, lambda temporary: self._write(temporary, escape(title)))
+
+    def _write(self, path: Path, title: str) -> None:
+        gaps = f"{1.1 * (self._columns - 1):.1f}rem"
+        style = STYLE.replace("COLUMN", f"(100% - {gaps}) / {self._columns}")
+        with path.open("w", encoding="utf-8") as file:
+            file.write(
+                f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
+                '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+                f"<style>{style}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n"
+            )
+            if self._sheet:
+                file.write(f'<ul class="grid sheet">\n{"".join(self._sheet)}</ul>\n')
+            self._sections.seek(0)
+            shutil.copyfileobj(self._sections, file)
+            file.write("</main>\n</body>\n</html>\n")
+
+
+def inline(picture: Image.Image) -> str:
+    """A picture as the address of an HTML image: JPEG, or PNG where that is smaller."""
+    formats = []
+    for form, options in (("png", {"optimize": True}), ("jpeg", {"quality": 88})):
+        buffer = io.BytesIO()
+        picture.save(buffer, format=form, **options)
+        formats.append((buffer.getbuffer().nbytes, form, buffer.getvalue()))
+    _, form, content = min(formats)
+    return f"data:image/{form};base64,{base64.b64encode(content).decode()}"
+
+
+def _figure(panel: Panel, number: int) -> str:
+    caption = ""
+    if panel.scale is not None:
+        stops = ", ".join(_css(colour) for colour in panel.scale.colours[::32])
+        bar = f'<b style="background: linear-gradient(to right, {stops})"></b>'
+        caption = f'<span class="scale">{panel.scale.low}{bar}{panel.scale.high}</span>'
+    elif panel.legend:
+        caption = "\n".join(
+            f'<span><i style="background: {_css(colour)}"></i>{escape(name)}</span>'
+            for colour, name in panel.legend
+        )
+    about = f"{escape(panel.title)} of image {number}"
+    wide = ' class="wide"' if panel.picture.width > 2 * panel.picture.height else ""
+    return (
+        f"<figure{wide}><h3>{escape(panel.title)}</h3>\n"
+        f'<img src="{inline(panel.picture)}" alt="{about}">\n'
+        f"<figcaption>{caption}</figcaption></figure>\n"
+    )
+
+
+def _css(colour: Colour) -> str:
+    return "#" + "".join(f"{part:02x}" for part in colour)
