@@ -92,9 +92,10 @@ class Actions:
 
     def _told(self, visit: Visit, chosen: Collection[str], explain: bool) -> Changes:
         off = self._off(chosen)
-        full = self._models.caption(visit, self._models.experts)
+        experts = self._models.experts
+        full = self._models.caption(visit, experts)
         less = self._models.caption(visit, chosen) if off else None
-        told = web_page.captions(full, less, off, self._models.caption_z(visit))
+        told = web_page.captions(experts, full, less, off, self._models.caption_z(visit))
         changes = {"captions": told, "evidence": ""}
         for name, panel in visit.panels.items():
             changes[tile(name)] = web_page.tile(name, panel, off=name in off)

@@ -23,7 +23,7 @@ footer { display: none !important; }
 #examples img { aspect-ratio: 1; object-fit: cover; }
 .pr-head h1 { font-size: 1.7rem; font-weight: 700; margin: .4rem 0 .1rem; }
 .pr-head p, .pr-note { opacity: .75; margin: 0; }
-.pr-note { font-size: .85rem; }
+.pr-note { font-size: .85rem; overflow-wrap: anywhere; }
 .pr-cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(240px, 1fr)); gap: 12px; }
 .pr-card { border: 1px solid var(--border-color-primary); border-radius: 10px; padding: 12px 14px;
   background: var(--block-background-fill); }
@@ -32,7 +32,7 @@ footer { display: none !important; }
 .pr-who span:last-child { white-space: nowrap; }
 .pr-who { font-size: .8rem; opacity: .75; display: flex; gap: 8px;
   justify-content: space-between; margin-bottom: 4px; }
-.pr-text { font-size: 1.12rem; line-height: 1.4; font-weight: 500; }
+.pr-text { font-size: 1.12rem; line-height: 1.4; font-weight: 500; overflow-wrap: anywhere; }
 .pr-text mark { background: rgba(230, 159, 0, .32); color: inherit; border-radius: 3px; padding: 0 2px; }
 .pr-bar { display: grid; grid-template-columns: 6.5rem 1fr 3.2rem; gap: 8px; align-items: center;
   font-size: .82rem; margin-top: 5px; }
@@ -48,6 +48,7 @@ footer { display: none !important; }
 .pr-tile h3 em { font-style: normal; font-weight: 400; opacity: .75; }
 .pr-tile img, .pr-empty { width: 100%; border-radius: 8px; border: 1px solid var(--border-color-primary);
   display: block; }
+.pr-tile img { max-height: 320px; object-fit: contain; background: var(--background-fill-secondary); }
 .pr-empty { aspect-ratio: 4 / 3; background: var(--background-fill-secondary); }
 .pr-wait { animation: pr-pulse 1.1s ease-in-out infinite alternate; }
 .pr-off img { opacity: .25; filter: grayscale(1); }
@@ -87,16 +88,24 @@ def tile(name: str, panel: Panel | None = None, *, waits: bool = False, off: boo
     return f'<div class="pr-tile{" pr-off" if off else ""}">{head}{body}</div>'
 
 
-def captions(full: Prediction, less: Prediction | None, off: Collection[str], z: Prediction | None) -> str:
+def captions(
+    experts: Sequence[str],
+    full: Prediction,
+    less: Prediction | None,
+    off: Collection[str],
+    z: Prediction | None,
+) -> str:
     """Captions side by side.
 
     Args:
-        full: with all experts.
+        experts: all there are.
+        full: with all of them.
         less: without those that are `off`, None if none is; words that `full` lacks are marked.
         off: names of experts.
         z: that of PrismerZ.
     """
-    cards = [_card("Prismer, all experts", full, escape(full.text), "pr-main")]
+    count = f", {len(experts)} expert{'s' * (len(experts) > 1)}" if experts else " without experts"
+    cards = [_card(f"Prismer{count}", full, escape(full.text), "pr-main")]
     if less:
         known = set(_words(full.text))
         words = [

@@ -141,7 +141,7 @@ def test_what_visitors_type_is_no_html():
     found = Prediction("<b>", -1.0, (("<i>&", -1.0),))
     for html in (
         answers("<script>", found, [], None),
-        captions(found, found, ["depth"], found),
+        captions(["depth"], found, found, ["depth"], found),
         message("<a>"),
     ):
         for tag in ("<script", "<b>", "<i>&", "<a>"):
