@@ -19,7 +19,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     `write` may make a file or a folder; a folder that is there already is replaced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_name(path)
     try:
         write(temporary)
         if temporary.is_dir() and path.exists():
@@ -37,6 +37,11 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def temporary_name(path: Path) -> Path:
+    """What this process calls a file until it is whole; `remove_leftovers` knows it."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def recover_folder(path: Path) -> None:

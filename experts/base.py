@@ -51,11 +51,15 @@ class Target:
         size: its height and width.
         key: its labels' path below `<save_path>/<expert>/`, without suffix.
         save_path: the label folder, where an expert may read what an earlier one saw.
+        folder: the data set's folder within that of each expert, where labels are packed.
+        shard: the name of the shard that it is in, where labels are packed.
     """
 
     size: tuple[int, int]
     key: str = ""
     save_path: Path = Path()
+    folder: str = ""
+    shard: str | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pydantic import Field
 
+from dataset.places import Place, as_place
 from experts.registry import check_names
 from helpers.cli import UNREADABLE_IMAGES, run
 from helpers.config import ROOT, Backends, PositiveInt, read_config
@@ -31,7 +32,7 @@ class GenerateConfig:
     """`configs/experts.yaml`.
 
     Attributes:
-        data_path: the folder that holds the data-set folders.
+        data_path: the folder that holds the data-set folders, of images or of shards, or its address.
         save_path: the label folder.
         datasets: folders below `data_path` to label; an empty list means all.
         backends: for each expert, the network that makes its labels.
@@ -43,7 +44,7 @@ class GenerateConfig:
     """
 
     __pydantic_config__ = STRICT
-    data_path: Path
+    data_path: Place
     save_path: Path
     datasets: list[str] = field(default_factory=list)
     backends: Backends
@@ -103,7 +104,7 @@ def _parser(choose: bool) -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "experts.yaml")
     if choose:
         parser.add_argument("--experts", default="all", help="names separated by commas (default: all)")
-    parser.add_argument("--data_path", type=Path, help="instead of the config's")
+    parser.add_argument("--data_path", type=as_place, help="instead of the config's")
     parser.add_argument("--save_path", type=Path, help="instead of the config's")
     parser.add_argument("--datasets", nargs="*", help="instead of the config's; without names: all")
     parser.add_argument("--overwrite", action="store_true", help="make labels that exist again")

@@ -118,8 +118,8 @@ def missing_labels(images: Sequence[ImageFile], experts: Sequence[str], save_pat
     for parent, group in groupby(sorted(images, key=_parent), key=_parent):
         names = {expert: set(remove_leftovers(save_path / expert / parent)) for expert in experts}
         for image in group:
-            png = f"{image.label.rpartition('/')[2]}.png"
-            lacking = tuple(expert for expert in experts if png not in names[expert])
+            file = image.label_file.rpartition("/")[2]
+            lacking = tuple(expert for expert in experts if file not in names[expert])
             if lacking:
                 tasks.append(Task(image, lacking))
     return tasks

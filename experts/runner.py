@@ -1,7 +1,8 @@
 """Labels a data set: reads images, runs the experts, writes labels, all at the same time.
 
 Finished labels are skipped, so a run can be stopped and started at any time. Processes started by
-`accelerate launch` share the images. An image that cannot be read is passed over and reported.
+`accelerate launch` share the images. An image that cannot be read is passed over and reported. Images in
+shards get their labels in shards of the same names (`experts/shards.py`).
 """
 
 import errno
@@ -23,11 +24,15 @@ from tqdm import tqdm
 
 from dataset.files import write_text
 from dataset.images import UnreadableImage, read_image
+from dataset.places import Url, as_place
+from dataset.shards.folder import ShardFolder
+from dataset.shards.write import write_list
 from experts.base import Expert, Setting, Target
-from experts.images import images_to_label
+from experts.images import images_and_shards
 from experts.plan import Task, make_plan
 from experts.registry import Pass, passes
-from experts.write import write_label
+from experts.shards import Item, Items, LabelShards
+from experts.write import packed_label, write_label
 from model.errors import UserError
 
 T = TypeVar("T")
@@ -61,7 +66,7 @@ class Report:
 
 
 def generate_labels(
-    data_path: Path | str,
+    data_path: Path | Url | str,
     save_path: Path | str,
     backends: Mapping[str, str | Mapping[str, Any]],
     *,
@@ -78,6 +83,8 @@ def generate_labels(
 
     Args:
         data_path: the images; `<data_path>/<name>.jpg` gets `<save_path>/<expert>/<prefix>/<name>.png`.
+            Those in `<data_path>/<dataset>/<shard>.tar`, or at such an address, get
+            `<save_path>/<expert>/<prefix>/<dataset>/<shard>.tar`.
         save_path: the label folder.
         backends: for each expert to run, its network, as `experts.registry.passes` reads it.
         datasets: folders below `data_path` to label; none means all.
@@ -94,14 +101,17 @@ def generate_labels(
             that are missing; labels of other settings; a folder that cannot be written to. All but the
             last before any network is loaded.
     """
-    save_path, weights = Path(save_path), Path(weights)
+    data_path, save_path, weights = as_place(data_path), Path(save_path), Path(weights)
     state = PartialState(cpu=not torch.accelerator.is_available())
     precision = _resolved(precision, state.device)
     work = passes(backends, batch_size)
+    found, packed = _from_main(
+        state, lambda: images_and_shards(data_path, datasets, prefix, leave_out=save_path), save_path
+    )
     plan = _from_main(
         state,
         lambda: make_plan(
-            images_to_label(Path(data_path), datasets, prefix, leave_out=save_path),
+            found,
             work,
             save_path,
             weights=weights,
@@ -121,14 +131,19 @@ def generate_labels(
             if task.image.path not in unreadable
         ]
         if mine:
+            items = Items(mine, packed)
             failed = _run_pass(
-                each, mine, setting, save_path, num_workers, num_writers, state.is_main_process
+                each, items, setting, save_path, num_workers, num_writers, state.is_main_process
             )
             unreadable |= failed
-            labelled |= {task.image.label for task in mine if task.image.path not in failed}
+            labelled |= {item.label for item in items if str(item.file) not in failed}
         state.wait_for_everyone()  # a later expert may read the labels of an earlier one
+    if packed:
+        experts = [expert for each in work for expert in each.modalities]
+        _from_main(state, lambda: _write_lists(save_path, experts, packed), save_path)
     # An image may be one process's in this pass, and another's in the next.
-    report = Report(plan.images, len(set(gather_object(list(labelled)))), {}, plan.notes)
+    images = len(Items([Task(image, ()) for image in found], packed))
+    report = Report(images, len(set(gather_object(list(labelled)))), {}, plan.notes)
     for path, reason in sorted(gather_object(list(unreadable.items()))):
         report.unreadable[path] = reason
     _from_main(state, lambda: _write_log(save_path / UNREADABLE_LOG, report.unreadable), save_path)
@@ -174,7 +189,7 @@ def _from_main(state: PartialState, make: Callable[[], T], save_path: Path) -> T
 
 def _run_pass(
     work: Pass,
-    tasks: list[Task],
+    items: Items,
     setting: Setting,
     save_path: Path,
     num_workers: int,
@@ -188,11 +203,11 @@ def _run_pass(
     expert = work.module.load(work.modalities, work.options, setting)
     # One by one, so that all workers read the first batch; so far ahead, that the second is there in time.
     ahead = max(2, 2 * work.batch_size // num_workers) if num_workers else None
-    images = _Images(tasks, expert.prepare)
+    images = _Images(items, expert.prepare)
     loader = DataLoader(images, batch_size=None, num_workers=num_workers, prefetch_factor=ahead)
-    with tqdm(total=len(tasks), desc=", ".join(work.modalities), unit="image", disable=not show) as bar:
+    with tqdm(total=len(items), desc=", ".join(work.modalities), unit="image", disable=not show) as bar:
         batches = _ahead(_batches(iter(loader), work.batch_size))
-        unreadable = _label_images(batches, expert, save_path, num_writers, bar)
+        unreadable = _label_images(items, batches, expert, save_path, num_writers, bar)
     del expert, images, loader, batches
     gc.collect()
     if setting.device.type != "cpu":
@@ -207,29 +222,28 @@ class _Loaded:
     The input is an array, since a tensor would take an open file each, of which a process has few.
     """
 
-    task: Task
+    index: int
     size: tuple[int, int] = (0, 0)
     input: np.ndarray | None = None
     reason: str = ""
 
 
 class _Images(Dataset):
-    def __init__(self, tasks: list[Task], prepare: Callable) -> None:
-        self.tasks = tasks
+    def __init__(self, items: Items, prepare: Callable) -> None:
+        self.items = items
         self.prepare = prepare
 
     def __len__(self) -> int:
-        return len(self.tasks)
+        return len(self.items)
 
     def __getitem__(self, index: int) -> _Loaded:
-        task = self.tasks[index]
         try:
-            pixels = read_image(Path(task.image.path))
+            pixels = read_image(self.items[index].file)
         except UnreadableImage as error:
-            return _Loaded(task, reason=error.reason)
+            return _Loaded(index, reason=error.reason)
         except UserError as error:  # it may not be read, or was there when the folder was listed
-            return _Loaded(task, reason=str(error))
-        return _Loaded(task, (pixels.height, pixels.width), self.prepare(pixels).numpy())
+            return _Loaded(index, reason=str(error))
+        return _Loaded(index, (pixels.height, pixels.width), self.prepare(pixels).numpy())
 
 
 def _batches(items: Iterator[T], size: int) -> Iterator[list[T]]:
@@ -247,36 +261,71 @@ def _ahead(batches: Iterator[T]) -> Iterator[T]:
 
 
 def _label_images(
-    batches: Iterator[list[_Loaded]], expert: Expert, save_path: Path, num_writers: int, bar: tqdm
+    items: Items,
+    batches: Iterator[list[_Loaded]],
+    expert: Expert,
+    save_path: Path,
+    num_writers: int,
+    bar: tqdm,
 ) -> dict[str, str]:
     """Labels what was loaded; returns the images that could not be read, with the reason."""
     unreadable: dict[str, str] = {}
-    waiting: deque[Future] = deque()
+    waiting: deque[tuple[Item, Future]] = deque()
     writers = ThreadPoolExecutor(num_writers)
+    shards = LabelShards(save_path)
+
+    def collect() -> None:
+        item, future = waiting.popleft()
+        labels = future.result()
+        if item.shard is not None:
+            shards.add(item, labels)
+
     try:
         for batch in batches:
-            unreadable |= {item.task.image.path: item.reason for item in batch if item.input is None}
-            items = [item for item in batch if item.input is not None]
-            raw = expert.predict([torch.from_numpy(item.input) for item in items]) if items else []
-            for item, output in zip(items, raw, strict=True):
-                waiting.append(writers.submit(_write_labels, expert, output, item, save_path))
-            while waiting and (waiting[0].done() or len(waiting) > _WAITING_BATCHES * len(batch)):
-                waiting.popleft().result()
+            there = [loaded for loaded in batch if loaded.input is not None]
+            raw = iter(expert.predict([torch.from_numpy(loaded.input) for loaded in there]) if there else ())
+            for loaded in batch:
+                item = items[loaded.index]
+                if loaded.input is None:
+                    unreadable[str(item.file)] = loaded.reason
+                    waiting.append((item, writers.submit(dict)))
+                else:
+                    job = (expert, next(raw), item, loaded.size, save_path)
+                    waiting.append((item, writers.submit(_make_labels, *job)))
+            while waiting and (waiting[0][1].done() or len(waiting) > _WAITING_BATCHES * len(batch)):
+                collect()
             bar.update(len(batch))
-        for future in waiting:
-            future.result()
+        while waiting:
+            collect()
+        shards.close()
+        for task in items.without_images():
+            shards.open(task)
+            shards.close()
+    except OSError as error:
+        raise _unwritable(save_path, error) from None
     finally:
         writers.shutdown(cancel_futures=True)
+        shards.discard()
     return unreadable
 
 
-def _write_labels(expert: Expert, raw: Any, item: _Loaded, save_path: Path) -> None:
-    labels = expert.decode(raw, Target(item.size, item.task.image.label, save_path))
-    try:
-        for name in item.task.experts:
-            write_label(save_path, name, item.task.image.label, labels[name])
-    except OSError as error:
-        raise _unwritable(save_path, error) from None
+def _make_labels(
+    expert: Expert, raw: Any, item: Item, size: tuple[int, int], save_path: Path
+) -> dict[str, bytes]:
+    """The labels of an image, written; those of one in a shard are returned, to be put into one."""
+    labels = expert.decode(raw, Target(size, item.label, save_path, item.folder, item.shard))
+    if item.shard is not None:
+        return {name: packed_label(labels[name]) for name in item.task.experts}
+    for name in item.task.experts:
+        write_label(save_path, name, item.label, labels[name])
+    return {}
+
+
+def _write_lists(save_path: Path, experts: list[str], packed: dict[str, ShardFolder]) -> None:
+    """Lists the shards of labels, for a web server."""
+    for expert in experts:
+        for folder in packed:
+            write_list(save_path / expert / folder)
 
 
 def _unwritable(save_path: Path, error: OSError) -> UserError:

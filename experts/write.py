@@ -13,6 +13,8 @@ from pathlib import Path
 from PIL import Image
 
 from dataset.files import write_bytes
+from dataset.packed_labels import pack_label
+from dataset.shards.tar_index import SUFFIX as INDEX
 from dataset.words import words_as_json
 from experts.base import Label
 from model.modalities import modality
@@ -23,6 +25,17 @@ _COMPRESSION = 3  # of PNG, 0..9; of normals, 6 takes more than twice the time a
 def label_png(save_path: Path, expert: str, label: str) -> Path:
     """The PNG of an image's label; not `with_suffix`, since names may hold dots."""
     return save_path / expert / f"{label}.png"
+
+
+def label_shard(save_path: Path, expert: str, shard: str) -> Path:
+    """The tar of the labels of a shard of images."""
+    return save_path / expert / f"{shard}.tar"
+
+
+def packed_label(label: Label) -> bytes:
+    """A label as a record of a shard (`dataset.packed_labels`)."""
+    picture = None if label.map is None else Image.fromarray(label.map)
+    return pack_label(picture, _sidecar(label))
 
 
 def write_label(save_path: Path, expert: str, name: str, label: Label) -> None:
@@ -41,16 +54,18 @@ def write_label(save_path: Path, expert: str, name: str, label: Label) -> None:
 
 def remove_label(save_path: Path, expert: str, name: str) -> None:
     """Removes one label, if it is there; the PNG first, so that nothing looks finished that is not."""
-    for path in (label_png(save_path, expert, name), *_sidecars(save_path, expert, name)):
+    shard = label_shard(save_path, expert, name)
+    packed = (shard, shard.with_name(shard.name + INDEX))
+    for path in (label_png(save_path, expert, name), *_sidecars(save_path, expert, name), *packed):
         path.unlink(missing_ok=True)
 
 
 def stored_labels(folder: Path) -> Iterator[str]:
-    """The labels in an expert's folder, as paths below it without suffix."""
+    """The labels in an expert's folder, and its shards of labels, as paths below it without suffix."""
     for parent, _, names in os.walk(folder):
         below = os.path.relpath(parent, folder).replace(os.sep, "/")
         start = "" if below == "." else f"{below}/"
-        yield from (start + name.removesuffix(".png") for name in names if name.endswith(".png"))
+        yield from (start + name[:-4] for name in names if name.endswith((".png", ".tar")))
 
 
 def _sidecars(save_path: Path, expert: str, name: str) -> list[Path]:

@@ -5,9 +5,39 @@ import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from dataset.files import write_atomically, write_json
+from dataset.files import temporary_name, write_json
 from dataset.shards.folder import LIST
 from dataset.shards.tar_index import TarIndex, index_of, keys
+
+
+class ShardWriter:
+    """A shard in the making: files are added one by one, and it appears when it is closed.
+
+    Args:
+        tar: its path.
+    """
+
+    def __init__(self, tar: Path) -> None:
+        self.tar, self._temporary = tar, temporary_name(tar)
+        tar.parent.mkdir(parents=True, exist_ok=True)
+        self._archive = tarfile.open(self._temporary, "w")  # noqa: SIM115, until `close` or `discard`
+
+    def add(self, name: str, content: bytes) -> None:
+        """Adds a file; those of a record side by side."""
+        member = tarfile.TarInfo(name)  # no owner, no time
+        member.size = len(content)
+        self._archive.addfile(member, io.BytesIO(content))
+
+    def close(self) -> TarIndex:
+        """Ends the shard, and makes its index."""
+        self._archive.close()
+        self._temporary.replace(self.tar)
+        return index_of(self.tar)
+
+    def discard(self) -> None:
+        """Leaves nothing behind, unless it was closed."""
+        self._archive.close()
+        self._temporary.unlink(missing_ok=True)
 
 
 def write_shard(tar: Path, files: Iterable[tuple[str, bytes]]) -> TarIndex:
@@ -17,16 +47,13 @@ def write_shard(tar: Path, files: Iterable[tuple[str, bytes]]) -> TarIndex:
         tar: its path.
         files: name and content of each member; those of a record side by side.
     """
-
-    def write(path: Path) -> None:
-        with tarfile.open(path, "w") as archive:
-            for name, content in files:
-                member = tarfile.TarInfo(name)  # no owner, no time
-                member.size = len(content)
-                archive.addfile(member, io.BytesIO(content))
-
-    write_atomically(tar, write)
-    return index_of(tar)
+    writer = ShardWriter(tar)
+    try:
+        for name, content in files:
+            writer.add(name, content)
+        return writer.close()
+    finally:
+        writer.discard()
 
 
 def write_list(folder: Path) -> int:

@@ -1,6 +1,7 @@
 """From boxes to a label: who hides whom, and the map of what is seen of each."""
 
 import sys
+from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 
@@ -50,12 +51,20 @@ def read_depth(target: Target, size: tuple[int, int]) -> np.ndarray | None:
     Raises:
         UserError: it is damaged or not of the image's size.
     """
-    reader = LabelReader(target.save_path, ["depth"])
-    path = reader.path(modality("depth"), target.key)
-    if not path.is_file() or path.stat().st_size == 0:
+    reader = _depth_reader(target.save_path, target.folder, target.shard is not None)
+    path = reader.path(modality("depth"), target.key, target.shard)
+    if not path.is_file() or not path.read_bytes():
         return None
-    pictures, _ = reader.read(target.key, target.size[::-1])
+    pictures, _ = reader.read(target.key, target.size[::-1], target.shard)
     return np.asarray(pictures["depth"].resize(size[::-1], Image.Resampling.BILINEAR))
+
+
+@lru_cache(maxsize=8)
+def _depth_reader(save_path: Path, folder: str, packed: bool) -> LabelReader:
+    reader = LabelReader(save_path, ["depth"])
+    if packed and (save_path / "depth" / folder).is_dir():
+        reader.open_folder(folder)
+    return reader
 
 
 def draw(
