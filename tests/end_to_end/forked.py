@@ -1,0 +1,146 @@
+"""train_caption.py with a tiny network, in processes forked from this one: torch is imported once."""
+
+import json
+import multiprocessing
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+import helpers.session
+import helpers.training
+import train_caption
+from helpers.checkpoint_folders import find_checkpoints
+from helpers.cli import run
+from helpers.config import ModelSize
+from helpers.sharded_tensors import read_whole
+from helpers.training_state import load_progress
+from tests.end_to_end.conftest import write_caption_config
+from tests.model import tiny
+
+FORK = multiprocessing.get_context("fork")
+STEPS = 8  # of a whole run: 60 samples twice, 15 a step
+
+
+@dataclass
+class Trainer:
+    """Starts training in a folder, on a config.
+
+    Attributes:
+        work: the folder a user would be in; one is made.
+        config: the file.
+    """
+
+    work: Path
+    config: Path
+
+    @property
+    def folder(self) -> Path:
+        """The experiment's."""
+        return self.work / "logging" / "caption_tiny"
+
+    def start(
+        self, *flags: str, prepare: Callable[[], object] = lambda: None, ranks: int = 1, name: str = "tiny"
+    ) -> list[BaseProcess]:
+        """Starts the processes of one run; `prepare` is called in each, before."""
+        self.work.mkdir(exist_ok=True)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        processes = []
+        for rank in range(ranks):
+            environment = {"ACCELERATE_USE_CPU": "true", "PATH": ""}  # no Java: it is slow to start
+            if ranks > 1:
+                environment |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
+                environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+            arguments = ["--exp_name", name, "--config", str(self.config), *flags]
+            target = (self.work, arguments, environment, rank, prepare)
+            processes.append(FORK.Process(target=_train, args=target))
+            processes[-1].start()
+        return processes
+
+    def finish(self, *flags: str, **options: object) -> list[int | None]:
+        """Runs to the end; the exit codes."""
+        return codes(self.start(*flags, **options))
+
+    def output(self, rank: int = 0) -> str:
+        """What a process of the last run has printed."""
+        return (self.work / f"output_{rank}").read_text()
+
+
+def codes(processes: list[BaseProcess], seconds: float = 120) -> list[int | None]:
+    """The exit codes of processes, negative for signals; whatever does not end is killed: None."""
+    for process in processes:
+        process.join(seconds)
+    found = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+        process.join()
+    return found
+
+
+def _train(
+    work: Path, arguments: list[str], environment: dict[str, str], rank: int, prepare: Callable[[], object]
+) -> None:
+    os.chdir(work)
+    os.environ.update(environment)
+    sys.argv = ["train_caption.py", *arguments]
+    with open(f"output_{rank}", "w", buffering=1) as output:
+        for stream in (1, 2):
+            os.dup2(output.fileno(), stream)
+        sys.stdout = sys.stderr = output
+        prepare()
+        run(train_caption.main)
+
+
+def tiny_trainer(work: Path, scenes: Path, **changes: object) -> Trainer:
+    """A trainer whose runs save after each step; `tiny_size` must be what sizes are read by."""
+    settings = {"experts": "none", "image_resolution": 24, "save_every_steps": 1, "metrics": ["cider"]}
+    settings |= {"max_length": 8, "min_length": 2, "num_beams": 1, "freeze": "freeze_lang_vision"}
+    settings |= {"batch_size_train": 15, "batch_size_test": 4}
+    return Trainer(work / "work", write_caption_config(work / "caption.yaml", scenes, **settings | changes))
+
+
+def tiny_size(_name: str) -> ModelSize:
+    """Stands for a size of `configs/models.yaml`."""
+    return ModelSize(vision=tiny.CONFIG.vision, text=tiny.CONFIG.text, tokenizer=str(tiny.TOKENIZER))
+
+
+@contextmanager
+def ready_to_fork() -> Iterator[None]:
+    """One thread of torch, which must not have others in a process that is forked; a tiny network."""
+    threads, read = torch.get_num_threads(), helpers.session.read_model_size
+    torch.set_num_threads(1)
+    helpers.session.read_model_size = tiny_size
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        helpers.session.read_model_size = read
+
+
+def outcome(folder: Path) -> dict[str, object]:
+    """All that a run has left which must not depend on whether it was interrupted."""
+    newest = find_checkpoints(folder)[0]
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for record in records:
+        for name in [name for name in record if name.endswith(("seconds", "per_second", "gib"))]:
+            del record[name]
+    best = load_file(folder / "model.safetensors")
+    progress = load_progress(newest)
+    return {"progress": progress, "records": records} | read_whole(newest, "") | best
+
+
+def assert_same(found: dict[str, object], expected: dict[str, object]) -> None:
+    """To the bit."""
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        same = torch.equal(value, expected[name]) if torch.is_tensor(value) else value == expected[name]
+        assert same, name
