@@ -12,8 +12,6 @@ from accelerate import Accelerator
 
 from helpers.cli import Stopped
 
-AGAIN = 1.0  # seconds; torchrun sends on to the processes what the terminal has sent them already
-
 
 class StopRequest:
     """Heeds SIGTERM and SIGINT: while steps are taken, after one of them; otherwise at once.
@@ -22,6 +20,8 @@ class StopRequest:
     collective operation of the hosts, of one number, which runs while the step does: no device waits for
     it. Every process must make one, from its main thread.
     """
+
+    AGAIN = 1.0  # seconds; torchrun sends on to the processes what the terminal has sent them already
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._received, self._since, self._steps = 0, 0.0, False
@@ -33,7 +33,7 @@ class StopRequest:
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
-        if not self._steps or (self._received and now - self._since > AGAIN):
+        if not self._steps or (self._received and now - self._since > self.AGAIN):
             raise Stopped(number)
         if not self._received:
             self._received, self._since = number, now

@@ -29,11 +29,19 @@ class Saver:
         session: its model is built; `checkpoint` is where the run goes on from.
         optimizer: torch's.
         scaler: of the loss.
+        description: of the model, see `describe`.
         samples: of an epoch.
     """
 
-    def __init__(self, session: Session, optimizer: Optimizer, scaler: GradScaler, samples: int) -> None:
-        self.session, self.optimizer, self.scaler = session, optimizer, scaler
+    def __init__(
+        self,
+        session: Session,
+        optimizer: Optimizer,
+        scaler: GradScaler,
+        description: dict[str, Any],
+        samples: int,
+    ) -> None:
+        self.session, self.optimizer, self.scaler, self.description = session, optimizer, scaler, description
         self._newest: Path | None = None  # of this run
         self._about = {
             "seed": session.args.seed,
@@ -93,7 +101,9 @@ class Saver:
             return
         average_statistics(session.model, session.accelerator)
         about = {"progress": asdict(progress), "scaler": self.scaler.state_dict(), **self._about}
-        save_checkpoint(folder, session.accelerator, session.model, self.optimizer, sums, about)
+        save_checkpoint(
+            folder, session.accelerator, session.model, self.optimizer, self.description, sums, about
+        )
         self._newest = folder
         if session.is_main:
             remove_old(session.folder, session.config.keep_last, progress.step)

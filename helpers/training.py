@@ -64,7 +64,8 @@ class Training:
         backends = read_backends(config.label_path, session.network.experts)
         self.usage = replace(usage, backends=backends)
         # The last step of an epoch has the batches that are left.
-        steps_per_epoch = math.ceil(len(loader) / config.accumulate_steps)
+        self._batches_per_epoch = len(loader)
+        steps_per_epoch = math.ceil(self._batches_per_epoch / config.accumulate_steps)
         self.schedule = Schedule(
             config.init_lr,
             config.min_lr,
@@ -89,7 +90,9 @@ class Training:
             loader.dataset.image_keys,
         )
         self.stop = StopRequest(accelerator)
-        self.saver = Saver(session, self.optimizer, self.scaler, loader.sampler.length)
+        self.description = describe(session.network, session.size.tokenizer, config.class_tables, self.usage)
+        samples = loader.sampler.length
+        self.saver = Saver(session, self.optimizer, self.scaler, self.description, samples)
         self.progress = self.saver.restore()
         settings = vars(session.args) | config_as_json(config)
         resumed_at = self.progress.step if session.args.from_checkpoint else None
@@ -120,20 +123,18 @@ class Training:
         """
         epoch = self.progress.epoch
         self.loader.dataset.set_epoch(epoch)
-        self.loader.sampler.start_at(epoch)
-        whole = len(self.loader)
         self.loader.sampler.start_at(epoch, self.progress.consumed)
         self.session.model.train()
         self._begin_sums()
         self._bar = tqdm(
             self.loader,
             desc=f"epoch {epoch}",
-            initial=whole - len(self.loader),
-            total=whole,
+            initial=self._batches_per_epoch - len(self.loader),
+            total=self._batches_per_epoch,
             disable=not self.session.is_main,
         )
         batches = self.meter.timed(self._bar, self.progress.step)
-        with self.stop.after_a_step():
+        with self.stop.after_a_step(), self._bar:
             for batch in self.stepper.batches(batches, len(self.loader)):
                 self._samples += batch["index"].tolist()
                 self._lr = self.schedule.lr(self._scheduled_step())
@@ -216,11 +217,8 @@ class Training:
             score = broadcast_from_main(scores.get(self.score, float(self.progress.epoch)))
             if self.progress.best_score is None or score > self.progress.best_score:
                 self.progress.best_score = score
-                description = describe(
-                    session.network, session.size.tokenizer, session.config.class_tables, self.usage
-                )
                 original = session.config.pytorch_model
-                save_best(session.folder, session.accelerator, session.model, description, original)
+                save_best(session.folder, session.accelerator, session.model, self.description, original)
         if session.is_main and skipped:
             print(f"skipped so far: {skipped} samples that could not be read")
         self.tracking.log(record, self.progress.step)

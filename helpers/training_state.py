@@ -37,6 +37,7 @@ from helpers.checkpoint_folders import (
     sync,
     temporary_folder,
 )
+from helpers.models import DESCRIPTION
 from helpers.random_state import random_state
 from helpers.sharded_tensors import own_shards, read_shards, write_shards
 from helpers.sharding import full_state_dict, unwrap
@@ -76,6 +77,7 @@ def save_checkpoint(
     accelerator: Accelerator,
     model: nn.Module,
     optimizer: Optimizer,
+    description: Mapping[str, Any],
     own: Mapping[str, Any],
     about: Mapping[str, Any],
 ) -> None:
@@ -86,6 +88,7 @@ def save_checkpoint(
         accelerator: its processes.
         model: what `distribute` returned; its statistics are averaged.
         optimizer: torch's.
+        description: of the model, `model.json`: with it the folder can be used as a model's.
         own: what this process adds up over the epoch, tensors and numbers.
         about: what the marker is to say, as JSON: `progress` and what else there is.
 
@@ -99,10 +102,15 @@ def save_checkpoint(
     def write_share() -> dict[str, Any]:
         """This process's files, and their fingerprints."""
         write_shards(temporary, tensors, alone=accelerator.num_processes == 1)
-        file = temporary / _process_file(rank)
-        torch.save({"random": random_state(), "own": send_to_device(dict(own), "cpu")}, file)
-        sync(file)
-        return {path.name: fingerprint(path) for path in (*own_shards(temporary, rank), file)}
+        files = own_shards(temporary, rank)
+        files.append(temporary / _process_file(rank))
+        torch.save({"random": random_state(), "own": send_to_device(dict(own), "cpu")}, files[-1])
+        if main:
+            files.append(temporary / DESCRIPTION)
+            write_json(files[-1], description, indent=2)
+        for path in files:
+            sync(path)
+        return {path.name: fingerprint(path) for path in files}
 
     def complete(files: Mapping[str, Any]) -> None:
         complete_checkpoint(folder, {"processes": accelerator.num_processes, **about}, files)
@@ -215,5 +223,5 @@ def save_best(
         write_weights(folder / "model.safetensors", weights)
         if original:
             write_weights(folder / "pytorch_model.bin", weights)
-        write_json(folder / "model.json", description, indent=2)
+        write_json(folder / DESCRIPTION, description, indent=2)
     accelerator.wait_for_everyone()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from helpers.checkpoint_folders import find_checkpoints
-from tests.end_to_end.forked import STEPS, Trainer, assert_same, outcome, ready_to_fork, tiny_trainer
+from tests.forked import STEPS, Trainer, assert_same, outcome, ready_to_fork, tiny_trainer
 
 KILLS = 20
 FILE_EVENTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir")

@@ -1,4 +1,4 @@
-"""train_caption.py with a tiny network, in processes forked from this one: torch is imported once."""
+"""Processes forked from this one, so that torch is imported once; train_caption.py with a tiny network."""
 
 import json
 import multiprocessing
@@ -8,10 +8,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 import helpers.session
@@ -47,24 +49,11 @@ class Trainer:
         return self.work / "logging" / "caption_tiny"
 
     def start(
-        self, *flags: str, prepare: Callable[[], object] = lambda: None, ranks: int = 1, name: str = "tiny"
+        self, *flags: str, prepare: Callable[[], object] = lambda: None, ranks: int = 1
     ) -> list[BaseProcess]:
         """Starts the processes of one run; `prepare` is called in each, before."""
-        self.work.mkdir(exist_ok=True)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        processes = []
-        for rank in range(ranks):
-            environment = {"ACCELERATE_USE_CPU": "true", "PATH": ""}  # no Java: it is slow to start
-            if ranks > 1:
-                environment |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
-                environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-            arguments = ["--exp_name", name, "--config", str(self.config), *flags]
-            target = (self.work, arguments, environment, rank, prepare)
-            processes.append(FORK.Process(target=_train, args=target))
-            processes[-1].start()
-        return processes
+        arguments = ["--exp_name", "tiny", "--config", str(self.config), *flags]
+        return fork(partial(_train, arguments, prepare), self.work, ranks)
 
     def finish(self, *flags: str, **options: object) -> list[int | None]:
         """Runs to the end; the exit codes."""
@@ -75,8 +64,25 @@ class Trainer:
         return (self.work / f"output_{rank}").read_text()
 
 
+def fork(target: Callable[[], object], work: Path, ranks: int = 1) -> list[BaseProcess]:
+    """Starts processes of one group in a folder, which is made; process r prints to `output_r` in it."""
+    work.mkdir(exist_ok=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = []
+    for rank in range(ranks):
+        environment = {"ACCELERATE_USE_CPU": "true", "PATH": ""}  # no Java: it is slow to start
+        if ranks > 1:
+            environment |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
+            environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        processes.append(FORK.Process(target=_child, args=(target, work, environment, rank)))
+        processes[-1].start()
+    return processes
+
+
 def codes(processes: list[BaseProcess], seconds: float = 120) -> list[int | None]:
-    """The exit codes of processes, negative for signals; whatever does not end is killed: None."""
+    """The exit codes of processes, negative for signals; what does not end in time is killed: None."""
     for process in processes:
         process.join(seconds)
     found = [process.exitcode for process in processes]
@@ -86,18 +92,21 @@ def codes(processes: list[BaseProcess], seconds: float = 120) -> list[int | None
     return found
 
 
-def _train(
-    work: Path, arguments: list[str], environment: dict[str, str], rank: int, prepare: Callable[[], object]
-) -> None:
+def _child(target: Callable[[], object], work: Path, environment: dict[str, str], rank: int) -> None:
     os.chdir(work)
     os.environ.update(environment)
-    sys.argv = ["train_caption.py", *arguments]
+    AcceleratorState._reset_state(reset_partial_state=True)  # of a test before
     with open(f"output_{rank}", "w", buffering=1) as output:
         for stream in (1, 2):
             os.dup2(output.fileno(), stream)
         sys.stdout = sys.stderr = output
-        prepare()
-        run(train_caption.main)
+        run(target)
+
+
+def _train(arguments: list[str], prepare: Callable[[], object]) -> None:
+    sys.argv = ["train_caption.py", *arguments]
+    prepare()
+    train_caption.main()
 
 
 def tiny_trainer(work: Path, scenes: Path, **changes: object) -> Trainer:

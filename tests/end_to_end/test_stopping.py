@@ -1,0 +1,252 @@
+"""Signals, lost processes, full disks, damaged checkpoints, two runs at once: nothing is lost."""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+from torch.distributed.checkpoint.filesystem import FileSystem
+
+import helpers.caption_evaluation
+from helpers.checkpoint_folders import find_checkpoints
+from helpers.cli import LOST_PROCESS
+from helpers.interruption import StopRequest
+from helpers.stepping import Stepper
+from helpers.training_state import load_progress
+from tests.end_to_end.conftest import ROOT, write_caption_config
+from tests.forked import STEPS, Trainer, assert_same, codes, outcome, ready_to_fork, tiny_trainer
+
+RESUME = "--from_checkpoint"
+SOON = 30  # seconds
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _ready() -> Iterator[None]:
+    with ready_to_fork():
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Trainer]:
+    """Uninterrupted runs of one and of two processes, which save after each epoch."""
+    runs = {}
+    for ranks in (1, 2):
+        work = tmp_path_factory.mktemp("whole")
+        runs[ranks] = tiny_trainer(work, scenes, save_every_steps=0, batch_size_train=16 // ranks)
+        assert runs[ranks].finish(ranks=ranks) == [0] * ranks, runs[ranks].output()
+    return runs
+
+
+@pytest.fixture
+def trainer(whole: dict[int, Trainer], tmp_path: Path) -> Trainer:
+    """Another run of one process."""
+    return Trainer(tmp_path / "work", whole[1].config)
+
+
+def on_step(number: int, action: Callable[[], object]) -> None:
+    """In a process that trains: does something in the middle of a step."""
+    step, taken = Stepper.step, []
+
+    def stepping(*arguments: object) -> object:
+        taken.append(1)
+        if len(taken) == number:
+            action()
+        return step(*arguments)
+
+    Stepper.step = stepping
+
+
+def signal_self(number: int, rank: int = 0) -> None:
+    if os.environ.get("RANK", "0") == str(rank):
+        os.kill(os.getpid(), number)
+
+
+def steps(trainer: Trainer) -> list[int]:
+    """Of the checkpoints, the newest first."""
+    return [load_progress(path).step for path in find_checkpoints(trainer.folder)]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_stops_after_the_step_and_the_run_goes_on(whole, trainer, number, code):
+    stop = partial(on_step, 2, partial(signal_self, number))
+    assert trainer.finish(prepare=stop) == [code], trainer.output()
+    assert f"{number.name}: saves after this step" in trainer.output()
+    assert steps(trainer) == [2]
+    assert trainer.finish(RESUME) == [0], trainer.output()
+    assert_same(outcome(trainer.folder), outcome(whole[1].folder))
+
+
+def test_a_signal_in_an_evaluation_ends_the_run_at_once_and_the_evaluation_is_done_again(whole, trainer):
+    def stop() -> None:
+        helpers.caption_evaluation.predict_all = lambda *_: signal_self(signal.SIGTERM)
+
+    assert trainer.finish(prepare=stop) == [143], trainer.output()
+    progress = load_progress(find_checkpoints(trainer.folder)[0])
+    assert (progress.epoch, progress.consumed) == (0, 60)
+    assert not (trainer.folder / "results").exists()
+    assert trainer.finish(RESUME) == [0], trainer.output()
+    assert_same(outcome(trainer.folder), outcome(whole[1].folder))
+
+
+def test_a_second_signal_stops_at_once(trainer):
+    def twice() -> None:
+        StopRequest.AGAIN = 0
+        signal_self(signal.SIGTERM)
+        time.sleep(0.1)
+        signal_self(signal.SIGTERM)
+
+    assert trainer.finish(prepare=partial(on_step, 2, twice)) == [143], trainer.output()
+    assert steps(trainer) == []
+
+
+def test_processes_stop_after_the_same_step_though_one_gets_the_signal(whole, tmp_path):
+    trainer = Trainer(tmp_path / "work", whole[2].config)
+    stop = partial(on_step, 2, partial(signal_self, signal.SIGTERM, rank=1))
+    assert trainer.finish(prepare=stop, ranks=2) == [143, 143], trainer.output()
+    assert steps(trainer)[0] in (2, 3)  # the signal may come when the processes have agreed to go on
+    assert trainer.finish(RESUME, ranks=2) == [0, 0], trainer.output()
+    assert_same(outcome(trainer.folder), outcome(whole[2].folder))
+
+
+def test_when_a_process_is_killed_the_others_end_and_say_so(scenes, tmp_path):
+    trainer = tiny_trainer(tmp_path, scenes, batch_size_train=8)
+    kill = partial(on_step, 3, partial(signal_self, signal.SIGKILL, rank=1))
+    assert codes(trainer.start(prepare=kill, ranks=2), SOON) == [LOST_PROCESS, -signal.SIGKILL]
+    last = trainer.output().splitlines()[-1]
+    assert last == "error: another process of this run has died; train on with --from_checkpoint"
+    assert steps(trainer) == [2, 1]
+    assert trainer.finish(RESUME, ranks=2) == [0, 0], trainer.output()
+    assert steps(trainer)[0] == STEPS
+
+
+def test_a_run_goes_on_with_another_number_of_processes(whole, tmp_path):
+    """The position means the same; 16 samples a step either way."""
+    trainer = Trainer(tmp_path / "work", whole[2].config)
+    stop = partial(on_step, 2, partial(signal_self, signal.SIGTERM))
+    assert trainer.finish(prepare=stop, ranks=2) == [143, 143], trainer.output()
+    reached = steps(trainer)[0]
+    alone = Trainer(trainer.work, whole[1].config)
+    assert alone.finish(RESUME) == [0], alone.output()
+    assert f"0 epochs, {16 * reached} samples of the next, {reached} steps are done" in alone.output()
+    assert steps(alone)[0] == STEPS
+
+
+def full_disk_in_save(number: int) -> None:
+    """In a process that trains: what a certain save writes goes to a device that is full."""
+    create, saves = FileSystem.create_stream, []
+
+    def creating(self: FileSystem, path: Path, mode: str) -> object:
+        saves.append(1)
+        return create(self, "/dev/full" if len(saves) == number else path, mode)
+
+    FileSystem.create_stream = creating
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
+def test_a_full_disk_is_one_line_and_leaves_the_checkpoint_before(scenes, whole, tmp_path):
+    trainer = tiny_trainer(tmp_path, scenes, batch_size_train=16)
+    assert trainer.finish(prepare=partial(full_disk_in_save, 3)) == [2]
+    last = trainer.output().splitlines()[-1]
+    assert last.startswith("error: logging/caption_tiny/checkpoints/step_00000003: cannot be written")
+    assert os.strerror(errno.ENOSPC) in last
+    assert "Traceback" not in trainer.output()
+    assert steps(trainer) == [2, 1]
+    assert len(list((trainer.folder / "checkpoints").iterdir())) == 2
+    assert trainer.finish(RESUME) == [0], trainer.output()
+    assert_same(outcome(trainer.folder), outcome(whole[1].folder))
+
+
+def test_a_file_system_that_is_full(scenes, whole, tmp_path):
+    trainer = tiny_trainer(tmp_path, scenes, batch_size_train=16)
+    size = sum(path.stat().st_size for path in find_checkpoints(whole[1].folder)[0].iterdir())
+    disk = trainer.work / "logging"
+    disk.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={int(1.5 * size)}", "tmpfs", disk]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("file systems cannot be mounted here")
+    try:
+        assert trainer.finish() == [2]
+        last = trainer.output().splitlines()[-1]
+        assert last.startswith("error: logging/caption_tiny/checkpoints/step_00000002: cannot be written")
+        assert steps(trainer) == [1]
+        subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
+        assert trainer.finish(RESUME) == [0], trainer.output()
+        assert_same(outcome(trainer.folder), outcome(whole[1].folder))
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_second_run_of_the_same_name_is_refused_until_the_first_is_gone(trainer):
+    (first,) = trainer.start(prepare=partial(on_step, 2, partial(time.sleep, 1000)))
+    deadline = time.monotonic() + SOON
+    while not (trainer.folder / "lock").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    held = trainer.output()
+    second = Trainer(trainer.work, trainer.config)
+    assert codes(second.start(), SOON) == [2]
+    line = second.output().strip()
+    assert line.startswith(f"error: logging/caption_tiny: process {first.pid} on ")
+    assert line.endswith("trains in it; wait for it or choose another --exp_name")
+    assert first.is_alive(), held
+    first.kill()
+    first.join()
+    assert trainer.finish() == [0], trainer.output()
+
+
+def running(scenes: Path, work: Path, *flags: str) -> subprocess.Popen:
+    """The script itself, two processes by torchrun, for long."""
+    changes = {"experts": "none", "image_resolution": 32, "save_every_steps": 1, "max_epoch": 100}
+    config = write_caption_config(work / "caption.yaml", scenes, **changes, batch_size_train=4)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [*launch, ROOT / "train_caption.py", "--exp_name", "tiny", "--config", config, *flags]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": ""}
+    output = (work / "output").open("w")
+    return subprocess.Popen(command, cwd=work, env=environment, stdout=output, stderr=subprocess.STDOUT)
+
+
+def wait_for_step(experiment: Path, step: int) -> None:
+    deadline = time.monotonic() + 240
+    while not [path for path in find_checkpoints(experiment) if load_progress(path).step >= step]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_torchrun_ends_what_lost_a_process_and_sends_signals_on(scenes, tmp_path):
+    folder = tmp_path / "logging" / "caption_tiny"
+    with running(scenes, tmp_path) as launcher:
+        wait_for_step(folder, 2)
+        psutil.Process(launcher.pid).children()[1].kill()
+        assert launcher.wait(2 * SOON) == 1
+    assert "error: another process of this run has died" in (tmp_path / "output").read_text()
+    reached = load_progress(find_checkpoints(folder)[0]).step
+    with running(scenes, tmp_path, RESUME) as launcher:
+        wait_for_step(folder, reached + 1)
+        launcher.terminate()
+        assert launcher.wait(2 * SOON) != 0
+    said = (tmp_path / "output").read_text()
+    assert f"{reached} steps are done" in said
+    assert said.count("SIGTERM: saves after this step") == 2
+    assert said.count("stopped by SIGTERM") == 2
+
+
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_used(whole, tmp_path):
+    trainer = Trainer(tmp_path / "work", whole[1].config)
+    shutil.copytree(whole[1].work, trainer.work)
+    newest, before = find_checkpoints(trainer.folder)
+    (shard,) = newest.glob("shard-*")
+    shard.write_bytes(shard.read_bytes()[:-1000])
+    assert trainer.finish(RESUME) == [0], trainer.output()
+    assert (
+        f"warning: logging/caption_tiny/checkpoints/{newest.name} is damaged: {shard.name} has"
+        in trainer.output()
+    )
+    assert f"goes on from logging/caption_tiny/checkpoints/{before.name}" in trainer.output()
+    assert_same(outcome(trainer.folder), outcome(whole[1].folder))

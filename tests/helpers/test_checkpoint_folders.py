@@ -1,0 +1,120 @@
+"""Folders of checkpoints: complete or absent, checked against their marker, the oldest removed."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from accelerate import Accelerator
+
+from helpers.checkpoint_folders import (
+    MARKER,
+    begin_checkpoint,
+    checkpoint_folder,
+    complete_checkpoint,
+    damage,
+    find_checkpoints,
+    fingerprint,
+    read_marker,
+    remove_old,
+    update_marker,
+)
+from helpers.experiments import newest_checkpoint, refuse_to_start_over
+from model.errors import UserError
+
+
+def write(experiment: Path, step: int) -> Path:
+    """A checkpoint of two files."""
+    folder = checkpoint_folder(experiment, step)
+    temporary = begin_checkpoint(folder)
+    files = {}
+    for name, content in (("a", b"first" * 1000), ("b", b"second")):
+        (temporary / name).write_bytes(content)
+        files[name] = fingerprint(temporary / name)
+    complete_checkpoint(folder, {"progress": {"step": step}}, files)
+    return folder
+
+
+def change_a_byte(folder: Path) -> None:
+    content = bytearray((folder / "a").read_bytes())
+    content[70] ^= 1
+    (folder / "a").write_bytes(content)
+
+
+def cut_off(name: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-3])
+
+
+DAMAGES = {
+    "truncated": (cut_off("a"), "a has 4997 bytes, not 5000"),
+    "changed": (change_a_byte, "a has another hash"),
+    "gone": (lambda folder: (folder / "b").unlink(), "b is missing"),
+    "no marker": (lambda folder: (folder / MARKER).unlink(), f"{MARKER} is missing"),
+    "half a marker": (cut_off(MARKER), "damaged"),
+    "another marker": (lambda folder: (folder / MARKER).write_text('{"files": []}'), "damaged"),
+    "odd marker": (lambda folder: (folder / MARKER).write_text('{"files": {"a": 1}}'), "a cannot be checked"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(tmp_path, monkeypatch, capsys, kind):
+    monkeypatch.chdir(tmp_path)
+    experiment = Path("logging/caption_x")
+    before, newest = write(experiment, 8), write(experiment, 12)
+    accelerator = Accelerator(cpu=True)
+    assert newest_checkpoint("caption", "x", accelerator) == newest
+    assert capsys.readouterr().err == ""
+    harm, reason = DAMAGES[kind]
+    harm(newest)
+    assert reason in damage(newest)
+    assert newest_checkpoint("caption", "x", accelerator) == before
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: {newest} is damaged: ")
+    assert reason in line
+    harm(before)
+    with pytest.raises(UserError, match="no checkpoint there is whole"):
+        newest_checkpoint("caption", "x", accelerator)
+
+
+def test_processes_share_the_hashing(tmp_path):
+    folder = write(tmp_path, 1)
+    change_a_byte(folder)
+    assert damage(folder, part=1, parts=2) is None
+    assert "a has another hash" in damage(folder, part=0, parts=2)
+
+
+def test_what_a_killed_process_left_is_no_checkpoint_and_goes(tmp_path):
+    unfinished = begin_checkpoint(checkpoint_folder(tmp_path, 5))
+    (unfinished / "a").write_text("half")
+    assert find_checkpoints(tmp_path) == []
+    write(tmp_path, 6)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step_00000006"]
+
+
+def test_a_damaged_checkpoint_of_the_same_step_is_replaced(tmp_path):
+    change_a_byte(write(tmp_path, 5))
+    assert damage(write(tmp_path, 5)) is None
+
+
+def test_the_last_ones_are_kept_and_newer_ones_left_alone(tmp_path):
+    """Newer than the step that is reached is what was damaged when the run went back to an older one."""
+    for step in (5, 20, 100, 99999999, 123456789):
+        write(tmp_path, step)
+    remove_old(tmp_path, keep=2, step=100)
+    left = [read_marker(path)["progress"]["step"] for path in find_checkpoints(tmp_path)]
+    assert left == [123456789, 99999999, 100, 20]
+
+
+def test_a_marker_is_changed_without_the_files(tmp_path):
+    folder = write(tmp_path, 5)
+    update_marker(folder, {"progress": {"step": 6}})
+    assert read_marker(folder)["progress"] == {"step": 6}
+    assert damage(folder) is None
+    assert json.loads((folder / MARKER).read_text())["files"].keys() == {"a", "b"}
+
+
+def test_a_new_run_does_not_write_between_the_checkpoints_of_another(tmp_path):
+    refuse_to_start_over(tmp_path)
+    write(tmp_path, 5)
+    with pytest.raises(UserError, match=r"step_00000005.*--from_checkpoint"):
+        refuse_to_start_over(tmp_path)
