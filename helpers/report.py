@@ -1,7 +1,5 @@
 """A report of many images as one HTML file that needs no other: pictures are in it, nothing is fetched."""
 
-import base64
-import io
 import shutil
 from collections.abc import Sequence
 from html import escape
@@ -12,8 +10,8 @@ from typing import Self
 from PIL import Image
 
 from dataset.files import write_atomically
-from helpers.drawing import Colour
 from helpers.evidence_picture import draw_evidence
+from helpers.inline_html import inline, panel_key
 from helpers.pictures import Panel
 from model.evidence import Evidence
 
@@ -117,36 +115,11 @@ class Report:
             file.write("</main>\n</body>\n</html>\n")
 
 
-def inline(picture: Image.Image) -> str:
-    """A picture as the address of an HTML image: JPEG, or PNG where that is smaller."""
-    formats = []
-    for form, options in (("png", {"optimize": True}), ("jpeg", {"quality": 88})):
-        buffer = io.BytesIO()
-        picture.save(buffer, format=form, **options)
-        formats.append((buffer.getbuffer().nbytes, form, buffer.getvalue()))
-    _, form, content = min(formats)
-    return f"data:image/{form};base64,{base64.b64encode(content).decode()}"
-
-
 def _figure(panel: Panel, number: int) -> str:
-    caption = ""
-    if panel.scale is not None:
-        stops = ", ".join(_css(colour) for colour in panel.scale.colours[::32])
-        bar = f'<b style="background: linear-gradient(to right, {stops})"></b>'
-        caption = f'<span class="scale">{panel.scale.low}{bar}{panel.scale.high}</span>'
-    elif panel.legend:
-        caption = "\n".join(
-            f'<span><i style="background: {_css(colour)}"></i>{escape(name)}</span>'
-            for colour, name in panel.legend
-        )
     about = f"{escape(panel.title)} of image {number}"
     wide = ' class="wide"' if panel.picture.width > 2 * panel.picture.height else ""
     return (
         f"<figure{wide}><h3>{escape(panel.title)}</h3>\n"
         f'<img src="{inline(panel.picture)}" alt="{about}">\n'
-        f"<figcaption>{caption}</figcaption></figure>\n"
+        f"<figcaption>{panel_key(panel)}</figcaption></figure>\n"
     )
-
-
-def _css(colour: Colour) -> str:
-    return "#" + "".join(f"{part:02x}" for part in colour)

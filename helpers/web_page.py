@@ -1,7 +1,5 @@
 """What the web demo shows, as HTML: labels, captions, answers, messages. Pictures are in it, not files."""
 
-import base64
-import io
 from collections.abc import Collection, Sequence
 from html import escape
 from math import exp
@@ -9,6 +7,7 @@ from math import exp
 from PIL import Image
 
 from helpers.drawing import title
+from helpers.inline_html import inline, panel_key
 from helpers.library import Prediction
 from helpers.pictures import Panel
 
@@ -53,7 +52,9 @@ footer { display: none !important; }
 .pr-wait { animation: pr-pulse 1.1s ease-in-out infinite alternate; }
 .pr-off img { opacity: .25; filter: grayscale(1); }
 .pr-legend { font-size: .78rem; margin-top: 5px; display: flex; flex-wrap: wrap; gap: 2px 10px; }
-.pr-legend b { display: inline-block; width: .75em; height: .75em; border-radius: 2px; margin-right: 4px; }
+.pr-legend i { display: inline-block; width: .75em; height: .75em; border-radius: 2px; margin-right: 4px; }
+.pr-legend .scale { display: flex; align-items: center; gap: 6px; width: 100%; }
+.pr-legend .scale b { flex: 1; height: .6em; border-radius: 2px; }
 .pr-evidence { overflow-x: auto; contain: inline-size; }
 .pr-evidence img { width: 100%; min-width: 900px; border-radius: 8px; }
 @keyframes pr-pulse { from { opacity: .35 } to { opacity: 1 } }
@@ -79,12 +80,8 @@ def tile(name: str, panel: Panel | None = None, *, waits: bool = False, off: boo
     if panel is None:
         body = f'<div class="pr-empty{" pr-wait" if waits else ""}"></div>'
     else:
-        body = f'<img alt="{escape(title(name))}" src="{_inline(panel.picture)}">'
-        entries = [
-            f'<span><b style="background: rgb{colour}"></b>{escape(text)}</span>'
-            for colour, text in panel.legend
-        ]
-        body += f'<div class="pr-legend">{"".join(entries)}</div>' if entries else ""
+        body = f'<img alt="{escape(title(name))}" src="{inline(panel.picture)}">'
+        body += f'<div class="pr-legend">{panel_key(panel)}</div>'
     return f'<div class="pr-tile{" pr-off" if off else ""}">{head}{body}</div>'
 
 
@@ -139,7 +136,7 @@ def note(text: str) -> str:
 
 def evidence(picture: Image.Image) -> str:
     """The picture of what the words were read from; it scrolls where the page is narrow."""
-    return f'<div class="pr-evidence"><img alt="Evidence by word" src="{_inline(picture)}"></div>'
+    return f'<div class="pr-evidence"><img alt="Evidence by word" src="{inline(picture)}"></div>'
 
 
 def _card(who: str, found: Prediction, text: str, kind: str) -> str:
@@ -166,9 +163,3 @@ def _bars(found: Prediction) -> str:
 
 def _words(text: str) -> list[str]:
     return ["".join(filter(str.isalnum, word)).lower() for word in text.split()]
-
-
-def _inline(picture: Image.Image) -> str:
-    buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", quality=90)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -45,7 +45,7 @@ def test_labels_appear_one_by_one_then_the_captions(actions, models):
     assert all("pr-wait" in waits[tile(name)] for name in models.experts)
     labelled, (_, last) = rest[:-2], rest[-2:]
     assert [set(step) for step in labelled] == [{tile(name)} for name in models.experts]
-    assert all("data:image/webp" in html for step in labelled for html in step.values())
+    assert all("data:image/" in html for step in labelled for html in step.values())
     assert "blue cone" in last["captions"]
     assert "PrismerZ" in last["captions"]
     assert last["captions"].count("score -") == 2

@@ -1,0 +1,37 @@
+"""Pictures and their legends as pieces of HTML that need no files."""
+
+import base64
+import io
+from html import escape
+
+from PIL import Image
+
+from helpers.drawing import Colour
+from helpers.pictures import Panel
+
+
+def inline(picture: Image.Image) -> str:
+    """A picture as the address of an HTML image: JPEG, or PNG where that is smaller."""
+    formats = []
+    for form, options in (("png", {"optimize": True}), ("jpeg", {"quality": 88})):
+        buffer = io.BytesIO()
+        picture.save(buffer, format=form, **options)
+        formats.append((buffer.getbuffer().nbytes, form, buffer.getvalue()))
+    _, form, content = min(formats)
+    return f"data:image/{form};base64,{base64.b64encode(content).decode()}"
+
+
+def panel_key(panel: Panel) -> str:
+    """A panel's scale (`.scale`, with the colours in a `b`) or legend (`span`s, with colours in `i`s)."""
+    if panel.scale is not None:
+        stops = ", ".join(_css(colour) for colour in panel.scale.colours[::32])
+        bar = f'<b style="background: linear-gradient(to right, {stops})"></b>'
+        return f'<span class="scale">{panel.scale.low}{bar}{panel.scale.high}</span>'
+    return "\n".join(
+        f'<span><i style="background: {_css(colour)}"></i>{escape(name)}</span>'
+        for colour, name in panel.legend
+    )
+
+
+def _css(colour: Colour) -> str:
+    return "#" + "".join(f"{part:02x}" for part in colour)
