@@ -55,7 +55,7 @@ def machines() -> Iterator[tuple[list[Machine], str, int]]:
         ]
         yield machines, MAIN, 29500
     finally:
-        for name in names:
+        for name in names if shutil.which("ip") else []:
             subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
 
 
