@@ -5,7 +5,6 @@ import multiprocessing
 import re
 import statistics
 import time
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,29 +85,6 @@ def peak_so_far() -> int:
     """Peak resident bytes of this process, from Linux's /proc: getrusage would count the parent's, too."""
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s*(\d+) kB", status).group(1)) * 1024
-
-
-def kept_bytes(work: Callable[[], torch.Tensor]) -> int:
-    """Bytes that the graph of a result keeps for its backward pass: each memory once, weights included."""
-    alive: weakref.WeakSet[_Kept] = weakref.WeakSet()
-
-    def keep(tensor: torch.Tensor) -> _Kept:
-        kept = _Kept(tensor)
-        alive.add(kept)
-        return kept
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept.tensor):
-        result = work()
-    memories = {kept.tensor.untyped_storage()._cdata: kept.tensor.untyped_storage() for kept in alive}
-    del result  # until here it has held them
-    return sum(memory.nbytes() for memory in memories.values())
-
-
-class _Kept:
-    """A tensor that a graph holds."""
-
-    def __init__(self, tensor: torch.Tensor) -> None:
-        self.tensor = tensor
 
 
 def count_flops(work: Callable[[], Any]) -> int:

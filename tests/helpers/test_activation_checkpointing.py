@@ -1,14 +1,15 @@
 """Checkpointed blocks learn the same, with dropout, and keep less; the stems run once."""
 
 import math
+import weakref
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.measure import kept_bytes
 from benchmarks.networks import experts, network
+from benchmarks.saved_activations import saved_activations
 from helpers.activation_checkpointing import checkpoint_activations
 from model.captioning import PrismerCaption
 from model.tokenizer import load_tokenizer
@@ -69,19 +70,29 @@ def test_names_of_weights_stay_and_texts_are_generated():
     assert model.generate(images) == captions
 
 
-def layers_keep(mode: str, frozen: bool = False) -> int:
-    """Bytes kept by three vision layers, whose input needs a gradient unless they are frozen."""
+def three_layers(mode: str) -> PrismerCaption:
     config = replace(tiny.CONFIG, vision=replace(tiny.CONFIG.vision, layers=3))
-    model = PrismerCaption(config, load_tokenizer(tiny.TOKENIZER)).train().requires_grad_(not frozen)
+    model = PrismerCaption(config, load_tokenizer(tiny.TOKENIZER)).train()
     checkpoint_activations(model, mode)
-    x = torch.randn(INPUT, requires_grad=not frozen)
-    return kept_bytes(lambda: model.expert_encoder.transformer(x))
+    return model
 
 
 def test_only_inputs_are_kept():
-    assert layers_keep("full") == 3 * math.prod(INPUT) * 4
-    assert layers_keep("none") > 20 * layers_keep("full")
+    kept = {}
+    for mode in ("none", "full", "offload"):
+        model, x = three_layers(mode), torch.randn(INPUT, requires_grad=True)
+        with saved_activations(model) as saved:
+            model.expert_encoder.transformer(x)
+        kept[mode] = saved.total
+    assert kept["full"] == 3 * math.prod(INPUT) * 4
+    assert kept["none"] > 20 * kept["full"]
+    assert kept["offload"] == 0
 
 
 def test_a_frozen_block_whose_input_needs_no_gradient_keeps_nothing():
-    assert layers_keep("none", frozen=True) == layers_keep("full", frozen=True) == 0
+    model, x = three_layers("full").requires_grad_(False), torch.randn(INPUT)
+    seen = weakref.ref(x)
+    out = model.expert_encoder.transformer(x)
+    del x
+    assert seen() is None
+    assert not out.requires_grad

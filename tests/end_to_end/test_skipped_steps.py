@@ -1,0 +1,34 @@
+"""A run whose loss is no longer finite skips its steps, then stops and says which samples it had."""
+
+import json
+
+from tests.end_to_end.conftest import script, write_caption_config
+
+
+def test_a_run_that_cannot_go_on_names_the_samples(scenes, tmp_path):
+    changes = {"init_lr": 1e30, "warmup_steps": 0, "batch_size_train": 2, "accumulate_steps": 2}
+    config = write_caption_config(
+        tmp_path / "caption.yaml",
+        scenes,
+        **changes,
+        max_skipped_steps=2,
+        max_grad_norm=1.0,
+        activation_checkpointing="offload",
+        sync_batchnorm=True,
+    )
+    done = script("train_caption.py", "--exp_name", "tiny", "--config", config, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "global batch 4, 30 steps" in done.stdout
+    assert done.stdout.count("its loss or gradient is not finite") == 2
+    *_, message = done.stderr.splitlines()
+    assert message.startswith(
+        "error: 2 steps in a row had a loss or gradient that is not finite; lower init_lr"
+    )
+    assert message.endswith("logging/caption_tiny/skipped_steps.json")
+    assert "Traceback" not in done.stderr
+    steps = json.loads((tmp_path / "logging" / "caption_tiny" / "skipped_steps.json").read_text())
+    assert [step["step"] for step in steps] == [2, 3]
+    assert [len(step["samples"]) for step in steps] == [4, 4]
+    names = {name for step in steps for name in step["samples"]}
+    listed = json.loads((scenes / "coco_karpathy_train.json").read_text())
+    assert names <= {f"vqav2/{row['image'].removesuffix('.jpg')}" for row in listed}
