@@ -176,7 +176,9 @@ class Training:
             mean_loss = self._losses.mean()
             self._bar.set_postfix(loss=f"{mean_loss:.3f}", lr=f"{self._lr:.1e}")
             record = {"epoch": self.progress.epoch, "step": self.progress.step}
-            record |= {"loss": mean_loss, "lr": self._lr, "grad_norm": float(norm)}
+            record |= {"loss": mean_loss, "lr": self._lr}
+            if torch.isfinite(norm):  # JSON has no other numbers
+                record["grad_norm"] = float(norm)
             record |= self.meter.recent(self.progress.step)
             self.tracking.log(record, self.progress.step)
 

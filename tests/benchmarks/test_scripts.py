@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from benchmarks import activation_checkpointing
 from benchmarks.measure import peak_memory, take_turns
 
 QUICKER = {
@@ -28,6 +29,16 @@ def test_runs(name, monkeypatch, capsys):
     assert "threads, torch" in printed
     assert "the plain way" in printed
     assert "ours" in printed
+
+
+def test_activation_checkpointing(monkeypatch, capsys):
+    monkeypatch.setattr(activation_checkpointing, "TURNS", 1)
+    monkeypatch.setattr(activation_checkpointing, "peak_memory", lambda *_: 0)
+    monkeypatch.setattr(sys, "argv", ["activation_checkpointing", "--tiny"])
+    activation_checkpointing.main()
+    *_, none, full, offload = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert [none[0], full[0], offload[0]] == ["none", "full", "offload"]
+    assert int(none[1]) > int(full[1]) > int(offload[1])
 
 
 def test_ways_take_turns(monkeypatch):

@@ -7,6 +7,7 @@ writes what process r found to `FOLDER/r.pt`.
 
 import sys
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -190,9 +191,11 @@ def main(folder: Path) -> None:
         found[mode] |= {"tied": tied(run), "dtypes": {p.dtype for p in run.model.parameters()}}
         run = fixed_norms(Run(accelerator, sharding=sharding, accumulate_steps=2, max_grad_norm=1.0))
         found[mode]["accumulated"] = [run.step(step) for step in range(2)]
-    options = {"sharding": "full_shard", "sync_batchnorm": True}
-    run = Run(accelerator, activation_checkpointing="offload", scale=2.0**10, **options)
-    found["offload, scaled"] = run.train(3) | {"skip": skip(run), "scale": run.scaler.get_scale()}
+    options = {"sharding": "full_shard", "sync_batchnorm": True, "activation_checkpointing": "offload"}
+    # Without generating C++, which takes half a minute.
+    with patch.object(torch, "compile", partial(torch.compile, backend="aot_eager")):
+        run = Run(accelerator, compiled=True, scale=2.0**10, **options)
+    found["everything"] = run.train(3) | {"skip": skip(run), "scale": run.scaler.get_scale()}
     AcceleratorState._reset_state()
     accelerator = start_accelerator("bf16")
     for mode in ("ddp", "zero2"):

@@ -124,12 +124,12 @@ def test_gradients_accumulate_to_those_of_one_batch(found, mode):
             assert accumulated == pytest.approx(expected, rel=1e-5)
 
 
-def test_scaled_losses_and_offloaded_activations_change_nothing(found, alone):
+def test_scaling_compiling_and_checkpointing_change_nothing(found, alone):
     for process in found:
-        assert process["offload, scaled"]["losses"] == pytest.approx(alone["losses"][:3], rel=1e-6)
-        assert process["offload, scaled"]["norms"] == pytest.approx(alone["norms"][:3], rel=1e-5)
-        assert process["offload, scaled"]["skip"]["kept"]
-        assert process["offload, scaled"]["scale"] == 2.0**9  # halved once, on both
+        assert process["everything"]["losses"] == pytest.approx(alone["losses"][:3], rel=1e-6)
+        assert process["everything"]["norms"] == pytest.approx(alone["norms"][:3], rel=1e-5)
+        assert process["everything"]["skip"]["kept"]
+        assert process["everything"]["scale"] == 2.0**9  # halved once, on both
 
 
 def test_bfloat16_sharded_learns_what_it_does_unsharded(found, alone):
