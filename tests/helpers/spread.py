@@ -18,7 +18,7 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, distributed, nn
 from torch.distributed.tensor import DTensor
 
-from benchmarks.networks import EXPERTS, TOKENIZER, experts
+from benchmarks.networks import TOKENIZER, experts
 from helpers.batch_norm import average_statistics
 from helpers.config import read_model_size
 from helpers.models import build_model
@@ -32,13 +32,14 @@ from model.config import PrismerConfig
 from model.modules.label_map import LabelMap
 
 MODES: dict[str, Sharding] = {"ddp": "none", "zero2": "shard_grad_op", "zero3": "full_shard"}
+EXPERTS = ("depth", "seg_coco", "obj_detection")  # one of each kind of stem
 STEPS, IMAGES, PREFIX, LR = 20, 4, "A picture of", 1e-4
 CAPTIONS = [f"{PREFIX} {end}" for end in ("a red cube", "two cones", "a sign on a table", "blue")]
 ANSWERS = ["a cube", "two cones", "a sign"]
 
 
 def new_model() -> PrismerCaption:
-    """Prismer-Nano with six experts and new weights, always the same."""
+    """Prismer-Nano with new weights, always the same."""
     torch.manual_seed(0)
     size = read_model_size("prismer_nano")
     return build_model(PrismerCaption, PrismerConfig(size.vision, size.text, EXPERTS, 96, 64), TOKENIZER)
