@@ -10,7 +10,8 @@ accelerate turns its own FSDP on only for accelerators and silently uses DDP for
 Mixed precision is by autocast in every mode, over float32 parameters, gradients and moments. Sharded blocks
 are gathered in the lower precision, too: half the traffic, and what autocast makes of them anyway but for
 the weights of norms. It also is what lets `full_shard` free them: of float32 ones, the backward pass would
-keep autocast's copies. The root group stays in float32, for its BatchNorms and the loss.
+keep autocast's copies. What is frozen stays in float32, too, so that a checkpoint does not depend on how
+it was trained. The root group stays in float32, for its BatchNorms and the loss.
 """
 
 import warnings

@@ -26,9 +26,11 @@ from helpers.optimisation import build_optimizer
 from helpers.preparation import prepare_model
 from helpers.processes import start_accelerator
 from helpers.sharding import Sharding, full_state_dict, gathered, unwrap
+from helpers.skipped_steps import SkippedSteps
 from helpers.stepping import Stepper
 from model.captioning import PrismerCaption
 from model.config import PrismerConfig
+from model.errors import UserError
 from model.modules.label_map import LabelMap
 
 MODES: dict[str, Sharding] = {"ddp": "none", "zero2": "shard_grad_op", "zero3": "full_shard"}
@@ -182,10 +184,22 @@ def statistics(accelerator: Accelerator) -> list[Tensor]:
     return [norm.running_mean, norm.running_var]
 
 
+def stop(accelerator: Accelerator, file: Path) -> str:
+    """How a run ends in which a step too many was skipped; each process has its own samples."""
+    steps = SkippedSteps(1, file, accelerator, lambda: ["a", "b"])
+    steps.note(7, torch.tensor(torch.nan), [accelerator.process_index])
+    try:
+        steps.check()
+    except UserError as error:
+        return str(error)
+    return "it went on"
+
+
 def main(folder: Path) -> None:
     """All that two processes do."""
     accelerator = start_accelerator("no")
     found: dict[str, Any] = {"statistics": statistics(accelerator)}
+    found["stop"] = stop(accelerator, folder / "skipped_steps.json")
     for mode, sharding in MODES.items():
         run = Run(accelerator, sharding=sharding, sync_batchnorm=True)
         found[mode] = run.train() | {"use": use(run, sharding), "memory": memory(run), "skip": skip(run)}

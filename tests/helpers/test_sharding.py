@@ -1,5 +1,6 @@
 """Two processes (gloo) train as one does, in every mode, and hold what the mode promises."""
 
+import json
 import os
 import subprocess
 import sys
@@ -35,7 +36,10 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     # Written by this test, with sets in it.
-    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
+    found = [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
+    return [
+        process | {"skipped": json.loads((folder / "skipped_steps.json").read_text())} for process in found
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +117,12 @@ def test_a_step_is_skipped_on_all_processes_when_one_has_no_finite_loss(found, m
         assert not torch.isfinite(torch.tensor(process[mode]["skip"]["norm"]))
         assert process[mode]["skip"]["kept"]
         assert process[mode]["skip"]["went on"]
+
+
+def test_both_processes_stop_after_too_many_and_the_samples_of_both_are_named(found):
+    for process in found:
+        assert "skipped_steps.json" in process["stop"]
+        assert process["skipped"] == [{"step": 7, "samples": ["a", "b"]}]
 
 
 @every_mode
