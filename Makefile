@@ -6,8 +6,10 @@ RUN := $(BIN)/python
 
 # Where configs/caption_nano.yaml reads the Scenes.
 DATA := data/scenes
+# Where the gallery's labels and pictures are made.
+GALLERY := data/gallery
 
-.PHONY: help setup setup-test demo test bench lint format nano nano-data nano-tokenizer nano-experts nano-labels \
+.PHONY: help setup setup-test demo gallery test bench lint format nano nano-data nano-tokenizer nano-experts nano-labels \
 	nano-caption nano-vqa nano-pretrain nano-classification
 
 help: ## this list
@@ -30,6 +32,14 @@ $(VENV)/installed-test: $(VENV)/installed requirements-test.txt
 demo: setup ## caption the images in helpers/images and draw their labels
 	$(RUN) demo.py
 	$(RUN) demo_vis.py
+
+gallery: setup ## draw the pictures of README.md and docs/demo.md anew, with the miniature
+	$(RUN) demo.py --labels $(GALLERY)/labels --evidence $(GALLERY)/evidence
+	$(RUN) demo_vis.py --labels $(GALLERY)/labels --evidence $(GALLERY)/none --out $(GALLERY)/plain
+	$(RUN) demo_vis.py --labels $(GALLERY)/labels --evidence $(GALLERY)/evidence --out $(GALLERY)/told
+	cp $(GALLERY)/plain/green_cubes_blue_cylinder.png docs/demo.png
+	cp $(GALLERY)/plain/contact_sheet.png docs/contact_sheet.png
+	cp $(GALLERY)/told/red_cone_sale_sign.png docs/evidence.png
 
 test: setup-test lint ## lint and all tests
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadscope

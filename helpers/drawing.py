@@ -130,7 +130,8 @@ def tag(draw: ImageDraw.ImageDraw, box: Box, text: str, fill: Colour, size: int,
     left, top, right, bottom = box
     corners = [
         (x, y)
-        for y in (top - height, bottom, top, bottom - height)  # above, below, inside
+        # above, at the second line above, inside, below
+        for y in (top - height, top - 2 * height - 1, top, bottom - height, bottom)
         for x in (left, right - width, (left + right - width) / 2)
     ]
     for x, y in corners:

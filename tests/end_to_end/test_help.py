@@ -1,5 +1,6 @@
 """--help of every script answers at once: it loads none of the heavy libraries."""
 
+import re
 import subprocess
 import sys
 
@@ -28,6 +29,19 @@ except SystemExit as end:
 loaded = {{"torch", "transformers", "accelerate", "matplotlib", "gradio"}} & set(sys.modules)
 assert not loaded, loaded
 """
+
+
+PAGES = {"demo.py": "demo.md", "demo_vis.py": "demo.md", "demo_web.py": "web.md"}
+
+
+@pytest.mark.parametrize("script", PAGES)
+def test_every_flag_is_in_the_docs(script):
+    command = [sys.executable, script, "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    flags = set(re.findall(r"--[a-z_]+", done.stdout.split("options:")[1])) - {"--help"}
+    page = (ROOT / "docs" / PAGES[script]).read_text(encoding="utf-8")
+    assert len(flags) > 4
+    assert {flag for flag in flags if f"`{flag}`" not in page} == set()
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.rsplit("/", 1)[-1])
