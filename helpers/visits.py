@@ -11,7 +11,6 @@ from dataset.captions import CaptionDataset
 from dataset.samples import Visual
 from helpers.library import Prediction
 from helpers.loose_images import LooseImages
-from helpers.pictures import Panel
 
 MOST_VISITS = 200  # at once; then the oldest are forgotten
 
@@ -23,12 +22,12 @@ class Visit:
     Attributes:
         picture: RGB.
         captions: found so far.
-        panels: drawn so far, by expert.
+        seen: the labels so far, as HTML by expert.
     """
 
     picture: Image.Image
     captions: dict[object, Prediction] = field(default_factory=dict)
-    panels: dict[str, Panel] = field(default_factory=dict)
+    seen: dict[str, str] = field(default_factory=dict)
     _images: LooseImages = field(default_factory=LooseImages)
 
     def __post_init__(self) -> None:

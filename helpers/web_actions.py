@@ -87,8 +87,8 @@ class Actions:
         waiting = {tile(name): web_page.tile(name, waits=True) for name in experts}
         yield waiting | {"captions": web_page.note("The experts look at it ..." if experts else "...")}
         for name, panel in self._models.panels(visit):
-            visit.panels[name] = panel
-            yield {tile(name): web_page.tile(name, panel, off=name not in chosen)}
+            visit.seen[name] = web_page.label(name, panel)
+            yield {tile(name): web_page.tile(name, visit.seen[name], off=name not in chosen)}
 
     def _told(self, visit: Visit, chosen: Collection[str], explain: bool) -> Changes:
         off = self._off(chosen)
@@ -97,8 +97,8 @@ class Actions:
         less = self._models.caption(visit, chosen) if off else None
         told = web_page.captions(experts, full, less, off, self._models.caption_z(visit))
         changes = {"captions": told, "evidence": ""}
-        for name, panel in visit.panels.items():
-            changes[tile(name)] = web_page.tile(name, panel, off=name in off)
+        for name, seen in visit.seen.items():
+            changes[tile(name)] = web_page.tile(name, seen, off=name in off)
         if explain:
             evidence = self._models.caption(visit, chosen, evidence=True).evidence
             changes["evidence"] = web_page.evidence(draw_evidence(evidence))

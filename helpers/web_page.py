@@ -73,15 +73,16 @@ def heading(experts: Sequence[str]) -> str:
     )
 
 
-def tile(name: str, panel: Panel | None = None, *, waits: bool = False, off: bool = False) -> str:
-    """An expert's label; without one a grey field, which pulses while it is being made."""
-    note = "<em>off</em>" if off else ""
-    head = f"<h3><span>{escape(title(name))}</span>{note}</h3>"
-    if panel is None:
-        body = f'<div class="pr-empty{" pr-wait" if waits else ""}"></div>'
-    else:
-        body = f'<img alt="{escape(title(name))}" src="{inline(panel.picture)}">'
-        body += f'<div class="pr-legend">{panel_key(panel)}</div>'
+def label(name: str, panel: Panel) -> str:
+    """What an expert saw: the picture, and what its colours mean."""
+    picture = f'<img alt="{escape(title(name))}" src="{inline(panel.picture)}">'
+    return f'{picture}<div class="pr-legend">{panel_key(panel)}</div>'
+
+
+def tile(name: str, seen: str | None = None, *, waits: bool = False, off: bool = False) -> str:
+    """An expert's `label` under its name; without one a grey field, which pulses while it is being made."""
+    head = f"<h3><span>{escape(title(name))}</span>{'<em>off</em>' if off else ''}</h3>"
+    body = seen or f'<div class="pr-empty{" pr-wait" if waits else ""}"></div>'
     return f'<div class="pr-tile{" pr-off" if off else ""}">{head}{body}</div>'
 
 
