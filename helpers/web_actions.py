@@ -49,6 +49,7 @@ class Actions:
             yield {"captions": web_page.note("Writing the caption ...")}
             yield self._told(visit, chosen, explain)
         except UserError as error:
+            self.leave(session)  # it may lack labels
             yield empty | {"captions": web_page.message(str(error))}
 
     def tell(self, session: str, chosen: Collection[str], explain: bool) -> Changes:
