@@ -203,7 +203,7 @@ def main(folder: Path) -> None:
     for mode, sharding in MODES.items():
         run = Run(accelerator, sharding=sharding, sync_batchnorm=True)
         found[mode] = run.train() | {"use": use(run, sharding), "memory": memory(run), "skip": skip(run)}
-        found[mode] |= {"tied": tied(run), "dtypes": {p.dtype for p in run.model.parameters()}}
+        found[mode] |= {"tied": tied(run), "dtypes": [p.dtype for p in run.model.parameters()]}
         run = fixed_norms(Run(accelerator, sharding=sharding, accumulate_steps=2, max_grad_norm=1.0))
         found[mode]["accumulated"] = [run.step(step) for step in range(2)]
     options = {"sharding": "full_shard", "sync_batchnorm": True, "activation_checkpointing": "offload"}
