@@ -75,6 +75,7 @@ nano-labels: setup ## run the nano experts on the captioning scenes
 	$(RUN) experts/generate.py --config configs/experts_nano.yaml --data_path $(DATA) --datasets vqav2 --save_path $(DATA)/labels_nano
 
 nano-caption: setup ## train Prismer-Nano and PrismerZ-Nano on captions, side by side with a core each
+	rm -rf logging/caption_prismer_nano/checkpoints logging/caption_prismerz_nano/checkpoints
 	OMP_NUM_THREADS=1 $(RUN) train_caption.py --exp_name prismerz_nano --config configs/caption_nanoz.yaml \
 		> $(DATA)_prismerz.log 2>&1 & \
 	OMP_NUM_THREADS=1 $(RUN) train_caption.py --exp_name prismer_nano --config configs/caption_nano.yaml; \
@@ -86,6 +87,7 @@ nano-caption: setup ## train Prismer-Nano and PrismerZ-Nano on captions, side by
 		--test_gt $(DATA)/coco_karpathy_test_gt.json
 
 nano-vqa: setup ## fine-tune both on questions, from their captioning weights, side by side
+	rm -rf logging/vqa_prismer_nano/checkpoints logging/vqa_prismerz_nano/checkpoints
 	mkdir -p logging/pretrain_prismer_nano logging/pretrain_prismerz_nano
 	cp nano/caption_prismer_nano/model.* logging/pretrain_prismer_nano/
 	cp logging/caption_prismerz_nano/model.* logging/pretrain_prismerz_nano/
@@ -101,10 +103,12 @@ nano-vqa: setup ## fine-tune both on questions, from their captioning weights, s
 # The other two tasks on Scenes: they show the scripts, and leave nothing in nano/.
 
 nano-pretrain: setup ## pre-train on captions from new weights
+	rm -rf logging/pretrain_scenes/checkpoints
 	$(RUN) train_pretrain.py --exp_name scenes --config configs/pretrain_nano.yaml
 
 nano-classification: setup ## tell 32 kinds of solids apart after four examples of each
 	$(RUN) -m dataset.scenes --classes --out $(DATA)_classes --train 4 --test 10 --seed 3
+	rm -rf logging/classification_prismer_nano/checkpoints
 	mkdir -p logging/pretrain_prismer_nano
 	cp nano/caption_prismer_nano/model.* logging/pretrain_prismer_nano/
 	$(RUN) train_classification.py --exp_name prismer_nano --config configs/classification_nano.yaml

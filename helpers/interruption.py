@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -21,10 +20,10 @@ class StopRequest:
     it. Every process must make one, from its main thread.
     """
 
-    AGAIN = 1.0  # seconds; torchrun sends on to the processes what the terminal has sent them already
-
     def __init__(self, accelerator: Accelerator) -> None:
-        self._received, self._since, self._steps = 0, 0.0, False
+        self._received, self._steps = 0, False
+        # torchrun sends on what a terminal or a cluster has sent to all processes already.
+        self._once_more = "TORCHELASTIC_RUN_ID" not in os.environ
         self._group = None
         if accelerator.num_processes > 1:
             self._group = torch.distributed.new_group(backend="gloo")
@@ -32,14 +31,14 @@ class StopRequest:
             signal.signal(number, self._receive)
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if not self._steps or (self._received and now - self._since > self.AGAIN):
+        insists = self._received and number == signal.SIGINT and self._once_more
+        if insists or not self._steps:
             raise Stopped(number)
         if not self._received:
-            self._received, self._since = number, now
+            self._received = number
+            hint = "; Ctrl-C: stops at once" if self._once_more else ""
             # Not `print`: what was interrupted may be printing.
-            name = signal.Signals(number).name
-            os.write(2, f"\n{name}: saves after this step; once more: stops at once\n".encode())
+            os.write(2, f"\n{signal.Signals(number).name}: saves after this step{hint}\n".encode())
 
     @contextmanager
     def after_a_step(self) -> Iterator[None]:

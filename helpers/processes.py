@@ -1,14 +1,21 @@
 """Starting accelerate: device, precision, processes."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list, gather_object
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    InitProcessGroupKwargs,
+    broadcast_object_list,
+    gather_object,
+)
 
 from model.errors import UserError
 
+PATIENCE = timedelta(minutes=30)  # of a process that waits for the others; then the run ends
 _DEVICE = "ACCELERATE_TORCH_DEVICE"  # where accelerate looks for the device before it chooses one
 
 
@@ -53,12 +60,14 @@ def start_accelerator(
     # Without a GPU, several processes must be told that they are to use the CPU; else accelerate takes
     # each for the only one, in silence.
     cpu = not torch.accelerator.is_available()
+    # Longer than NCCL's: the others wait while the main process scores an evaluation.
+    patience = InitProcessGroupKwargs(timeout=PATIENCE)
     accelerator = Accelerator(
         cpu=cpu,
         mixed_precision=mixed_precision,
         log_with=tracker,
         project_dir=folder,
-        kwargs_handlers=[ddp],
+        kwargs_handlers=[ddp, patience],
     )
     if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
         # accelerate would compute in float32 and not say so.

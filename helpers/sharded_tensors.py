@@ -17,7 +17,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from model.errors import UserError, first_line
 
-FILE_BYTES = 1 << 30  # a file is put together in memory
+FILE_BYTES = 1 << 28  # a file is put together in memory, twice
 
 
 def write_shards(folder: Path, tensors: Mapping[str, Tensor], *, alone: bool) -> None:

@@ -18,7 +18,6 @@ from torch.distributed.checkpoint.filesystem import FileSystem
 import helpers.caption_evaluation
 from helpers.checkpoint_folders import find_checkpoints
 from helpers.cli import LOST_PROCESS
-from helpers.interruption import StopRequest
 from helpers.stepping import Stepper
 from helpers.training_state import load_progress
 from tests.end_to_end.conftest import ROOT, write_caption_config
@@ -96,15 +95,22 @@ def test_a_signal_in_an_evaluation_ends_the_run_at_once_and_the_evaluation_is_do
     assert_same(outcome(trainer.folder), outcome(whole[1].folder))
 
 
-def test_a_second_signal_stops_at_once(trainer):
+def test_a_second_ctrl_c_stops_at_once(trainer):
     def twice() -> None:
-        StopRequest.AGAIN = 0
+        signal_self(signal.SIGINT)
+        signal_self(signal.SIGINT)
+
+    assert trainer.finish(prepare=partial(on_step, 2, twice)) == [130], trainer.output()
+    assert steps(trainer) == []
+
+
+def test_a_second_sigterm_changes_nothing(trainer):
+    def twice() -> None:
         signal_self(signal.SIGTERM)
-        time.sleep(0.1)
         signal_self(signal.SIGTERM)
 
     assert trainer.finish(prepare=partial(on_step, 2, twice)) == [143], trainer.output()
-    assert steps(trainer) == []
+    assert steps(trainer) == [2]
 
 
 def test_processes_stop_after_the_same_step_though_one_gets_the_signal(whole, tmp_path):
