@@ -15,6 +15,7 @@ QUICKER = {
     "training_step": {"TURNS": 1, "peak_memory": lambda work, *args: work(*args) or 1},
     "loader": {"TURNS": 1, "SCENES": 1, "SAMPLES": 4},
     "encoder": {"TURNS": 1},
+    "shards": {"TURNS": 1, "SCENES": 4, "SHARD_SIZE": 2, "SAMPLES": 4},
 }
 
 

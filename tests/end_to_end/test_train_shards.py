@@ -100,7 +100,9 @@ def test_killed_and_resumed_every_sample_counts_once(scenes: Path, tmp_path: Pat
         assert set(read.values()) == {1}
         assert len(read) == 12
 
-    done = script(*ARGUMENTS, "--config", config_for(plain, scenes, scenes, workers=0), cwd=plain, processes=2)
+    done = script(
+        *ARGUMENTS, "--config", config_for(plain, scenes, scenes, workers=0), cwd=plain, processes=2
+    )
     assert done.returncode == 0, done.stderr
     assert losses(plain) == losses(streamed)
     assert_same_weights(plain / "logging/pretrain_tiny", streamed / "logging/pretrain_tiny")

@@ -62,7 +62,9 @@ def test_what_img2dataset_writes_is_read(site: Path, tmp_path: Path) -> None:
             check=False,
         )
     assert done.returncode == 0, done.stderr
-    visual = Visual(label_path=tmp_path / "none", experts=(), image_resolution=32, label_resolution=16, augment=False)
+    visual = Visual(
+        label_path=tmp_path / "none", experts=(), image_resolution=32, label_resolution=16, augment=False
+    )
     data = pretraining_dataset({"cc12m": tmp_path / "data"}, visual)
     assert len(data) == IMAGES * 8 // 10
     captions = {data[index]["caption"][0] for index in range(len(data))}
