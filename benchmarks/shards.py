@@ -1,4 +1,4 @@
-"""Shards beside a folder: samples a second from one worker, the first sample, bytes on disk, what packing changes."""
+"""Shards beside a folder: samples a second, the first sample, bytes on disk, what packing changes."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ from helpers.config import ROOT
 from model.modalities import modality
 
 SCENES = 32
-SHARD_SIZE = 8
+SHARD_SIZE = 16
 TURNS = 3
 DATASET = "vqav2"
 

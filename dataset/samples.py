@@ -161,8 +161,10 @@ class ImageLabelDataset(Dataset, ABC):
         sample = self._read(index)
         if sample is not None or not self.training:
             return sample
-        for step in range(1, len(self)):
-            sample = self._read((index + step) % len(self))
+        # Of a broken shard not all samples are to be replaced by the first one behind it.
+        start = self._drawn(index) if self._is_broken(index) else index
+        for step in range(1, len(self) + 1):
+            sample = self._read((start + step) % len(self))
             if sample is not None:
                 return sample
         raise UserError(f"image folder {self.folder.images}: no sample of the list can be read")
@@ -232,5 +234,9 @@ class ImageLabelDataset(Dataset, ABC):
         )
 
     def _generator(self, index: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self._drawn(index))
+
+    def _drawn(self, index: int) -> int:
+        """A number drawn for this sample in this epoch."""
         entropy = np.random.SeedSequence([self.seed, self.epoch, index])
-        return torch.Generator().manual_seed(int(entropy.generate_state(1)[0]))
+        return int(entropy.generate_state(1)[0])

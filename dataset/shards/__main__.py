@@ -15,7 +15,7 @@ def main() -> int:
         from dataset.shards.write import write_list
 
         for folder in args.folders:
-            print(f"{folder}: {write_list(folder)} records")
+            print(f"{folder}: {write_list(folder, args.num_workers)} records")
         return 0
     common = {"dataset": args.dataset, "num_workers": args.num_workers}
     label_path = args.label_path or args.data_path / "labels"
@@ -53,13 +53,14 @@ def _parser() -> argparse.ArgumentParser:
             "--dataset", default="", help="the data set's folder below data_path (default: itself)"
         )
         command.add_argument("--out", type=Path, required=True, help="what is written goes below it")
-        command.add_argument("--num_workers", type=int, default=2, help="processes (default: %(default)s)")
         if name == "pack":
             command.add_argument("--labels", choices=["packed", "png"], default="packed", help="their form")
             command.add_argument("--experts", help="names separated by commas (default: all that there are)")
             command.add_argument("--shard_size", type=int, default=1000, help="default: %(default)s")
     index = commands.add_parser("index", help="what shards of other making need to be read over HTTP")
     index.add_argument("folders", type=Path, nargs="+")
+    for command in commands.choices.values():
+        command.add_argument("--num_workers", type=int, default=2, help="processes (default: %(default)s)")
     return parser
 
 

@@ -3,7 +3,6 @@
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from dataset.packed_labels import pack_label
 from dataset.shards.folder import LIST
 from dataset.shards.plan import Shard, plan_shards
 from dataset.shards.tar_index import index_of, keys
-from dataset.shards.write import write_list, write_shard
+from dataset.shards.write import spread, write_list, write_shard
 from dataset.words import read_words, words_as_json
 from model.errors import UserError
 from model.modalities import MODALITIES, Kind, Modality, modality
@@ -91,6 +90,10 @@ def pack(
         reader = LabelReader(label_path, [expert])
         reader.open_folder(dataset)
         target = out / "labels" / expert
+        if target.resolve() == (label_path / expert).resolve():
+            raise UserError(
+                f"{target}: is the folder of the labels that are to be packed; choose another 'out'"
+            )
         _copy_manifest(label_path / expert / MANIFEST, target / MANIFEST)
         job = partial(_pack_labels, reader, modality(expert), dataset, form, target / dataset)
         results.append(_run(expert, job, shards, target / dataset, num_workers))
@@ -109,15 +112,6 @@ def _run(
     if write_list(folder) != result.records:
         raise UserError(f"{folder}: holds other shards as well; delete them or choose another folder")
     return result
-
-
-def spread(job: Callable, items: Sequence, num_workers: int) -> Iterator:
-    """Results of a job on each item, in order, from several processes; 0: from this one."""
-    if num_workers == 0:
-        yield from map(job, items)
-        return
-    with ProcessPoolExecutor(num_workers) as pool:
-        yield from pool.map(job, items)
 
 
 def _pack_images(images: Path, folder: Path, shard: Shard) -> Packed:

@@ -12,8 +12,9 @@ from dataset.files import write_atomically, write_bytes
 from dataset.packed_labels import SUFFIX as PACKED
 from dataset.packed_labels import unpack_label
 from dataset.shards.folder import ShardFolder, open_folder
-from dataset.shards.pack import MANIFEST, Packed, copy_lists, spread
+from dataset.shards.pack import MANIFEST, Packed, copy_lists
 from dataset.shards.plan import records_of
+from dataset.shards.write import spread
 from model.errors import UserError
 from model.modalities import MODALITIES, modality
 

@@ -2,12 +2,14 @@
 
 import io
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from dataset.files import temporary_name, write_json
 from dataset.shards.folder import LIST
 from dataset.shards.tar_index import TarIndex, index_of, keys
+from model.errors import UserError
 
 
 class ShardWriter:
@@ -56,13 +58,35 @@ def write_shard(tar: Path, files: Iterable[tuple[str, bytes]]) -> TarIndex:
         writer.discard()
 
 
-def write_list(folder: Path) -> int:
+def _count(tar: Path) -> int:
+    return len(keys(index_of(tar).names))
+
+
+def spread(job: Callable, items: Sequence, num_workers: int) -> Iterator:
+    """Results of a job on each item, in order, from several processes; 0: from this one."""
+    if num_workers == 0:
+        yield from map(job, items)
+        return
+    with ProcessPoolExecutor(num_workers) as pool:
+        yield from pool.map(job, items)
+
+
+def write_list(folder: Path, num_workers: int = 0) -> int:
     """Writes the list of the shards in a folder, which a web server needs, and what indices are missing.
+
+    Args:
+        folder: with the shards.
+        num_workers: processes; 0 does it in this one.
 
     Returns:
         The number of records.
+
+    Raises:
+        UserError: there are no shards.
     """
-    shards = sorted(path.name for path in folder.glob("*.tar"))
-    records = sum(len(keys(index_of(folder / shard).names)) for shard in shards)
+    tars = sorted(folder.glob("*.tar"))
+    if not tars:
+        raise UserError(f"{folder}: there are no shards (*.tar)")
+    shards, records = [tar.name for tar in tars], sum(spread(_count, tars, num_workers))
     write_json(folder / LIST, {"shards": shards, "records": records})
     return records

@@ -8,7 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
+import dataset.remote
+from benchmarks.file_server import FileServer
 from dataset.captions import CaptionDataset, CaptionRow
+from dataset.places import Url
 from dataset.samples import ImageFolder
 from dataset.shards.folder import ShardFolder, open_folder
 from dataset.shards.pack import pack
@@ -140,3 +143,22 @@ def test_records_that_cannot_be_read_are_skipped_and_counted(
     samples = [data[index] for index in range(len(NAMES))]
     assert None not in samples
     assert len(data.skipped) == 3
+
+
+def test_a_shard_that_the_server_does_not_give_costs_its_attempts_once(
+    plain: Disk, packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset.remote, "BACK_OFF", 0.001)
+    with FileServer(packed) as server:
+        address = Url(server.url)
+        data = open_data(plain, address, address / "labels", tolerant=True)
+        server.faults["labels/depth/set/00000.tar"] = [500] * 1000
+        for _ in range(3):
+            samples = [data[index] for index in range(len(NAMES))]
+            assert {sample["index"] for sample in samples} <= set(range(len(NAMES)))
+            assert len(data.skipped) == 2
+        tried = [path for path, _ in server.requests if path.endswith("depth/set/00000.tar")]
+        assert len(tried) == dataset.remote.ATTEMPTS
+        server.faults.clear()
+        data.set_epoch(1)
+        assert [data[index]["index"] for index in range(len(NAMES))] == list(range(len(NAMES)))
