@@ -1,0 +1,194 @@
+"""From image files to what a model says of them: what captioning and answering share."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+import torch
+from accelerate.utils import send_to_device
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from dataset.captions import CaptionDataset
+from dataset.collate import collate
+from dataset.images import read_image
+from dataset.samples import Visual
+from helpers.config import ROOT, Backends, read_yaml
+from helpers.evaluation import Experts
+from helpers.loose_images import AnyImage, LooseImages
+from helpers.models import LoadedModel, load_model, prepare_inputs
+from helpers.processes import start_accelerator
+from helpers.publish import Card, find_folder, push_folder, write_folder
+from model.errors import UserError
+from model.evidence import Evidence, find_evidence
+from model.prismer import Prismer
+
+M = TypeVar("M", bound=Prismer)
+EXPERTS_FILE = ROOT / "configs" / "experts.yaml"  # says which networks label where a model does not
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of an image.
+
+    Attributes:
+        text: the caption or the answer.
+        score: of a caption or a chosen answer its mean log-probability, see `Ranking`; of a written answer
+            what `PrismerVQA.generate` says.
+        ranked: of given answers those that were scored in full, with their scores, the best first.
+        evidence: what the text was read from, if that was asked for.
+    """
+
+    text: str
+    score: float
+    ranked: tuple[tuple[str, float], ...] = ()
+    evidence: Evidence | None = field(default=None, compare=False)
+
+
+class Predictor(Generic[M]):
+    """A model with all that it takes to go from image files to texts.
+
+    Where `experts` can be given, these of the model's experts are used, and the others have no part in what
+    it sees; None: all of them.
+
+    Args:
+        loaded: the model.
+        backends: for each expert that is not to be labelled as the model's description says, or else
+            `configs/experts.yaml`, the network that makes its labels, as there.
+        cache: a folder where labels are kept, so that the next run need not make them; None: they go with
+            this object.
+    """
+
+    network: ClassVar[type[Prismer]]
+    card: ClassVar[Card]
+
+    def __init__(
+        self, loaded: LoadedModel[M], backends: Backends | None = None, cache: Path | None = None
+    ) -> None:
+        self.accelerator = start_accelerator(None)
+        self.loaded, self.usage = loaded, loaded.usage
+        self.model: M = loaded.model.to(self.accelerator.device)
+        inputs = prepare_inputs(self.model.config.experts, loaded.class_tables)
+        self._prepare = inputs.to(self.accelerator.device)
+        self._given = backends or {}
+        self._images = LooseImages(cache)
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, *, backends: Backends | None = None, cache: Path | None = None
+    ) -> Self:
+        """Loads a checkpoint's folder, or fetches a model from the hub; the rest as for the class."""
+        return cls(load_model(cls.network, find_folder(name)), backends, cache)
+
+    def save_pretrained(
+        self, folder: str | Path, *, license: str | None = None, metrics: Mapping[str, float] | None = None
+    ) -> None:
+        """Writes a folder that `from_pretrained` reads and that needs no other file, see `helpers.publish`.
+
+        Args:
+            folder: made if it is not there.
+            license: of the weights, as the hub abbreviates it, for the model card.
+            metrics: scores by name, for the model card.
+        """
+        card = Card(self.card.task, self.card.example, license, metrics or {})
+        write_folder(self.loaded, Path(folder), type(self).__name__, card)
+
+    def push_to_hub(
+        self, repository: str, *, private: bool | None = None, token: str | None = None, **card: Any
+    ) -> str:
+        """Puts the model on the hub, to be loaded by `from_pretrained(repository)`.
+
+        Args:
+            repository: `<user>/<name>`, made if it is not there.
+            private: whether a new one is.
+            token: None takes that of `hf auth login`.
+            card: `license` and `metrics`, as for `save_pretrained`.
+
+        Returns:
+            Its address.
+        """
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder, **card)
+            return push_folder(Path(folder), repository, private=private, token=token)
+
+    def label(
+        self, images: Sequence[AnyImage], experts: Sequence[str] | None = None
+    ) -> list[dict[str, Image.Image]]:
+        """What the model's experts see in images: label maps of their sizes, by expert (docs/labels.md)."""
+        names = self._images.add(images, self.backends(experts))
+        reader = self.visual(self._images.labels, experts).labels()
+        sizes = [read_image(self._images.images / name).size for name in names]
+        return [reader.read(Path(name).stem, size)[0] for name, size in zip(names, sizes, strict=True)]
+
+    def experts(self, chosen: Sequence[str] | None = None) -> tuple[str, ...]:
+        """The model's experts, in its order; only the chosen ones, if some are.
+
+        Raises:
+            UserError: one of them is none of the model's.
+        """
+        known = self.model.config.experts
+        for name in chosen or ():
+            if name not in known:
+                there = f"it has: {', '.join(known)}" if known else "it has none, as every PrismerZ"
+                raise UserError(f"the model was not trained with an expert '{name}'; {there}")
+        return tuple(name for name in known if chosen is None or name in chosen)
+
+    def visual(self, label_path: Path, experts: Sequence[str] | None = None) -> Visual:
+        """How the model reads images and their labels."""
+        network = self.model.config
+        return Visual(
+            label_path=label_path,
+            experts=self.experts(experts),
+            image_resolution=network.image_resolution,
+            label_resolution=network.label_resolution,
+            compat=network.compat,
+        )
+
+    def backends(self, experts: Sequence[str] | None = None) -> Backends:
+        """For each of the experts, the network that makes its labels.
+
+        Raises:
+            UserError: nothing names one.
+        """
+        wanted = self.experts(experts)
+        if missing := [name for name in wanted if name not in self.known_backends]:
+            raise UserError(f"no network labels {', '.join(missing)}; name one in `backends`")
+        return {name: self.known_backends[name] for name in wanted}
+
+    @cached_property
+    def known_backends(self) -> Backends:
+        """By expert, all the networks that something names: what was given, the model, the config."""
+        return read_yaml(EXPERTS_FILE)["backends"] | self.usage.backends | self._given
+
+    def _dataset(self, images: Sequence[AnyImage], experts: Sequence[str] | None) -> CaptionDataset:
+        names = self._images.add(images, self.backends(experts))
+        return self._images.dataset(names, self.visual(self._images.labels, experts))
+
+    def _with_evidence(
+        self,
+        predictions: Sequence[Prediction],
+        experts: Experts,
+        starts: Sequence[Sequence[int]],
+        texts: Sequence[str],
+    ) -> list[Prediction]:
+        """Predictions with what they were read from; the rest is for `find_evidence`."""
+        found = find_evidence(self.model, experts, starts, texts)
+        return [replace(each, evidence=told) for each, told in zip(predictions, found, strict=True)]
+
+    def _predictions(
+        self,
+        dataset: CaptionDataset,
+        batch_size: int,
+        predict: Callable[[Experts, list[int]], list[Prediction]],
+    ) -> Iterator[tuple[str, Prediction]]:
+        """Each readable image of a data set, with what `predict` says of it, given inputs and indices."""
+        for batch in DataLoader(dataset, batch_size, collate_fn=collate):
+            if batch is None:  # no image of it can be read
+                continue
+            with torch.inference_mode(), self.accelerator.autocast():
+                experts = self._prepare(send_to_device(batch, self.accelerator.device))
+                predictions = predict(experts, batch["index"].tolist())
+            yield from zip(batch["image"], predictions, strict=True)
