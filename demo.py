@@ -94,6 +94,8 @@ def demo(args: argparse.Namespace) -> int:
     folder = find_experiment(task, args.exp_name)
     label_folder = demo_label_folder(images)
     listed = images_to_label(images, prefix=label_folder, leave_out=labels)
+    if args.json is not None and args.json.is_dir():
+        raise UserError(f"--json {args.json} is a folder; name a file in it, or none for stdout")
     writes_captions = kind == "caption" and args.json is None
     if writes_captions:
         check_writable({Path(image.path).parent for image in listed})
@@ -173,13 +175,14 @@ def decoding(args: argparse.Namespace, usual: dict[str, int], kind: str) -> dict
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Writes JSON to a file, or to stdout."""
-    from dataset.files import write_json
+    """Writes JSON to a file, or to stdout; in ASCII, since a file's name may be no Unicode."""
+    from dataset.files import write_text
 
+    text = json.dumps(record, indent=2)
     if path == STDOUT:
-        print(json.dumps(record, indent=2))
+        print(text)
     else:
-        write_json(path, record, indent=2)
+        write_text(path, f"{text}\n")
 
 
 def print_table(rows: Sequence[dict[str, Any]], kind: str, question: str | None) -> None:

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from dataset.pickles import FETCH
+from experts.hub import is_within_reach
 from experts.images import ImageFile
 from experts.plan import missing_labels
-from experts.registry import passes
+from experts.registry import Pass, passes
 from model.errors import UserError
 
 
@@ -78,4 +79,14 @@ def _what_lacks(expert: str, backend: str | Mapping[str, Any], weights: Path) ->
     except UserError as error:  # of a package that a backend looks for itself
         return str(error)
     gone = [path for path in files if not path.is_file()]
-    return f"{gone[0]} is missing, fetch it with: {FETCH}" if gone else None
+    if gone:
+        return f"{gone[0]} is missing, fetch it with: {FETCH}"
+    far = [name for name in _checkpoints(expert, work) if not is_within_reach(name)]
+    return f"checkpoint '{far[0]}' is not here, and the hub cannot be reached for it" if far else None
+
+
+def _checkpoints(expert: str, work: Pass) -> list[str]:
+    """What a backend loads by a name of the hub, or from a folder."""
+    named = [getattr(work.options, option, None) for option in ("checkpoint", "clip")]
+    usual = getattr(work.module, "CHECKPOINTS", {}).get(expert)
+    return [name for name in (named[0] or usual, named[1]) if name]

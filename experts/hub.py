@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HFValidationError
 from transformers import PreTrainedModel
 
 from experts.pretrained import load_checkpoint
@@ -16,6 +18,19 @@ def local_files(name: str) -> list[Path]:
     """What `from_hub` reads of a folder; nothing if the name is one of the hub."""
     folder = Path(name)
     return [folder / "config.json", folder / "model.safetensors"] if folder.is_dir() else []
+
+
+def is_within_reach(name: str) -> bool:
+    """Whether a checkpoint is a folder, or the hub's and its description is here or can be fetched now."""
+    if Path(name).is_dir():
+        return True
+    for here in (True, False):
+        try:
+            hf_hub_download(name, "config.json", local_files_only=here)
+            return True
+        except (OSError, HFValidationError):
+            pass
+    return False
 
 
 def from_hub(network: type[Network], name: str) -> Network:

@@ -49,7 +49,8 @@ class Report:
 
     def __init__(self, columns: int) -> None:
         self._columns = columns
-        self._sections = TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115, it is closed on exit
+        # A name that is not Unicode is shown with question marks.
+        self._sections = TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115, closed on exit
         self._sheet: list[str] = []  # entries
 
     def __enter__(self) -> Self:
@@ -102,7 +103,7 @@ class Report:
     def _write(self, path: Path, title: str) -> None:
         gaps = f"{1.1 * (self._columns - 1):.1f}rem"
         style = STYLE.replace("COLUMN", f"(100% - {gaps}) / {self._columns}")
-        with path.open("w", encoding="utf-8") as file:
+        with path.open("w", encoding="utf-8", errors="replace") as file:
             file.write(
                 f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
                 '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

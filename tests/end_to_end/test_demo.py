@@ -96,6 +96,7 @@ def test_a_folder_of_odd_files(tmp_path):
         (("--images", "nowhere"), "image folder nowhere is missing"),
         (("--config", "nowhere.yaml"), "nowhere.yaml: no such config file"),
         (("--device", "tpu"), "device 'tpu' is not here; there are: cpu"),
+        (("--json", "configs"), "--json configs is a folder; name a file"),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(folder, arguments, expected):
@@ -129,6 +130,16 @@ def test_an_expert_without_a_network_is_one_that_cannot_run(tmp_path):
     (tmp_path / "seg_coco").mkdir()
     (tmp_path / "seg_coco" / "a.png").touch()  # its labels are there
     assert unavailable(images, ("seg_coco", "edge"), {"edge": "nano"}, tmp_path, tmp_path) == {}
+
+
+def test_a_checkpoint_that_is_not_here_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    backend = {"name": "depth_anything", "checkpoint": "nobody/nothing"}
+    reasons = unavailable([ImageFile("a.png", "a")], ("depth",), {"depth": backend}, tmp_path, tmp_path)
+    assert reasons == {
+        "depth": "checkpoint 'nobody/nothing' is not here, and the hub cannot be reached for it"
+    }
 
 
 def test_a_package_that_is_not_installed_is_named(tmp_path, monkeypatch):
