@@ -19,7 +19,8 @@ from helpers.cli import UNREADABLE_IMAGES
 from helpers.evidence import Told, write_evidence
 from helpers.figure import MAX_BYTES
 from helpers.label_names import label_names
-from helpers.pictures import experts_in
+from helpers.pictures import Panel, experts_in
+from helpers.report import Report
 from model.errors import UserError
 from model.evidence import Evidence
 
@@ -162,6 +163,14 @@ def test_some_experts_alone_in_fewer_columns(folders):
     assert {"Normal", "Segmentation", "Object detection"}.isdisjoint(texts)
     with pytest.raises(UserError, match="--only: there are no labels of 'edge'; there are: depth, norm"):
         draw(arguments(images, labels, out, only="edge"))
+
+
+def test_names_that_are_not_unicode(tmp_path):
+    panel = Panel("Image", Image.new("RGB", (3, 3)), [((1, 2, 3), "<i>")])
+    with Report(4) as report:
+        report.add("caf\udce9.png", None, panel.picture, [panel], None)
+        report.write(tmp_path / "report.html", "\udce9")
+    assert {"caf?.png", "<i>"} <= set(Page((tmp_path / "report.html").read_text(encoding="utf-8")).texts)
 
 
 def test_evidence_for_another_text(folders, capsys):
