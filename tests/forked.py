@@ -28,7 +28,7 @@ from tests.end_to_end.conftest import write_caption_config
 from tests.model import tiny
 
 FORK = multiprocessing.get_context("fork")
-STEPS = 8  # of a whole run: 60 samples twice, 15 a step
+STEPS = 8  # of a whole run: 60 samples twice, 16 a step
 
 
 @dataclass
@@ -113,7 +113,7 @@ def tiny_trainer(work: Path, scenes: Path, **changes: object) -> Trainer:
     """A trainer whose runs save after each step; `tiny_size` must be what sizes are read by."""
     settings = {"experts": "none", "image_resolution": 24, "save_every_steps": 1, "metrics": ["cider"]}
     settings |= {"max_length": 8, "min_length": 2, "num_beams": 1, "freeze": "freeze_lang_vision"}
-    settings |= {"batch_size_train": 15, "batch_size_test": 4}
+    settings |= {"batch_size_train": 16, "batch_size_test": 4}
     return Trainer(work / "work", write_caption_config(work / "caption.yaml", scenes, **settings | changes))
 
 

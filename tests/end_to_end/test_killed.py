@@ -40,7 +40,8 @@ def count_file_events(count: Synchronized, fatal: int | None = None) -> None:
 
 def test_killed_at_20_moments(scenes: Path, tmp_path: Path):
     (tmp_path / "whole").mkdir()
-    trainer = tiny_trainer(tmp_path / "whole", scenes)
+    settings = {"experts": ["depth"], "label_resolution": 24, "batch_size_train": 8, "accumulate_steps": 2}
+    trainer = tiny_trainer(tmp_path / "whole", scenes, **settings)
     count = multiprocessing.Value("i")
     began = time.monotonic()
     assert trainer.finish(prepare=partial(count_file_events, count)) == [0], trainer.output()

@@ -95,6 +95,22 @@ def test_a_signal_in_an_evaluation_ends_the_run_at_once_and_the_evaluation_is_do
     assert_same(outcome(trainer.folder), outcome(whole[1].folder))
 
 
+def test_a_signal_to_the_workers_too_stops_after_the_step(scenes, whole, tmp_path):
+    """As a terminal and a cluster send it: the parent still needs its workers."""
+
+    def signal_all() -> None:
+        for worker in psutil.Process().children():
+            worker.send_signal(signal.SIGTERM)
+            worker.send_signal(signal.SIGINT)
+        signal_self(signal.SIGTERM)
+
+    trainer = tiny_trainer(tmp_path, scenes, save_every_steps=0, num_workers=2)
+    assert trainer.finish(prepare=partial(on_step, 1, signal_all)) == [143], trainer.output()
+    assert steps(trainer) == [1]
+    assert trainer.finish(RESUME) == [0], trainer.output()
+    assert_same(outcome(trainer.folder), outcome(whole[1].folder))
+
+
 def test_a_second_ctrl_c_stops_at_once(trainer):
     def twice() -> None:
         signal_self(signal.SIGINT)
@@ -158,7 +174,7 @@ def full_disk_in_save(number: int) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
 def test_a_full_disk_is_one_line_and_leaves_the_checkpoint_before(scenes, whole, tmp_path):
-    trainer = tiny_trainer(tmp_path, scenes, batch_size_train=16)
+    trainer = tiny_trainer(tmp_path, scenes)
     assert trainer.finish(prepare=partial(full_disk_in_save, 3)) == [2]
     last = trainer.output().splitlines()[-1]
     assert last.startswith("error: logging/caption_tiny/checkpoints/step_00000003: cannot be written")
@@ -171,7 +187,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_checkpoint_before(scenes, whole,
 
 
 def test_a_file_system_that_is_full(scenes, whole, tmp_path):
-    trainer = tiny_trainer(tmp_path, scenes, batch_size_train=16)
+    trainer = tiny_trainer(tmp_path, scenes)
     size = sum(path.stat().st_size for path in find_checkpoints(whole[1].folder)[0].iterdir())
     disk = trainer.work / "logging"
     disk.mkdir(parents=True)

@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
+from helpers.checkpoint import read_weights
 from helpers.checkpoint_folders import find_checkpoints
+from helpers.convert import convert
 from helpers.training_state import load_progress
 from tests.end_to_end.conftest import (
     assert_same_weights,
@@ -28,7 +30,7 @@ def records(folder: Path) -> list[dict]:
 def trained(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder a user worked in, after two epochs."""
     work = tmp_path_factory.mktemp("trained")
-    config = write_caption_config(work / "caption.yaml", scenes)
+    config = write_caption_config(work / "caption.yaml", scenes, pytorch_model=True)
     done = script("train_caption.py", "--exp_name", "tiny", "--config", config, cwd=work)
     assert done.returncode == 0, done.stderr
     return work
@@ -44,6 +46,21 @@ def test_training_leaves_weights_results_and_metrics(trained):
     assert epochs[1]["train_loss"] < epochs[0]["train_loss"]
     assert (folder / "model.json").is_file()
     assert load_file(folder / "model.safetensors").keys() == newest_weights(folder).keys()
+
+
+def test_the_best_weights_are_written_as_the_original_does_too(trained):
+    folder = trained / "logging" / "caption_tiny"
+    ours, original = load_file(folder / "model.safetensors"), read_weights(folder / "pytorch_model.bin")
+    assert ours.keys() == original.keys()
+    assert all(value.equal(original[key]) for key, value in ours.items())
+
+
+def test_a_checkpoint_becomes_a_model_file(trained, tmp_path):
+    folder = trained / "logging" / "caption_tiny"
+    convert(find_checkpoints(folder)[0], tmp_path / "model.safetensors", "float32")
+    newest = newest_weights(folder)
+    assert all(value.equal(newest[key]) for key, value in load_file(tmp_path / "model.safetensors").items())
+    assert (tmp_path / "model.json").read_text() == (folder / "model.json").read_text()
 
 
 def test_a_run_that_was_stopped_after_an_epoch_ends_as_one_that_was_not(trained, scenes, tmp_path):
