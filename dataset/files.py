@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable
 from itertools import chain, count
 from pathlib import Path
@@ -14,44 +13,14 @@ _TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp")  # as `write_atomically` names them
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Calls `write` with a temporary name beside `path`, then renames what it wrote to `path`.
-
-    `write` may make a file or a folder; a folder that is there already is replaced.
-    """
+    """Calls `write` with a temporary name beside `path`, then renames the file that it wrote to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_name(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         write(temporary)
-        if temporary.is_dir() and path.exists():
-            # A folder cannot be renamed over another: move the old one aside, so that at any
-            # moment a whole one exists under one of the two names.
-            old = _replaced(path)
-            shutil.rmtree(old, ignore_errors=True)
-            path.rename(old)
-            temporary.rename(path)
-            shutil.rmtree(old)
-        else:
-            temporary.replace(path)
+        temporary.replace(path)
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
-
-
-def temporary_name(path: Path) -> Path:
-    """What this process calls a file until it is whole; `remove_leftovers` knows it."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-
-def recover_folder(path: Path) -> None:
-    """Brings back a folder whose replacement was killed between the two renames of `write_atomically`."""
-    if not path.exists() and _replaced(path).is_dir():
-        _replaced(path).rename(path)
-
-
-def _replaced(path: Path) -> Path:
-    return path.with_name(f".{path.name}.old")
+        temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

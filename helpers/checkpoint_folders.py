@@ -64,8 +64,14 @@ def complete_checkpoint(folder: Path, marker: Mapping[str, Any], files: Mapping[
         folder: of `checkpoint_folder`; a damaged one of that name is replaced.
         marker: what it says beside the files.
         files: their fingerprints by name.
+
+    Raises:
+        FileNotFoundError: a process wrote elsewhere.
     """
     temporary = temporary_folder(folder)
+    for name in files:
+        if not (temporary / name).is_file():
+            raise FileNotFoundError(f"{name} was written elsewhere: all machines must share the folder")
     _write_marker(temporary, {**marker, "files": files})
     sync(temporary)
     _remove(folder)

@@ -74,6 +74,9 @@ class Saver:
             rewind_metrics(session.folder / METRICS, progress)
             done = f"{progress.epoch} epochs, {progress.consumed} samples of the next, {progress.step} steps"
             print(f"goes on from {folder}: {done} are done")
+            for key, value in self._about["config"].items():
+                if (before := marker.get("config", {}).get(key)) != value:
+                    print(f"changed since: {key} was {json.dumps(before)}, is {json.dumps(value)}")
         return progress
 
     def restore_epoch(self, progress: Progress) -> dict[str, Any] | None:

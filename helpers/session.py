@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from dataset.collate import collate
+from dataset.files import remove_leftovers
 from dataset.order import Order
 from dataset.samples import Visual
 from helpers.backbones import find_backbones, load_backbones
@@ -92,6 +93,7 @@ class Session(Generic[M, C]):
     def _lock_folder(self) -> None:
         if self.is_main and self._lock is None:
             self._lock = RunLock(self.folder)
+            remove_leftovers(self.folder)
 
     @property
     def is_main(self) -> bool:

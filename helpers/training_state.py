@@ -123,7 +123,7 @@ def save_checkpoint(
     except _Failed as error:
         if main:
             shutil.rmtree(temporary, ignore_errors=True)
-        raise UserError(f"{folder}: cannot be written ({error}); free some space, then go on") from None
+        raise UserError(f"{folder}: cannot be written ({error}); mend that, then go on") from None
 
 
 def _tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:

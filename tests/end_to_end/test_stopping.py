@@ -158,6 +158,7 @@ def test_a_run_goes_on_with_another_number_of_processes(whole, tmp_path):
     alone = Trainer(trainer.work, whole[1].config)
     assert alone.finish(RESUME) == [0], alone.output()
     assert f"0 epochs, {16 * reached} samples of the next, {reached} steps are done" in alone.output()
+    assert "changed since: batch_size_train was 8, is 16" in alone.output()
     assert steps(alone)[0] == STEPS
 
 

@@ -91,6 +91,14 @@ def test_what_a_killed_process_left_is_no_checkpoint_and_goes(tmp_path):
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step_00000006"]
 
 
+def test_a_checkpoint_of_which_a_part_is_on_another_machine_is_none(tmp_path):
+    folder = checkpoint_folder(tmp_path, 5)
+    begin_checkpoint(folder)
+    with pytest.raises(FileNotFoundError, match="a was written elsewhere"):
+        complete_checkpoint(folder, {}, {"a": {"bytes": 1, "sha256": ""}})
+    assert find_checkpoints(tmp_path) == []
+
+
 def test_a_damaged_checkpoint_of_the_same_step_is_replaced(tmp_path):
     change_a_byte(write(tmp_path, 5))
     assert damage(write(tmp_path, 5)) is None
