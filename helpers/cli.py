@@ -13,9 +13,10 @@ from model.errors import UserError
 USER_ERROR = 2  # argparse's own code for bad arguments
 UNREADABLE_IMAGES = 3  # the work is done, but for images that cannot be read
 INTERRUPTED = 128 + signal.SIGINT
-LOST_PROCESS = 4  # another process of the run has died
+LOST_PROCESS = 4  # another process of the run died or hangs
 _LOST = re.compile(
-    r"closed by peer|reset by peer|Broken pipe|remote process exited|NCCL communicator was aborted"
+    r"closed by peer|reset by peer|Broken pipe|Timed out waiting"  # gloo
+    r"|remote process exited|NCCL communicator was aborted"
 )
 
 
@@ -49,7 +50,10 @@ def run(main: Callable[[], int | None]) -> None:
     except RuntimeError as error:
         if _LOST.search(str(error)) is None:  # what gloo and NCCL say in a collective operation
             raise
-        print("error: another process of this run has died; train on with --from_checkpoint", file=sys.stderr)
+        print(
+            "error: another process of this run died or hangs; train on with --from_checkpoint",
+            file=sys.stderr,
+        )
         code = LOST_PROCESS
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):

@@ -9,6 +9,7 @@ from types import FrameType
 import torch
 from accelerate import Accelerator
 
+from helpers import processes
 from helpers.cli import Stopped
 
 
@@ -26,7 +27,7 @@ class StopRequest:
         self._once_more = "TORCHELASTIC_RUN_ID" not in os.environ
         self._group = None
         if accelerator.num_processes > 1:
-            self._group = torch.distributed.new_group(backend="gloo")
+            self._group = torch.distributed.new_group(timeout=processes.PATIENCE, backend="gloo")
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._receive)
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from torch.distributed.checkpoint.filesystem import FileSystem
 
 import helpers.caption_evaluation
+import helpers.processes
 from helpers.checkpoint_folders import find_checkpoints
 from helpers.cli import LOST_PROCESS
 from helpers.stepping import Stepper
@@ -143,10 +145,26 @@ def test_when_a_process_is_killed_the_others_end_and_say_so(scenes, tmp_path):
     kill = partial(on_step, 3, partial(signal_self, signal.SIGKILL, rank=1))
     assert codes(trainer.start(prepare=kill, ranks=2), SOON) == [LOST_PROCESS, -signal.SIGKILL]
     last = trainer.output().splitlines()[-1]
-    assert last == "error: another process of this run has died; train on with --from_checkpoint"
+    assert last == "error: another process of this run died or hangs; train on with --from_checkpoint"
     assert steps(trainer) == [2, 1]
     assert trainer.finish(RESUME, ranks=2) == [0, 0], trainer.output()
     assert steps(trainer)[0] == STEPS
+
+
+def test_when_a_process_hangs_the_others_end_after_a_while(whole, tmp_path):
+    def hang() -> None:
+        if os.environ["RANK"] == "1":
+            time.sleep(1000)
+
+    def prepare() -> None:
+        helpers.processes.PATIENCE = timedelta(seconds=4)
+        on_step(2, hang)
+
+    trainer = Trainer(tmp_path / "work", whole[2].config)
+    first, second = trainer.start(prepare=prepare, ranks=2)
+    first.join(SOON)
+    assert codes([first, second], seconds=0) == [LOST_PROCESS, None], trainer.output()
+    assert "another process of this run" in trainer.output().splitlines()[-1]
 
 
 def test_a_run_goes_on_with_another_number_of_processes(whole, tmp_path):
@@ -248,7 +266,7 @@ def test_torchrun_ends_what_lost_a_process_and_sends_signals_on(scenes, tmp_path
         wait_for_step(folder, 2)
         psutil.Process(launcher.pid).children()[1].kill()
         assert launcher.wait(2 * SOON) == 1
-    assert "error: another process of this run has died" in (tmp_path / "output").read_text()
+    assert "error: another process of this run died or hangs" in (tmp_path / "output").read_text()
     reached = load_progress(find_checkpoints(folder)[0]).step
     with running(scenes, tmp_path, RESUME) as launcher:
         wait_for_step(folder, reached + 1)
