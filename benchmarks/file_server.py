@@ -6,6 +6,7 @@ python -m benchmarks.file_server FOLDER   # prints its address and serves until 
 import re
 import sys
 import threading
+import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,12 +25,18 @@ class FileServer:
             "cut" (the connection ends half-way), "stall" (it stops half-way) or "whole" (ranges are ignored).
         requests: paths and ranges, in the order they came.
         connections: addresses of the clients, a connection each.
+        delay: seconds before an answer.
+        busiest: the most requests that were under way at once.
     """
 
     folder: Path
     faults: dict[str, list[int | str]] = field(default_factory=dict)
     requests: list[tuple[str, str | None]] = field(default_factory=list)
     connections: set[tuple[str, int]] = field(default_factory=set)
+    delay: float = 0.0
+    busiest: int = 0
+    _active: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> "FileServer":
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"files": self}))
@@ -44,6 +51,12 @@ class FileServer:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server.server_port}"
+
+    def count(self, change: int) -> None:
+        """Counts the requests that are under way."""
+        with self._lock:
+            self._active += change
+            self.busiest = max(self.busiest, self._active)
 
     def take_fault(self, path: str) -> int | str | None:
         """The fault to commit now."""
@@ -63,6 +76,14 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
+        self.files.count(+1)
+        try:
+            time.sleep(self.files.delay)
+            self.serve()
+        finally:
+            self.files.count(-1)
+
+    def serve(self) -> None:
         path = unquote(self.path).strip("/")
         self.files.requests.append((path, self.headers["Range"]))
         self.files.connections.add(self.client_address)

@@ -96,6 +96,13 @@ class LabelReader:
         packed = ShardFile(files, name + PACKED, number)
         return packed if packed.is_file() else ShardFile(files, f"{name}.png", number)
 
+    def read_ahead(self, key: str, shard: str) -> None:
+        """Begins to read the labels of an image, as far as they come from a server; see `read`."""
+        for entry in self.modalities:
+            path = self.path(entry, key, shard)
+            if isinstance(path, ShardFile):
+                path.read_ahead()
+
     def read(
         self, key: str, size: tuple[int, int], shard: str | None = None
     ) -> tuple[dict[str, Image.Image], dict[str, Tensor]]:

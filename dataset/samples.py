@@ -206,10 +206,12 @@ class ImageLabelDataset(Dataset, ABC):
         return None
 
     def _load(self, index: int) -> dict[str, Any]:
+        key, shard = self.folder.label_key(self.images[index]), self._shard(index)
+        if shard is not None:
+            self.labels.read_ahead(key, shard)
         text = self.text(index)
         image = read_image(self.file(index))
-        key = self.folder.label_key(self.images[index])
-        pictures, tables = self.labels.read(key, image.size, self._shard(index))
+        pictures, tables = self.labels.read(key, image.size, shard)
         rgb, labels = self.transform(image, pictures, self._generator(index))
         return {"rgb": rgb, "labels": labels, "tables": tables, "index": index, **text}
 

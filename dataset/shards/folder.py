@@ -12,11 +12,13 @@ import json
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path, PurePosixPath
+from threading import RLock
 from typing import BinaryIO
 
 import numpy as np
@@ -39,7 +41,7 @@ class ShardFolder:
     """Shards of one modality, or of images with their captions.
 
     A shard that cannot be read is *broken*: it is said once, and its records fail at once until `mend` is
-    called, so that no time is lost on each of them.
+    called, so that no time is lost on each of them. Threads may share a folder.
 
     Args:
         root: the folder, or its address.
@@ -49,7 +51,8 @@ class ShardFolder:
     def __init__(self, root: Path | Url, shards: Sequence[str]) -> None:
         self.root, self.shards = root, list(shards)
         self._opened: OrderedDict[int, _Shard] = OrderedDict()
-        self._last: tuple[int, range, dict[str, bytes]] | None = None  # the record that was read last
+        self._last: tuple[int, dict[str, bytes]] | None = None  # the record that was read last
+        self._lock, self._reader = RLock(), _Background()
         # Shared memory: a worker spares the others the attempts.
         self._broken = torch.zeros(len(self.shards), dtype=torch.bool).share_memory_()
 
@@ -57,7 +60,12 @@ class ShardFolder:
         return str(self.root)
 
     def __getstate__(self) -> dict:
-        return self.__dict__ | {"_opened": OrderedDict(), "_last": None}
+        own = {"_opened": OrderedDict(), "_last": None, "_lock": None, "_reader": None}
+        return self.__dict__ | own
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._lock, self._reader = RLock(), _Background()
 
     def __truediv__(self, name: str) -> "ShardFile":
         return ShardFile(self, name)
@@ -148,9 +156,21 @@ class ShardFolder:
             shard = int(self.locate([name])[0])
             if shard < 0:
                 raise FileNotFoundError(errno.ENOENT, "not in any shard", f"{self}/{name}")
-        last = self._last
-        if last is not None and last[0] == shard and name in last[2]:
-            return last[2][name]
+        with self._lock:
+            return self._read(name, shard)
+
+    def read_ahead(self, name: str, shard: int) -> None:
+        """Begins to read a record that will be asked for next: others can be read while a server answers."""
+        if not isinstance(self.root, Path):
+            self._reader.submit(self._try_to_read, name, shard)
+
+    def _try_to_read(self, name: str, shard: int) -> None:
+        with suppress(OSError):  # which `read` raises, too
+            self.read(name, shard)
+
+    def _read(self, name: str, shard: int) -> bytes:
+        if self._last is not None and self._last[0] == shard and name in self._last[1]:
+            return self._last[1][name]
         opened = self._open(shard)
         member = opened.index.find(name)
         if member is None:
@@ -167,14 +187,18 @@ class ShardFolder:
             opened.index.names[i]: content[opened.index.offsets[i] - start :][: opened.index.sizes[i]]
             for i in members
         }
-        self._last = (shard, members, record)
+        self._last = (shard, record)
         return record[name]
 
     def has(self, name: str, shard: int | None = None) -> bool:
         """Whether there is a file of this name (and its shard can be read)."""
         if shard is None:
             return bool(self.locate([name])[0] >= 0)
-        return self._open(shard).index.find(name) is not None
+        try:
+            with self._lock:
+                return self._open(shard).index.find(name) is not None
+        except OSError:
+            return False
 
     def _open(self, number: int) -> "_Shard":
         shard = self._opened.get(number)
@@ -204,6 +228,19 @@ class ShardFolder:
 
 def _reason(error: Exception) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
+class _Background:
+    """A thread of its own in each process that uses it."""
+
+    def __init__(self) -> None:
+        self._process, self._pool = 0, None
+
+    def submit(self, job: Callable, *arguments: object) -> None:
+        """Does a job later, after those before it."""
+        if self._process != os.getpid():
+            self._process, self._pool = os.getpid(), ThreadPoolExecutor(1)
+        self._pool.submit(job, *arguments)
 
 
 class TruncatedShard(OSError):
@@ -268,6 +305,11 @@ class ShardFile:
     def is_file(self) -> bool:
         """Whether it is there."""
         return self.folder.has(str(self._name), self.shard)
+
+    def read_ahead(self) -> None:
+        """Begins to read it, if it comes from a server and its shard is known."""
+        if self.shard is not None:
+            self.folder.read_ahead(str(self._name), self.shard)
 
     def read_bytes(self) -> bytes:
         """All of it; see `ShardFolder.read`."""

@@ -145,20 +145,33 @@ def test_records_that_cannot_be_read_are_skipped_and_counted(
     assert len(data.skipped) == 3
 
 
+@pytest.mark.parametrize("end", ["", ".index"])
 def test_a_shard_that_the_server_does_not_give_costs_its_attempts_once(
-    plain: Disk, packed: Path, monkeypatch: pytest.MonkeyPatch
+    plain: Disk, packed: Path, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     monkeypatch.setattr(dataset.remote, "BACK_OFF", 0.001)
     with FileServer(packed) as server:
         address = Url(server.url)
         data = open_data(plain, address, address / "labels", tolerant=True)
-        server.faults["labels/depth/set/00000.tar"] = [500] * 1000
+        server.faults[f"labels/depth/set/00000.tar{end}"] = [500] * 1000
         for _ in range(3):
             samples = [data[index] for index in range(len(NAMES))]
             assert {sample["index"] for sample in samples} <= set(range(len(NAMES)))
             assert len(data.skipped) == 2
-        tried = [path for path, _ in server.requests if path.endswith("depth/set/00000.tar")]
+        tried = [path for path, _ in server.requests if path.endswith(f"depth/set/00000.tar{end}")]
         assert len(tried) == dataset.remote.ATTEMPTS
         server.faults.clear()
         data.set_epoch(1)
         assert [data[index]["index"] for index in range(len(NAMES))] == list(range(len(NAMES)))
+
+
+def test_labels_of_a_sample_are_asked_for_together(plain: Disk, packed: Path) -> None:
+    with FileServer(packed) as server:
+        data = open_data(plain, Url(server.url), Url(server.url) / "labels")
+        data[0]  # reads the indices
+        server.requests.clear()
+        server.delay, server.busiest = 0.05, 0
+        sample = data[1]
+        assert server.busiest > len(EXPERTS) // 2
+        assert len(server.requests) == 1 + len(EXPERTS)
+    assert_same(sample, open_data(plain, packed, packed / "labels")[1])
