@@ -1,8 +1,10 @@
 """Shards beside a folder: samples a second, the first sample, bytes on disk, what packing changes."""
 
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from io import StringIO
@@ -80,16 +82,30 @@ def compare_speed(places: dict[str, Path | Url], side: int) -> None:
     plain, *others = (timing.result for timing in timings.values())
     check(plain, others[0])
     before = next(iter(timings.values())).seconds
+    processor = processor_time(sets)
     rows = [
         [
             name,
             f"{SAMPLES / timing.seconds:.1f}",
             f"{before / timing.seconds:.2f}x",
+            f"{1000 * processor[name]:.1f}",
             f"{1000 * first[name].seconds:.0f}",
         ]
         for name, timing in timings.items()
     ]
-    print_table(["", "samples/s", "of the folder", "ms to the first"], rows)
+    print_table(["", "samples/s", "of the folder", "CPU ms/sample", "ms to the first"], rows)
+
+
+def processor_time(sets: dict[str, CaptionDataset]) -> dict[str, float]:
+    """Seconds of the processor for a sample, which other work on the machine hardly changes; medians."""
+    seconds: dict[str, list[float]] = {name: [] for name in sets}
+    for _ in range(TURNS):
+        for name, data in sets.items():
+            began = time.process_time()
+            for index in range(SCENES):
+                data[index]
+            seconds[name].append((time.process_time() - began) / SCENES)
+    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def first_sample(place: Path | Url, side: int) -> Callable[[], Any]:

@@ -17,8 +17,8 @@ class JoinedDataset(Dataset):
 
     Args:
         sources: the data sets.
-        weights: shares of the sources in an epoch; None: every sample once.
-        samples_per_epoch: None: as many as there are. Needs weights.
+        weights: shares of the sources in an epoch; None: as many as there are samples of each.
+        samples_per_epoch: None: as many as there are samples.
     """
 
     def __init__(
@@ -29,6 +29,8 @@ class JoinedDataset(Dataset):
     ) -> None:
         self.sources = sources
         self.ends = list(accumulate(len(source) for source in sources))
+        if samples_per_epoch is not None and weights is None:
+            weights = [len(source) for source in sources]
         self.weights = weights
         self.epoch_length = samples_per_epoch or self.ends[-1]
 

@@ -9,6 +9,7 @@ from dataset.image_list import check_data_path
 from dataset.joined import JoinedDataset
 from dataset.places import Url
 from dataset.samples import ImageFolder, ImageLabelDataset, Visual
+from model.errors import UserError
 
 CRAWLED = ("cc12m", "cc3m_sgu")  # folders of images with a caption file each; the others have a list
 
@@ -36,6 +37,8 @@ def pretraining_dataset(
     Raises:
         UserError: a folder or list is missing or malformed.
     """
+    if weights is not None and weights.keys() != data_paths.keys():
+        raise UserError(f"config key 'weights' must have those of 'dataset': {', '.join(data_paths)}")
     options = {"prefix": prefix, "captions_per_image": captions_per_image}
 
     def open_source(name: str, data_path: Path | Url) -> ImageLabelDataset:

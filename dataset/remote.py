@@ -57,7 +57,8 @@ def fetch(address: str, start: int | None = None, size: int = 0) -> Part:
             finally:
                 response.drain_conn()  # so that the connection can be used again
         except urllib3.exceptions.HTTPError as error:  # of the connection, or of what came over it
-            reason = type(error).__name__
+            cause = getattr(error, "reason", error)  # urllib3 wraps it
+            reason = str(cause).rpartition(": ")[2][:80] or type(cause).__name__
         if attempt < ATTEMPTS:
             time.sleep(min(pause, LONGEST_WAIT))
     raise Unreachable(errno.EIO, f"{reason} in {ATTEMPTS} attempts", address)

@@ -115,7 +115,7 @@ class PretrainConfig(DecodingConfig):
     Attributes:
         dataset: the sources, read as one data set.
         weights: each source's share of an epoch; by default every sample comes once.
-        samples_per_epoch: with weights: how long an epoch is; by default as long as all sources together.
+        samples_per_epoch: how long an epoch is; by default as long as all sources together.
         test_dataset: captioned with the empty prefix and scored after each epoch; None: no evaluation.
     """
 
@@ -127,12 +127,6 @@ class PretrainConfig(DecodingConfig):
     cc3m_data_path: Place | None = None
     coco_data_path: Place | None = None
     vg_data_path: Place | None = None
-
-    def __post_init__(self) -> None:
-        if self.weights is not None and self.weights.keys() != set(self.dataset):
-            raise ValueError(f"'weights' must name the sources of 'dataset': {', '.join(self.dataset)}")
-        if self.samples_per_epoch is not None and self.weights is None:
-            raise ValueError("'samples_per_epoch' needs 'weights'")
 
     def source_path(self, source: str) -> Path | Url:
         """The folder that holds a source's images and its list, or its address."""

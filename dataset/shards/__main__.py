@@ -40,6 +40,13 @@ def main() -> int:
     return UNREADABLE_IMAGES if left_out else 0
 
 
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -56,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "pack":
             command.add_argument("--labels", choices=["packed", "png"], default="packed", help="their form")
             command.add_argument("--experts", help="names separated by commas (default: all that there are)")
-            command.add_argument("--shard_size", type=int, default=1000, help="default: %(default)s")
+            command.add_argument("--shard_size", type=_positive, default=1000, help="default: %(default)s")
     index = commands.add_parser("index", help="what shards of other making need to be read over HTTP")
     index.add_argument("folders", type=Path, nargs="+")
     for command in commands.choices.values():

@@ -79,25 +79,29 @@ def pack(
     shards, packed_before = plan_shards(images, label_path, shard_size)
     if experts is None:
         experts = [name for name in MODALITIES if (label_path / name).is_dir()]
+    readers = {expert: LabelReader(label_path, [expert]) for expert in experts}
+    for expert, reader in readers.items():
+        reader.open_folder(dataset)
+        _check_apart(label_path / expert, out / "labels" / expert)
     results = []
     if not packed_before:
+        _check_apart(data_path, out)
         copy_lists(data_path, out)
         if dataset:
             copy_lists(images, out / dataset)
         job = partial(_pack_images, images, out / dataset)
         results.append(_run("images", job, shards, out / dataset, num_workers))
-    for expert in experts:
-        reader = LabelReader(label_path, [expert])
-        reader.open_folder(dataset)
+    for expert, reader in readers.items():
         target = out / "labels" / expert
-        if target.resolve() == (label_path / expert).resolve():
-            raise UserError(
-                f"{target}: is the folder of the labels that are to be packed; choose another 'out'"
-            )
         _copy_manifest(label_path / expert / MANIFEST, target / MANIFEST)
         job = partial(_pack_labels, reader, modality(expert), dataset, form, target / dataset)
         results.append(_run(expert, job, shards, target / dataset, num_workers))
     return results
+
+
+def _check_apart(source: Path, target: Path) -> None:
+    if source.resolve() == target.resolve():
+        raise UserError(f"{target}: files and shards of them cannot lie in one folder; choose another --out")
 
 
 def _run(

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from dataset.files import write_atomically, write_bytes
+from dataset.image_list import check_data_path
 from dataset.packed_labels import SUFFIX as PACKED
 from dataset.packed_labels import unpack_label
 from dataset.shards.folder import ShardFolder, open_folder
@@ -34,7 +35,7 @@ def unpack(
     Raises:
         UserError: there are no shards, or one that cannot be read.
     """
-    copy_lists(data_path, out)
+    copy_lists(check_data_path(data_path), out)
     results = []
     if isinstance(images := open_folder(data_path / dataset), ShardFolder):
         if dataset:

@@ -88,3 +88,23 @@ def test_names_are_kept_as_they_are() -> None:
     names = ["00000/000000001.jpg", "ünïcode/a b.png", "x"]
     kept = Names(names)
     assert [kept[index] for index in range(len(kept))] == names
+
+
+def test_a_mix_has_its_shares_and_augments_a_sample_anew_when_it_comes_again(disk: Disk) -> None:
+    for name in ("000000000", "000000001", "000000002"):
+        add_pair(disk, "cc12m", f"00000/{name}", "a cat")
+    add_pair(disk, "cc3m_sgu", "00000/000000000", "a bird")
+    paths = dict.fromkeys(("cc12m", "cc3m_sgu"), disk.data)
+    weights = {"cc3m_sgu": 1.0, "cc12m": 3.0}
+    data = pretraining_dataset(paths, visual_of(disk), weights=weights, samples_per_epoch=8)
+    assert data.epoch_length == 8
+    samples = [data[index] for index in data.order(seed=0)(0).tolist()]
+    assert sorted(sample["index"] for sample in samples) == [0, 0, 1, 1, 2, 2, 3, 3]
+    first, second = (sample["rgb"] for sample in samples if sample["index"] == 3)
+    assert not first.equal(second)
+    again = [data[index]["rgb"] for index in data.order(seed=0)(0).tolist()]
+    assert all(one["rgb"].equal(other) for one, other in zip(samples, again, strict=True))
+    with pytest.raises(UserError, match="'weights' must have those"):
+        pretraining_dataset(paths, visual_of(disk), weights={"cc12m": 1.0})
+    as_many = pretraining_dataset(paths, visual_of(disk), samples_per_epoch=2)
+    assert len(as_many.order(seed=0)(0)) == 2
