@@ -15,12 +15,17 @@ _TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp")  # as `write_atomically` names them
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Calls `write` with a temporary name beside `path`, then renames the file that it wrote to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_name(path)
     try:
         write(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_name(path: Path) -> Path:
+    """What this process calls a file until it is whole; `remove_leftovers` knows it."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
