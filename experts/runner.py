@@ -11,24 +11,22 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import numpy as np
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from dataset.files import write_text
-from dataset.images import UnreadableImage, read_image
 from dataset.places import Url, as_place
 from dataset.shards.folder import ShardFolder
 from dataset.shards.write import write_list
 from experts.base import Expert, Setting, Target
 from experts.images import images_and_shards
+from experts.loading import Images, Loaded, batched, one_ahead
 from experts.plan import Task, make_plan
 from experts.registry import Pass, passes
 from experts.shards import Item, Items, LabelShards
@@ -203,10 +201,10 @@ def _run_pass(
     expert = work.module.load(work.modalities, work.options, setting)
     # One by one, so that all workers read the first batch; so far ahead, that the second is there in time.
     ahead = max(2, 2 * work.batch_size // num_workers) if num_workers else None
-    images = _Images(items, expert.prepare)
+    images = Images(items, expert.prepare)
     loader = DataLoader(images, batch_size=None, num_workers=num_workers, prefetch_factor=ahead)
     with tqdm(total=len(items), desc=", ".join(work.modalities), unit="image", disable=not show) as bar:
-        batches = _ahead(_batches(iter(loader), work.batch_size))
+        batches = one_ahead(batched(iter(loader), work.batch_size))
         unreadable = _label_images(items, batches, expert, save_path, num_writers, bar)
     del expert, images, loader, batches
     gc.collect()
@@ -215,54 +213,9 @@ def _run_pass(
     return unreadable
 
 
-@dataclass
-class _Loaded:
-    """An image as it leaves a loader's process: the network's input, or why there is none.
-
-    The input is an array, since a tensor would take an open file each, of which a process has few.
-    """
-
-    index: int
-    size: tuple[int, int] = (0, 0)
-    input: np.ndarray | None = None
-    reason: str = ""
-
-
-class _Images(Dataset):
-    def __init__(self, items: Items, prepare: Callable) -> None:
-        self.items = items
-        self.prepare = prepare
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> _Loaded:
-        try:
-            pixels = read_image(self.items[index].file)
-        except UnreadableImage as error:
-            return _Loaded(index, reason=error.reason)
-        except UserError as error:  # it may not be read, or was there when the folder was listed
-            return _Loaded(index, reason=str(error))
-        return _Loaded(index, (pixels.height, pixels.width), self.prepare(pixels).numpy())
-
-
-def _batches(items: Iterator[T], size: int) -> Iterator[list[T]]:
-    while batch := list(islice(items, size)):
-        yield batch
-
-
-def _ahead(batches: Iterator[T]) -> Iterator[T]:
-    """Fetches the next batch in a thread: pixels come through a narrow pipe, while the network runs."""
-    with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(next, batches, None)
-        while (batch := coming.result()) is not None:
-            coming = reader.submit(next, batches, None)
-            yield batch
-
-
 def _label_images(
     items: Items,
-    batches: Iterator[list[_Loaded]],
+    batches: Iterator[list[Loaded]],
     expert: Expert,
     save_path: Path,
     num_writers: int,

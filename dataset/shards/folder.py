@@ -10,9 +10,8 @@ img2dataset's `--output_format webdataset` is this layout.
 import errno
 import json
 import logging
-import os
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property
@@ -26,7 +25,7 @@ import torch
 
 from dataset.names import Names
 from dataset.places import Url
-from dataset.remote import fetch
+from dataset.shards.opened import Background, OpenShard, TruncatedShard
 from dataset.shards.tar_index import SUFFIX, TarIndex, index_of, read_index
 from model.errors import UserError
 
@@ -50,9 +49,9 @@ class ShardFolder:
 
     def __init__(self, root: Path | Url, shards: Sequence[str]) -> None:
         self.root, self.shards = root, list(shards)
-        self._opened: OrderedDict[int, _Shard] = OrderedDict()
+        self._opened: OrderedDict[int, OpenShard] = OrderedDict()
         self._last: tuple[int, dict[str, bytes]] | None = None  # the record that was read last
-        self._lock, self._reader = RLock(), _Background()
+        self._lock, self._reader = RLock(), Background()
         # Shared memory: a worker spares the others the attempts.
         self._broken = torch.zeros(len(self.shards), dtype=torch.bool).share_memory_()
 
@@ -65,7 +64,7 @@ class ShardFolder:
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
-        self._lock, self._reader = RLock(), _Background()
+        self._lock, self._reader = RLock(), Background()
 
     def __truediv__(self, name: str) -> "ShardFile":
         return ShardFile(self, name)
@@ -200,7 +199,7 @@ class ShardFolder:
         except OSError:
             return False
 
-    def _open(self, number: int) -> "_Shard":
+    def _open(self, number: int) -> "OpenShard":
         shard = self._opened.get(number)
         if shard is not None:
             self._opened.move_to_end(number)
@@ -209,7 +208,7 @@ class ShardFolder:
         if self._broken[number]:
             raise OSError(errno.EIO, "could not be read before", str(place))
         try:
-            shard = _Shard(place, self._load_index(number))
+            shard = OpenShard(place, self._load_index(number))
         except (OSError, ValueError) as error:
             self._give_up(number, error)
             raise OSError(errno.EIO, _reason(error), str(place)) from None
@@ -228,53 +227,6 @@ class ShardFolder:
 
 def _reason(error: Exception) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error)
-
-
-class _Background:
-    """A thread of its own in each process that uses it."""
-
-    def __init__(self) -> None:
-        self._process, self._pool = 0, None
-
-    def submit(self, job: Callable, *arguments: object) -> None:
-        """Does a job later, after those before it."""
-        if self._process != os.getpid():
-            self._process, self._pool = os.getpid(), ThreadPoolExecutor(1)
-        self._pool.submit(job, *arguments)
-
-
-class TruncatedShard(OSError):
-    """A shard ends before one of its records does."""
-
-
-class _Shard:
-    """A shard that is open. Bytes are read at positions, so processes and threads may share it."""
-
-    def __init__(self, place: Path | Url, index: TarIndex) -> None:
-        self.place, self.index = place, index
-        self._file = os.open(place, os.O_RDONLY) if isinstance(place, Path) else None
-
-    def __del__(self) -> None:
-        if getattr(self, "_file", None) is not None:
-            os.close(self._file)
-
-    def read(self, start: int, size: int) -> bytes:
-        """Some of its bytes.
-
-        Raises:
-            OSError: they cannot be read, or the tar is not the one that was indexed.
-        """
-        if self._file is None:
-            part = fetch(self.place.address, start, size)
-            if part.total not in (-1, int(self.index.tar[0])):
-                raise OSError(
-                    errno.ESTALE, "is not the file that was indexed; index it anew", str(self.place)
-                )
-            return part.content
-        content = os.pread(self._file, size, start)
-        if len(content) < size:
-            raise TruncatedShard(errno.EIO, f"ends {size - len(content)} bytes early", str(self.place))
-        return content
 
 
 class ShardFile:
