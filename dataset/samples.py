@@ -189,18 +189,19 @@ class ImageLabelDataset(Dataset, ABC):
 
     def _read(self, index: int) -> dict[str, Any] | None:
         """A sample; None if it is to be skipped."""
-        if self._is_broken(index):  # which was said of the shard
-            self._unreadable[index] = True
-            return None
-        try:
-            return self._load(index)
-        except UnreadableImage as error:
-            reason = f"an image that cannot be decoded: {error}"
-        except UserError as error:
-            if not self.tolerant:
-                raise
-            reason = f"a sample: {error}"
-        if not self._unreadable[index]:
+        reason = ""
+        if not self._is_broken(index):
+            try:
+                return self._load(index)
+            except UnreadableImage as error:
+                reason = f"an image that cannot be decoded: {error}"
+            except UserError as error:
+                if not self.tolerant:
+                    raise
+                reason = f"a sample: {error}"
+        if not self.training and self._is_broken(index):  # scores without a whole shard mislead
+            raise UserError(f"image {self.file(index)}: its shard, or that of its labels, cannot be read")
+        if reason and not self._unreadable[index]:  # of a broken shard it is said once for all
             logger.warning("skipped %s", reason)
         self._unreadable[index] = True
         return None

@@ -24,7 +24,8 @@ from tests.dataset.shards.conftest import DATASET, NAMES
 def open_data(disk: Disk, data: Path, labels: Path, **options) -> CaptionDataset:
     rows = [CaptionRow(name, name, (f"a caption of {name}",)) for name in NAMES]
     folder = ImageFolder(data / DATASET, DATASET)
-    return CaptionDataset(rows, folder, visual_of(disk, label_path=labels), training=True, **options)
+    options = {"training": True} | options
+    return CaptionDataset(rows, folder, visual_of(disk, label_path=labels), **options)
 
 
 def assert_same(found: dict, expected: dict) -> None:
@@ -175,3 +176,16 @@ def test_labels_of_a_sample_are_asked_for_together(plain: Disk, packed: Path) ->
         assert server.busiest > len(EXPERTS) // 2
         assert len(server.requests) == 1 + len(EXPERTS)
     assert_same(sample, open_data(plain, packed, packed / "labels")[1])
+
+
+def test_an_evaluation_does_not_go_on_without_a_shard(
+    plain: Disk, packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset.remote, "BACK_OFF", 0.001)
+    with FileServer(packed) as server:
+        data = open_data(plain, Url(server.url), Url(server.url) / "labels", training=False)
+        server.faults["/00000.tar"] = [500] * 1000
+        for index in range(2):
+            with pytest.raises(UserError, match=r"cannot be read"):
+                data[index]
+        assert data[2] is not None
