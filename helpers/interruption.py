@@ -1,5 +1,6 @@
 """SIGTERM and SIGINT while a model trains."""
 
+import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
@@ -78,7 +79,14 @@ class StopRequest:
 def leave_signals_to_the_parent() -> None:
     """For a worker of a data loader: terminals and clusters signal it as well, but the parent needs it on.
 
-    It ends with its parent, which sends SIGTERM a second time where that does not help.
+    It ends with its parent: see `end_workers`; if that is killed, torch's workers notice.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def end_workers() -> None:
+    """To be registered with `atexit`: a loader's workers heed no signal, and Python would wait for them."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler takes their end for an error
+    for worker in multiprocessing.active_children():
+        worker.kill()

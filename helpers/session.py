@@ -5,6 +5,7 @@ lists is found before a weight is loaded, and nothing is written before.
 """
 
 import argparse
+import atexit
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -27,7 +28,7 @@ from helpers.experiments import (
     newest_checkpoint,
     refuse_to_start_over,
 )
-from helpers.interruption import leave_signals_to_the_parent
+from helpers.interruption import end_workers, leave_signals_to_the_parent
 from helpers.models import build_model, prepare_inputs, restore_model
 from helpers.preparation import prepare_model
 from helpers.processes import start_accelerator
@@ -65,6 +66,7 @@ class Session(Generic[M, C]):
         self.size = read_model_size(config.prismer_model)
         self.network = prismer_config(config, self.size)
         self.folder = experiment_folder(task, args.exp_name)
+        atexit.register(end_workers)
         tracker = None if args.log_with == "none" or args.evaluate else args.log_with
         check_tracker(tracker)
         self.accelerator: Accelerator = start_accelerator(args.mixed_precision, tracker, self.folder)
