@@ -84,7 +84,7 @@ def demo(args: argparse.Namespace) -> int:
     from helpers.evidence import Told, evidence_file, write_evidence
     from helpers.experiments import find_experiment
     from helpers.library import Answerer, Captioner
-    from helpers.processes import use_device
+    from helpers.parallel.processes import use_device
 
     config = read_config(args.config, DemoConfig, "demo")
     images, labels = args.images or config.data_path, args.labels or config.label_path

@@ -54,10 +54,10 @@ def draw(args: argparse.Namespace) -> int:
     from dataset.class_tables import read_class_tables
     from dataset.images import UnreadableImage, list_images, read_image
     from helpers.evidence import evidence_file, read_evidence
-    from helpers.figure import draw_figure, draw_sheet, save_picture, thumbnail
-    from helpers.label_names import label_names
-    from helpers.pictures import draw_panels, experts_in
-    from helpers.report import Report
+    from helpers.figures.figure import draw_figure, draw_sheet, save_picture, thumbnail
+    from helpers.figures.label_names import label_names
+    from helpers.figures.pictures import draw_panels, experts_in
+    from helpers.figures.report import Report
 
     if not args.images.is_dir():
         raise UserError(f"image folder {args.images} is missing; name yours with --images")

@@ -23,8 +23,8 @@ from model.errors import UserError
 if TYPE_CHECKING:
     import gradio
 
-    from helpers.web_actions import Actions
-    from helpers.web_models import WebModels
+    from helpers.web.actions import Actions
+    from helpers.web.models import WebModels
 
 EXAMPLES = Path(__file__).resolve().parent / "helpers" / "images"
 KEPT = 600  # seconds that an upload's file is kept; what is read of it goes with the visitor
@@ -61,10 +61,10 @@ def serve(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="prismer_web_", ignore_cleanup_errors=True) as folder:
         tempfile.tempdir = folder  # for whatever writes temporary files: uploads, labels, Gradio
         # Imported here, so that --help and a mistyped flag are answered at once.
-        from helpers.processes import use_device
-        from helpers.web_actions import Actions
-        from helpers.web_models import WebModels
-        from helpers.web_page import CSS
+        from helpers.parallel.processes import use_device
+        from helpers.web.actions import Actions
+        from helpers.web.models import WebModels
+        from helpers.web.page import CSS
 
         if args.device:
             use_device(args.device)
@@ -97,9 +97,9 @@ def build_page(actions: "Actions", models: "WebModels") -> "gradio.Blocks":
     """The page: its parts, and which action changes which of them."""
     import gradio as gr
 
-    from helpers import web_page
-    from helpers.drawing import title
-    from helpers.web_actions import START, tile
+    from helpers.figures.drawing import title
+    from helpers.web import page as web_page
+    from helpers.web.actions import START, tile
 
     with gr.Blocks(title="Prismer", analytics_enabled=False, delete_cache=(KEPT // 10, KEPT)) as page:
         gr.HTML(web_page.heading(models.experts))

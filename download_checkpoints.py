@@ -19,8 +19,8 @@ def main() -> int:
     parser = _parser()
     args = parser.parse_args()
     # Imported here, so that --help and a mistyped flag are answered at once.
-    from helpers import hub, released
-    from helpers.downloads import download
+    from helpers.download import hub, released
+    from helpers.download.downloads import download
 
     files = []
     if args.download_experts:
@@ -34,7 +34,7 @@ def main() -> int:
         return 0
     download(files, force=args.force_redownload, hide_bar=args.hide_tqdm)
     if args.download_experts:
-        from helpers.pca import convert_pca
+        from helpers.download.pca import convert_pca
 
         convert_pca(released.PCA_PICKLE, released.PCA_ARRAYS)
     folders = sorted({str(file.target.parent) for file in files if file.target is not None})

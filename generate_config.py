@@ -99,7 +99,7 @@ def cluster_config(args: argparse.Namespace) -> "ClusterConfig":
         compute_environment="LOCAL_MACHINE",
         # MULTI_GPU is what makes accelerate start torchrun. CPU processes need that as well: MULTI_CPU would
         # start a single process here and leave the others to an mpirun. Which device a process then
-        # takes is found out by the process itself (helpers/processes.py).
+        # takes is found out by the process itself (helpers/parallel/processes.py).
         distributed_type="MULTI_GPU" if processes > 1 else "NO",
         use_cpu=gpus == 0,
         debug=False,

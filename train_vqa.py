@@ -31,11 +31,11 @@ def train(args: argparse.Namespace) -> None:
     from dataset.questions import question_dataset, read_answers
     from helpers.config import read_config
     from helpers.evaluation import Experts, predict_all, settings_line, warn_of_overlap, write_results
+    from helpers.metrics.vqa import Reference, score_answers
     from helpers.models import Usage
     from helpers.session import Session
     from helpers.task_configs import VQAConfig
     from helpers.training import Training
-    from helpers.vqa_metrics import Reference, score_answers
     from model.errors import UserError
     from model.vqa import PrismerVQA
 

@@ -20,7 +20,7 @@ from benchmarks.networks import TOKENIZER, experts
 from benchmarks.saved_activations import GpuFunctions, Saved, saved_activations
 from helpers.config import ROOT, read_config, read_model_size
 from helpers.models import build_model, without_memory
-from helpers.sharding import Sharding, unwrap
+from helpers.parallel.sharding import Sharding, unwrap
 from helpers.task_configs import CaptionConfig, PretrainConfig, TaskConfig, VQAConfig, prismer_config
 from model.captioning import PrismerCaption
 from model.config import PrismerConfig
@@ -69,7 +69,7 @@ class State:
 
 
 def state(model: Prismer, sharding: Sharding, processes: int, precision: torch.dtype) -> State:
-    """What each mode of helpers/sharding.py leaves on a process.
+    """What each mode of helpers/parallel/sharding.py leaves on a process.
 
     Args:
         model: in float32.

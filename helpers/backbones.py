@@ -13,8 +13,8 @@ from torch import Tensor
 
 from helpers.checkpoint import differences, find_weights, fit_positions, read_weights
 from helpers.config import MODELS_FILE, ROOT, Backbones
-from helpers.hub import find_cached
-from helpers.released import WEIGHTS, HubFile
+from helpers.download.hub import find_cached
+from helpers.download.released import WEIGHTS, HubFile
 from model.errors import UserError
 from model.freeze import LANGUAGE_LAYERS, VISION_LAYERS
 from model.prismer import Prismer

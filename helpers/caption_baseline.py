@@ -27,7 +27,7 @@ def main() -> None:
 
     from dataset.ground_truth import read_ground_truth
     from dataset.image_list import captions_of, read_list
-    from helpers.caption_metrics import score_captions
+    from helpers.metrics.captions import score_captions
 
     references = read_ground_truth(args.test_gt)
     train: dict[str, list[str]] = {}
@@ -50,7 +50,7 @@ def best_constant_caption(train: Mapping[str, Sequence[str]], seed: int) -> str:
     """
     from pycocoevalcap.cider.cider import Cider
 
-    from helpers.ptb_tokenizer import tokenize_python  # to choose, near is good enough
+    from helpers.metrics.ptb_tokenizer import tokenize_python  # to choose, near is good enough
 
     images = list(train)
     random.Random(seed).shuffle(images)

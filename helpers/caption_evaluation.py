@@ -6,9 +6,9 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from dataset.captions import CaptionDataset
-from helpers.caption_metrics import score_captions
 from helpers.evaluation import Experts, Results, predict_all, settings_line, write_results
-from helpers.nocaps import OVERALL, domain_table, score_domains
+from helpers.metrics.captions import score_captions
+from helpers.metrics.nocaps import OVERALL, domain_table, score_domains
 from helpers.session import Session
 from helpers.task_configs import DecodingConfig
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dataset.files import write_atomically
 from dataset.pickles import read_torch
-from helpers.checkpoint_folders import MARKER, WEIGHTS, read_marker
+from helpers.saving.folders import MARKER, WEIGHTS, read_marker
 from model.encoder import resize_positions
 from model.errors import UserError, first_line
 
@@ -69,7 +69,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         UserError: missing, truncated, or not a state dict.
     """
     if path.name == MARKER:
-        from helpers.sharded_tensors import read_whole  # torch.distributed: slow and large
+        from helpers.saving.sharded_tensors import read_whole  # torch.distributed: slow and large
 
         read_marker(path.parent)  # only of a checkpoint that was complete
         return read_whole(path.parent, WEIGHTS)

@@ -13,8 +13,8 @@ from dataset.files import numbered, write_json
 from dataset.joined import JoinedDataset
 from dataset.samples import ImageLabelDataset
 from helpers.config import config_as_json
+from helpers.parallel.sharding import gathered
 from helpers.session import Session
-from helpers.sharding import gathered
 from helpers.task_configs import TaskConfig
 from model.modules.label_map import LabelMap
 

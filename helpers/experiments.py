@@ -7,9 +7,9 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from helpers.checkpoint import WEIGHT_FILES
-from helpers.checkpoint_folders import FOLDER, damage, find_checkpoints
 from helpers.config import ROOT
-from helpers.released import MODELS
+from helpers.download.released import MODELS
+from helpers.saving.folders import FOLDER, damage, find_checkpoints
 from model.errors import UserError
 
 LOGGING = Path("logging")

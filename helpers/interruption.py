@@ -10,8 +10,8 @@ from types import FrameType
 import torch
 from accelerate import Accelerator
 
-from helpers import processes
 from helpers.cli import Stopped
+from helpers.parallel import processes
 
 
 class StopRequest:

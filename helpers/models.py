@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from dataset.class_tables import read_class_tables
 from helpers.checkpoint import POSITIONS, find_weights, load_weights, read_weights
 from helpers.config import MODELS_FILE, ROOT, Backends, ModelSize, read_model_size, read_yaml
-from helpers.released import CLASS_TABLES
+from helpers.download.released import CLASS_TABLES
 from model.config import STRICT, PrismerConfig
 from model.errors import UserError
 from model.inputs import PrepareInputs

@@ -20,7 +20,7 @@ from helpers.config import ROOT, Backends, read_yaml
 from helpers.evaluation import Experts
 from helpers.loose_images import AnyImage, LooseImages
 from helpers.models import LoadedModel, load_model, prepare_inputs
-from helpers.processes import start_accelerator
+from helpers.parallel.processes import start_accelerator
 from helpers.publish import Card, find_folder, push_folder, write_folder
 from model.errors import UserError
 from model.evidence import Evidence, find_evidence

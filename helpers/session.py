@@ -30,11 +30,11 @@ from helpers.experiments import (
 )
 from helpers.interruption import end_workers, leave_signals_to_the_parent
 from helpers.models import build_model, prepare_inputs, restore_model
-from helpers.preparation import prepare_model
-from helpers.processes import start_accelerator
-from helpers.run_lock import RunLock
+from helpers.parallel.preparation import prepare_model
+from helpers.parallel.processes import start_accelerator
+from helpers.parallel.sharding import unwrap
 from helpers.sampler import EpochSampler, in_order
-from helpers.sharding import unwrap
+from helpers.saving.run_lock import RunLock
 from helpers.task_configs import TaskConfig, prismer_config
 from helpers.tracking import check_tracker
 from model.modules.label_map import LabelMap

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 
 from dataset.places import Place, Url
-from helpers.activation_checkpointing import ActivationCheckpointing
 from helpers.config import Experts, Metric, ModelSize, PositiveInt, Rate
+from helpers.parallel.activation_checkpointing import ActivationCheckpointing
 from model.config import STRICT, FreezeMode, PrismerConfig
 from model.errors import UserError
 

@@ -28,13 +28,13 @@ from helpers.evaluation import epoch_table
 from helpers.interruption import StopRequest
 from helpers.models import Usage, describe
 from helpers.optimisation import Schedule, build_optimizer, set_lr
-from helpers.processes import broadcast_from_main, sum_over_processes
-from helpers.saving import Saver
+from helpers.parallel.processes import broadcast_from_main, sum_over_processes
+from helpers.saving.saver import Saver
+from helpers.saving.training_state import save_best
 from helpers.session import Session
 from helpers.skipped_steps import SkippedSteps
 from helpers.stepping import MeanLoss, Stepper
 from helpers.tracking import Meter, Tracking
-from helpers.training_state import save_best
 
 LOG_EVERY = 50  # optimizer steps between two lines of metrics.jsonl
 

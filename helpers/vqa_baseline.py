@@ -26,7 +26,7 @@ def main() -> None:
     args = parser.parse_args()
 
     from dataset.questions import read_questions
-    from helpers.vqa_metrics import Reference, score_answers
+    from helpers.metrics.vqa import Reference, score_answers
 
     overall, by_type = most_frequent_answers(
         question for _, question in read_questions(args.train_list, "train")

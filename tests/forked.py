@@ -19,11 +19,11 @@ from safetensors.torch import load_file
 import helpers.session
 import helpers.training
 import train_caption
-from helpers.checkpoint_folders import find_checkpoints
 from helpers.cli import run
 from helpers.config import ModelSize
-from helpers.sharded_tensors import read_whole
-from helpers.training_state import load_progress
+from helpers.saving.folders import find_checkpoints
+from helpers.saving.sharded_tensors import read_whole
+from helpers.saving.training_state import load_progress
 from tests.end_to_end.conftest import write_caption_config
 from tests.model import tiny
 

@@ -16,7 +16,7 @@ from dataset.class_tables import read_class_tables
 from dataset.words import read_words
 from helpers.checkpoint import read_weights
 from helpers.models import load_model
-from helpers.training_state import load_process
+from helpers.saving.training_state import load_process
 from model.captioning import PrismerCaption
 from model.errors import UserError
 

@@ -11,8 +11,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.memory_plan import MODES, loss
 from helpers.optimisation import build_optimizer
-from helpers.processes import start_accelerator
-from helpers.sharding import distribute, unwrap
+from helpers.parallel.processes import start_accelerator
+from helpers.parallel.sharding import distribute, unwrap
 from tests.benchmarks.nano_network import network
 
 

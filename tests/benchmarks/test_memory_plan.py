@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from benchmarks import memory_plan, saved_activations
 from benchmarks.measure import count_flops
-from helpers.activation_checkpointing import checkpoint_activations
 from helpers.models import without_memory
+from helpers.parallel.activation_checkpointing import checkpoint_activations
 from model.captioning import PrismerCaption
 from model.vqa import PrismerVQA
 from tests.benchmarks.nano_network import network

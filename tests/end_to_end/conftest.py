@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from helpers.checkpoint import find_weights, read_weights
-from helpers.checkpoint_folders import find_checkpoints
+from helpers.saving.folders import find_checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]
 

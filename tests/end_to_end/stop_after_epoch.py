@@ -10,7 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from helpers.cli import run
-from helpers.saving import Saver
+from helpers.saving.saver import Saver
 
 note = Saver.note
 

@@ -17,10 +17,10 @@ from PIL import Image
 from demo_vis import draw
 from helpers.cli import UNREADABLE_IMAGES
 from helpers.evidence import Told, write_evidence
-from helpers.figure import MAX_BYTES
-from helpers.label_names import label_names
-from helpers.pictures import Panel, experts_in
-from helpers.report import Report
+from helpers.figures.figure import MAX_BYTES
+from helpers.figures.label_names import label_names
+from helpers.figures.pictures import Panel, experts_in
+from helpers.figures.report import Report
 from model.errors import UserError
 from model.evidence import Evidence
 

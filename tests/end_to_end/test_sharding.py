@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from helpers.checkpoint_folders import find_checkpoints
-from helpers.sharded_tensors import read_whole
-from helpers.training_state import OPTIMIZER, load_progress
+from helpers.saving.folders import find_checkpoints
+from helpers.saving.sharded_tensors import read_whole
+from helpers.saving.training_state import OPTIMIZER, load_progress
 from tests.end_to_end.conftest import script, write_caption_config, write_config
 
 

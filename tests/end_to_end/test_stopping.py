@@ -17,11 +17,11 @@ import pytest
 from torch.distributed.checkpoint.filesystem import FileSystem
 
 import helpers.caption_evaluation
-import helpers.processes
-from helpers.checkpoint_folders import find_checkpoints
+import helpers.parallel.processes
 from helpers.cli import LOST_PROCESS
+from helpers.saving.folders import find_checkpoints
+from helpers.saving.training_state import load_progress
 from helpers.stepping import Stepper
-from helpers.training_state import load_progress
 from tests.end_to_end.conftest import ROOT, write_caption_config
 from tests.forked import STEPS, Trainer, assert_same, codes, outcome, ready_to_fork, tiny_trainer
 
@@ -157,7 +157,7 @@ def test_when_a_process_hangs_the_others_end_after_a_while(whole, tmp_path):
             time.sleep(1000)
 
     def prepare() -> None:
-        helpers.processes.PATIENCE = timedelta(seconds=4)
+        helpers.parallel.processes.PATIENCE = timedelta(seconds=4)
         on_step(2, hang)
 
     trainer = Trainer(tmp_path / "work", whole[2].config)

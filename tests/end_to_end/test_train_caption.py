@@ -9,9 +9,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from helpers.checkpoint import read_weights
-from helpers.checkpoint_folders import find_checkpoints
 from helpers.convert import convert
-from helpers.training_state import load_progress
+from helpers.saving.folders import find_checkpoints
+from helpers.saving.training_state import load_progress
 from tests.end_to_end.conftest import (
     assert_same_weights,
     newest_weights,

@@ -19,13 +19,13 @@ from torch import Tensor, distributed, nn
 from torch.distributed.tensor import DTensor
 
 from benchmarks.networks import TOKENIZER, experts
-from helpers.batch_norm import average_statistics
 from helpers.config import read_model_size
 from helpers.models import build_model
 from helpers.optimisation import build_optimizer
-from helpers.preparation import prepare_model
-from helpers.processes import start_accelerator
-from helpers.sharding import Sharding, full_state_dict, gathered, unwrap
+from helpers.parallel.batch_norm import average_statistics
+from helpers.parallel.preparation import prepare_model
+from helpers.parallel.processes import start_accelerator
+from helpers.parallel.sharding import Sharding, full_state_dict, gathered, unwrap
 from helpers.skipped_steps import SkippedSteps
 from helpers.stepping import Stepper
 from model.captioning import PrismerCaption

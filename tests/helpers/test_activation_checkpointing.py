@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from benchmarks.networks import experts, network
 from benchmarks.saved_activations import saved_activations
-from helpers.activation_checkpointing import checkpoint_activations
+from helpers.parallel.activation_checkpointing import checkpoint_activations
 from model.captioning import PrismerCaption
 from model.tokenizer import load_tokenizer
 from tests.model import tiny

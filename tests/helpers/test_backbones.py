@@ -20,8 +20,8 @@ from helpers.backbones import TEXT, VISION, clip_vision, find_backbones, load_ba
 from helpers.checkpoint import POSITIONS, differences, fit_positions
 from helpers.cli import training_parser
 from helpers.config import Backbones, ModelSize, read_model_size
+from helpers.download.released import TEXT_BACKBONES, VISION_BACKBONES
 from helpers.models import without_memory
-from helpers.released import TEXT_BACKBONES, VISION_BACKBONES
 from helpers.session import Session
 from helpers.task_configs import CaptionConfig
 from model.captioning import PrismerCaption

@@ -14,9 +14,9 @@ from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
 from dataset.ground_truth import read_ground_truth
-from helpers import caption_metrics
-from helpers.caption_metrics import FAST_METRICS, score_captions
-from helpers.ptb_tokenizer import tokenize_java, tokenize_python
+from helpers.metrics import captions as caption_metrics
+from helpers.metrics.captions import FAST_METRICS, score_captions
+from helpers.metrics.ptb_tokenizer import tokenize_java, tokenize_python
 from model.errors import UserError
 
 PACKAGE = Path(pycocoevalcap.__path__[0])

@@ -212,7 +212,9 @@ def test_a_truncated_file_is_named(model, tmp_path, name):
 
 
 def test_a_folder_without_weights_says_what_it_expects(tmp_path):
-    expected = r"expected model.safetensors, model.safetensors.index.json, pytorch_model.bin or checkpoint.json"
+    expected = (
+        r"expected model.safetensors, model.safetensors.index.json, pytorch_model.bin or checkpoint.json"
+    )
     with pytest.raises(UserError, match=expected):
         find_weights(tmp_path)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from accelerate import Accelerator
 
-from helpers.checkpoint_folders import (
+from helpers.experiments import newest_checkpoint, refuse_to_start_over
+from helpers.saving.folders import (
     MARKER,
     begin_checkpoint,
     checkpoint_folder,
@@ -19,7 +20,6 @@ from helpers.checkpoint_folders import (
     remove_old,
     update_marker,
 )
-from helpers.experiments import newest_checkpoint, refuse_to_start_over
 from model.errors import UserError
 
 

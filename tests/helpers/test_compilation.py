@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch._dynamo.utils import counters
 
-from helpers.compilation import compile_blocks
+from helpers.parallel.compilation import compile_blocks
 from model.captioning import PrismerCaption
 from model.tokenizer import load_tokenizer
 from tests.model import tiny

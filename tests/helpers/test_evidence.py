@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from helpers.drawing import modality_colour
 from helpers.evidence import Told, evidence_file, read_evidence, write_evidence
-from helpers.evidence_picture import ROW, draw_evidence
+from helpers.figures.drawing import modality_colour
+from helpers.figures.evidence_picture import ROW, draw_evidence
 from model.errors import UserError
 from model.evidence import Evidence
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub.errors import HfHubHTTPError
 
-from helpers.fetch import ATTEMPTS, Remote, bytes_here, fetch, is_intact, partial_file
+from helpers.download.fetch import ATTEMPTS, Remote, bytes_here, fetch, is_intact, partial_file
 from model.errors import UserError
 from tests.end_to_end.hub_server import Fault, Hub
 

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from dataset.ground_truth import read_nocaps
-from helpers import caption_metrics
-from helpers.caption_metrics import FAST_METRICS, score_captions
-from helpers.nocaps import domain_table, score_domains
-from helpers.ptb_tokenizer import tokenize_python
+from helpers.metrics import captions as caption_metrics
+from helpers.metrics.captions import FAST_METRICS, score_captions
+from helpers.metrics.nocaps import domain_table, score_domains
+from helpers.metrics.ptb_tokenizer import tokenize_python
 from model.errors import UserError
 
 REFERENCES = {

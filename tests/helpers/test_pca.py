@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from helpers.pca import convert_pca
+from helpers.download.pca import convert_pca
 from model.errors import UserError
 
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image, ImageChops, ImageDraw
 
 from dataset.class_tables import ClassTables
-from helpers import drawing, figure, pictures
-from helpers.drawing import (
+from helpers.figures import drawing, figure, pictures
+from helpers.figures.drawing import (
     PALETTE,
     chips,
     contrasting,
@@ -19,8 +19,8 @@ from helpers.drawing import (
     tag,
     wrap,
 )
-from helpers.figure import draw_figure, draw_sheet, save_picture, thumbnail
-from helpers.pictures import draw_panels, experts_in, panel_size
+from helpers.figures.figure import draw_figure, draw_sheet, save_picture, thumbnail
+from helpers.figures.pictures import draw_panels, experts_in, panel_size
 
 SIZE = (96, 72)
 TABLES = ClassTables(

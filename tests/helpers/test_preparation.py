@@ -6,8 +6,8 @@ from helpers.checkpoint import find_weights, read_weights
 from helpers.config import ROOT
 from helpers.models import restore_network
 from helpers.optimisation import build_optimizer
-from helpers.preparation import prepare_model
-from helpers.processes import start_accelerator
+from helpers.parallel.preparation import prepare_model
+from helpers.parallel.processes import start_accelerator
 
 
 def test_what_trains_is_float32_and_only_that_is_optimised():

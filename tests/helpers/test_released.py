@@ -6,8 +6,8 @@ import pytest
 
 from experts.registry import BACKENDS, backend_module
 from experts.runner import WEIGHTS
+from helpers.download.released import EXPERT_WEIGHTS, MODELS, PCA_ARRAYS, TABLES, backbones, experts, models
 from helpers.experiments import experiment_folder, find_experiment
-from helpers.released import EXPERT_WEIGHTS, MODELS, PCA_ARRAYS, TABLES, backbones, experts, models
 from model.errors import UserError
 from tests.end_to_end.conftest import ROOT
 

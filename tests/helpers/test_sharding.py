@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers.processes import start_accelerator
+from helpers.parallel.processes import start_accelerator
 from tests.helpers.spread import ANSWERS, MODES, PREFIX, Run, fixed_norms, held, inputs, new_model
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,7 +11,7 @@ from accelerate.state import AcceleratorState
 from torch import nn
 
 from helpers.optimisation import build_optimizer
-from helpers.processes import start_accelerator
+from helpers.parallel.processes import start_accelerator
 from helpers.skipped_steps import SkippedSteps
 from helpers.stepping import MeanLoss, Stepper
 from model.errors import UserError

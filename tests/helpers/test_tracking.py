@@ -13,7 +13,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from helpers import tracking
-from helpers.processes import start_accelerator
+from helpers.parallel.processes import start_accelerator
 from model.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,7 +21,7 @@ RUN = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from helpers.processes import start_accelerator
+from helpers.parallel.processes import start_accelerator
 from helpers.tracking import Tracking
 
 folder = Path("logging/caption_tiny")

@@ -13,15 +13,15 @@ from accelerate import Accelerator
 from torch import nn
 
 from helpers.checkpoint import find_weights, read_weights
-from helpers.checkpoint_folders import damage
 from helpers.models import restore_model
 from helpers.optimisation import build_optimizer
-from helpers.preparation import prepare_model
-from helpers.processes import start_accelerator
-from helpers.random_state import random_state, restore_random_state
-from helpers.sharded_tensors import read_whole
-from helpers.sharding import Sharding
-from helpers.training_state import load_optimizer, load_process, save_checkpoint
+from helpers.parallel.preparation import prepare_model
+from helpers.parallel.processes import start_accelerator
+from helpers.parallel.sharding import Sharding
+from helpers.saving.folders import damage
+from helpers.saving.random_state import random_state, restore_random_state
+from helpers.saving.sharded_tensors import read_whole
+from helpers.saving.training_state import load_optimizer, load_process, save_checkpoint
 from model.captioning import PrismerCaption
 from tests.forked import codes, fork, ready_to_fork
 from tests.model import tiny

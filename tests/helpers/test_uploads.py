@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from helpers.uploads import LONG_SIDE, read_upload
+from helpers.web.uploads import LONG_SIDE, read_upload
 from model.errors import UserError
 
 LIMIT = 1_000_000

@@ -3,7 +3,7 @@
 import pytest
 
 from dataset.scenes.questions import answer_list
-from helpers.vqa_metrics import (
+from helpers.metrics.vqa import (
     Reference,
     answer_accuracy,
     normalise,

@@ -9,10 +9,10 @@ from PIL import Image
 
 from helpers.config import ROOT
 from helpers.library import Prediction
-from helpers.visits import Visits
-from helpers.web_actions import Actions, tile
-from helpers.web_models import WebModels
-from helpers.web_page import answers, captions, message
+from helpers.web.actions import Actions, tile
+from helpers.web.models import WebModels
+from helpers.web.page import answers, captions, message
+from helpers.web.visits import Visits
 from model.errors import UserError
 
 IMAGES = ROOT / "helpers" / "images"

@@ -16,8 +16,8 @@ from huggingface_hub.errors import RemoteEntryNotFoundError
 from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import WeakFileLock, build_hf_headers
 
-from helpers.fetch import Remote
-from helpers.released import HubFile
+from helpers.download.fetch import Remote
+from helpers.download.released import HubFile
 from model.errors import UserError
 
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")

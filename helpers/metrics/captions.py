@@ -20,7 +20,7 @@ from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.spice.spice import Spice
 
 from helpers.config import Metric
-from helpers.ptb_tokenizer import tokenize_java, tokenize_python
+from helpers.metrics.ptb_tokenizer import tokenize_java, tokenize_python
 from helpers.results import match_results
 from model.errors import UserError, one_line
 

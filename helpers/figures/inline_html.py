@@ -6,8 +6,8 @@ from html import escape
 
 from PIL import Image
 
-from helpers.drawing import Colour
-from helpers.pictures import Panel
+from helpers.figures.drawing import Colour
+from helpers.figures.pictures import Panel
 
 
 def inline(picture: Image.Image) -> str:

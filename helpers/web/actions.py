@@ -3,15 +3,15 @@
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from helpers import web_page
-from helpers.evidence_picture import draw_evidence
-from helpers.uploads import read_upload
-from helpers.visits import Visit, Visits
-from helpers.web_models import WebModels
+from helpers.figures.evidence_picture import draw_evidence
+from helpers.web import page
+from helpers.web.models import WebModels
+from helpers.web.uploads import read_upload
+from helpers.web.visits import Visit, Visits
 from model.errors import UserError
 
 Changes = dict[str, str]  # HTML by the part of the page; other parts stay as they are
-START = web_page.note("Drop an image, or choose an example.")
+START = page.note("Drop an image, or choose an example.")
 
 
 def tile(expert: str) -> str:
@@ -39,18 +39,18 @@ class Actions:
     ) -> Iterator[Changes]:
         """Labels a new image expert by expert, then captions it; without an image clears the page."""
         self.leave(session)
-        empty = {tile(name): web_page.tile(name) for name in self._models.experts}
+        empty = {tile(name): page.tile(name) for name in self._models.experts}
         yield {"captions": START, "evidence": "", "answers": ""} | empty
         if path is None:
             return
         try:
             visit = self._visits.open(session, read_upload(Path(path), self._max_pixels))
             yield from self._label(visit, chosen)
-            yield {"captions": web_page.note("Writing the caption ...")}
+            yield {"captions": page.note("Writing the caption ...")}
             yield self._told(visit, chosen, explain)
         except UserError as error:
             self.leave(session)  # it may lack labels
-            yield empty | {"captions": web_page.message(str(error))}
+            yield empty | {"captions": page.message(str(error))}
 
     def tell(self, session: str, chosen: Collection[str], explain: bool) -> Changes:
         """Captions the image once more, with the chosen experts alone."""
@@ -60,7 +60,7 @@ class Actions:
         try:
             return self._told(visit, chosen, explain)
         except UserError as error:
-            return {"captions": web_page.message(str(error))}
+            return {"captions": page.message(str(error))}
 
     def ask(self, session: str, question: str, chosen: Collection[str]) -> Changes:
         """Answers a question about the image."""
@@ -73,8 +73,8 @@ class Actions:
             found = self._models.answer(visit, question, chosen)
             other = self._models.answer_z(visit, question)
         except UserError as error:
-            return {"answers": web_page.message(str(error))}
-        return {"answers": web_page.answers(question, found, self._off(chosen), other)}
+            return {"answers": page.message(str(error))}
+        return {"answers": page.answers(question, found, self._off(chosen), other)}
 
     def leave(self, session: str) -> None:
         """Forgets the visitor's image."""
@@ -85,22 +85,22 @@ class Actions:
 
     def _label(self, visit: Visit, chosen: Collection[str]) -> Iterator[Changes]:
         experts = self._models.experts
-        waiting = {tile(name): web_page.tile(name, waits=True) for name in experts}
-        yield waiting | {"captions": web_page.note("The experts look at it ..." if experts else "...")}
+        waiting = {tile(name): page.tile(name, waits=True) for name in experts}
+        yield waiting | {"captions": page.note("The experts look at it ..." if experts else "...")}
         for name, panel in self._models.panels(visit):
-            visit.seen[name] = web_page.label(name, panel)
-            yield {tile(name): web_page.tile(name, visit.seen[name], off=name not in chosen)}
+            visit.seen[name] = page.label(name, panel)
+            yield {tile(name): page.tile(name, visit.seen[name], off=name not in chosen)}
 
     def _told(self, visit: Visit, chosen: Collection[str], explain: bool) -> Changes:
         off = self._off(chosen)
         experts = self._models.experts
         full = self._models.caption(visit, experts)
         less = self._models.caption(visit, chosen) if off else None
-        told = web_page.captions(experts, full, less, off, self._models.caption_z(visit))
+        told = page.captions(experts, full, less, off, self._models.caption_z(visit))
         changes = {"captions": told, "evidence": ""}
         for name, seen in visit.seen.items():
-            changes[tile(name)] = web_page.tile(name, seen, off=name in off)
+            changes[tile(name)] = page.tile(name, seen, off=name in off)
         if explain:
             evidence = self._models.caption(visit, chosen, evidence=True).evidence
-            changes["evidence"] = web_page.evidence(draw_evidence(evidence))
+            changes["evidence"] = page.evidence(draw_evidence(evidence))
         return changes

@@ -12,10 +12,10 @@ The order matters:
 from accelerate import Accelerator
 from torch import nn
 
-from helpers.activation_checkpointing import ActivationCheckpointing, checkpoint_activations
-from helpers.batch_norm import synchronise_batch_norms
-from helpers.compilation import compile_blocks
-from helpers.sharding import Sharding, distribute
+from helpers.parallel.activation_checkpointing import ActivationCheckpointing, checkpoint_activations
+from helpers.parallel.batch_norm import synchronise_batch_norms
+from helpers.parallel.compilation import compile_blocks
+from helpers.parallel.sharding import Sharding, distribute
 from model.config import FreezeMode
 from model.prismer import Prismer
 

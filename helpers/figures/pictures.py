@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from dataset.class_tables import ClassTables
 from dataset.labels import LabelReader, read_instances
 from dataset.words import read_words
-from helpers.drawing import (
+from helpers.figures.drawing import (
     GREY,
     INK,
     WHITE,

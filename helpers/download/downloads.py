@@ -13,9 +13,9 @@ from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFound
 from tqdm import tqdm
 
 from dataset.files import write_atomically
-from helpers import hub
-from helpers.fetch import Remote, bytes_here, fetch, is_intact
-from helpers.released import SOURCE, HubFile, WebFile
+from helpers.download import hub
+from helpers.download.fetch import Remote, bytes_here, fetch, is_intact
+from helpers.download.released import SOURCE, HubFile, WebFile
 from model.errors import UserError, one_line
 
 RAW_ENDPOINT = "PRISMER_RAW_ENDPOINT"  # the environment's name for a mirror of GitHub's raw files

@@ -12,13 +12,19 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from dataset.files import write_text
-from helpers.batch_norm import average_statistics
-from helpers.checkpoint_folders import checkpoint_folder, read_marker, remove_old, update_marker
 from helpers.config import config_as_json
-from helpers.random_state import restore_random_state
+from helpers.parallel.batch_norm import average_statistics
+from helpers.saving.folders import checkpoint_folder, read_marker, remove_old, update_marker
+from helpers.saving.random_state import restore_random_state
+from helpers.saving.training_state import (
+    Progress,
+    load_optimizer,
+    load_process,
+    load_progress,
+    save_checkpoint,
+)
 from helpers.session import Session
 from helpers.tracking import METRICS
-from helpers.training_state import Progress, load_optimizer, load_process, load_progress, save_checkpoint
 from model.errors import UserError
 
 

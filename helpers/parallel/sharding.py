@@ -1,4 +1,4 @@
-"""How a model is spread over processes. What comes before and after: `helpers/preparation.py`.
+"""How a model is spread over processes. What comes before and after: `helpers/parallel/preparation.py`.
 
 Each repeated unit (vision layer, resampler block, decoder layer) is one FSDP2 group; the rest (stems,
 embeddings, head) forms the root group. `shard_grad_op` keeps gathered parameters between forward and

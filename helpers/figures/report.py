@@ -10,9 +10,9 @@ from typing import Self
 from PIL import Image
 
 from dataset.files import write_atomically
-from helpers.evidence_picture import draw_evidence
-from helpers.inline_html import inline, panel_key
-from helpers.pictures import Panel
+from helpers.figures.evidence_picture import draw_evidence
+from helpers.figures.inline_html import inline, panel_key
+from helpers.figures.pictures import Panel
 from model.evidence import Evidence
 
 STYLE = """

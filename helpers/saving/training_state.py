@@ -27,7 +27,9 @@ from torch.optim import Optimizer
 from dataset.files import write_json
 from dataset.pickles import read_torch
 from helpers.checkpoint import write_weights
-from helpers.checkpoint_folders import (
+from helpers.models import DESCRIPTION
+from helpers.parallel.sharding import full_state_dict, unwrap
+from helpers.saving.folders import (
     MARKER,
     WEIGHTS,
     begin_checkpoint,
@@ -37,10 +39,8 @@ from helpers.checkpoint_folders import (
     sync,
     temporary_folder,
 )
-from helpers.models import DESCRIPTION
-from helpers.random_state import random_state
-from helpers.sharded_tensors import own_shards, read_shards, write_shards
-from helpers.sharding import full_state_dict, unwrap
+from helpers.saving.random_state import random_state
+from helpers.saving.sharded_tensors import own_shards, read_shards, write_shards
 from model.config import STRICT
 from model.errors import UserError, first_line
 from model.validation import validate

@@ -11,9 +11,9 @@ from dataset.class_tables import read_class_tables
 from dataset.labels import LabelReader
 from experts.kept import KeptExperts
 from helpers.experiments import find_experiment, has_weights
+from helpers.figures.pictures import Panel, label_panel
 from helpers.library import Answerer, Captioner, Prediction
-from helpers.pictures import Panel, label_panel
-from helpers.visits import Visit
+from helpers.web.visits import Visit
 from model.errors import UserError
 from model.modalities import modality
 

@@ -6,10 +6,10 @@ from math import exp
 
 from PIL import Image
 
-from helpers.drawing import title
-from helpers.inline_html import inline, panel_key
+from helpers.figures.drawing import title
+from helpers.figures.inline_html import inline, panel_key
+from helpers.figures.pictures import Panel
 from helpers.library import Prediction
-from helpers.pictures import Panel
 
 SHOWN_ANSWERS = 4
 CSS = """

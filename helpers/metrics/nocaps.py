@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from dataset.ground_truth import DOMAINS, ImageId
-from helpers.caption_metrics import METRICS, Captions, CaptionScores, score_groups
+from helpers.metrics.captions import METRICS, Captions, CaptionScores, score_groups
 
 OVERALL = "overall"
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-from helpers.drawing import (
+from helpers.figures.drawing import (
     GREY,
     INK,
     WHITE,

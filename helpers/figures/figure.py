@@ -6,9 +6,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from dataset.files import write_atomically
-from helpers.drawing import GREY, INK, WHITE, Colour, font, shorten, wrap
-from helpers.evidence_picture import draw_evidence
-from helpers.pictures import CELL, Panel
+from helpers.figures.drawing import GREY, INK, WHITE, Colour, font, shorten, wrap
+from helpers.figures.evidence_picture import draw_evidence
+from helpers.figures.pictures import CELL, Panel
 from model.evidence import Evidence
 
 GAP = 18

@@ -1,0 +1,1 @@
+"""Fetching what is released: from the hub, from GitHub, checked by size and hash."""

@@ -1,0 +1,1 @@
+"""How a model is prepared for one process or many."""

@@ -1,0 +1,1 @@
+"""The web demo: what its page shows, and whose it is."""
