@@ -45,7 +45,7 @@ test: setup-test lint ## lint and all tests
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadscope
 
 bench: setup ## how fast it is, against the plain way (docs/performance.md)
-	for script in encoder ranking beam_search training_step activation_checkpointing loader memory_plan; do $(RUN) -m benchmarks.$$script || exit 1; done
+	for script in encoder ranking beam_search training_step activation_checkpointing loader shards memory_plan; do $(RUN) -m benchmarks.$$script || exit 1; done
 
 lint: setup-test ## ruff's checks and its format
 	$(BIN)/ruff check .
