@@ -15,6 +15,7 @@ from experts.available import unavailable
 from experts.images import ImageFile
 from model.errors import UserError
 from tests.end_to_end.conftest import ROOT, script
+from tests.forked_script import forked_script
 
 DEMO_IMAGES = ROOT / "helpers" / "images"
 SUFFIXES = {".png", ".jpg", ".jpeg"}
@@ -100,7 +101,7 @@ def test_a_folder_of_odd_files(tmp_path):
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(folder, arguments, expected):
-    done = script("demo.py", *arguments, cwd=folder)
+    done = forked_script("demo.py", *arguments, cwd=folder)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.splitlines()) == 1, done.stderr

@@ -19,7 +19,7 @@ from torch.distributed.checkpoint.filesystem import FileSystem
 import helpers.caption_evaluation
 import helpers.parallel.processes
 from helpers.cli import LOST_PROCESS
-from helpers.saving.folders import find_checkpoints
+from helpers.saving.folders import checkpoint_folder, find_checkpoints
 from helpers.saving.training_state import load_progress
 from helpers.stepping import Stepper
 from tests.end_to_end.conftest import ROOT, write_caption_config
@@ -255,7 +255,8 @@ def running(scenes: Path, work: Path, *flags: str) -> subprocess.Popen:
 
 def wait_for_step(experiment: Path, step: int) -> None:
     deadline = time.monotonic() + 240
-    while not [path for path in find_checkpoints(experiment) if load_progress(path).step >= step]:
+    # By name: the run removes old ones meanwhile.
+    while not any(path >= checkpoint_folder(experiment, step) for path in find_checkpoints(experiment)):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 

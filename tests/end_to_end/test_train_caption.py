@@ -20,6 +20,7 @@ from tests.end_to_end.conftest import (
     stop_after_an_epoch,
     write_caption_config,
 )
+from tests.forked_script import forked_script
 
 
 def records(folder: Path) -> list[dict]:
@@ -183,7 +184,8 @@ def test_a_data_set_of_ones_own_needs_no_code(trained, scenes, tmp_path):
 )
 def test_a_mistake_is_one_line_and_writes_nothing(scenes, tmp_path, changes, arguments, expected):
     config = write_caption_config(tmp_path / "caption.yaml", scenes, **changes)
-    done = script("train_caption.py", "--exp_name", "tiny", "--config", config, *arguments, cwd=tmp_path)
+    arguments = ("--exp_name", "tiny", "--config", config, *arguments)
+    done = forked_script("train_caption.py", *arguments, cwd=tmp_path)
     assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     assert len(lines) == 1, done.stderr

@@ -15,6 +15,7 @@ from tests.end_to_end.conftest import (
     stop_after_an_epoch,
     write_config,
 )
+from tests.forked_script import forked_script
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def test_it_trains_evaluates_and_resumes(classes, tmp_path):
 
 def test_a_mistake_is_one_line(classes, tmp_path):
     config = config_for(classes, tmp_path, shots=3)
-    done = script("train_classification.py", "--exp_name", "tiny", "--config", config, cwd=tmp_path)
+    done = forked_script("train_classification.py", "--exp_name", "tiny", "--config", config, cwd=tmp_path)
     assert done.returncode == 2
     assert "2 images, fewer than 'shots' (3)" in done.stderr
     assert done.stderr.count("\n") == 1

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.conftest import assert_same_weights, resume, script, stop_after_an_epoch, write_config
+from tests.forked_script import forked_script
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,7 @@ def test_a_mistake_is_one_line(sources, tmp_path, changes, flags, message):
     pretrained.mkdir(parents=True)
     (pretrained / "model.safetensors").touch()  # for --evaluate; the mistake is found before it is read
     config = config_for(sources, tmp_path, **changes)
-    done = script("train_pretrain.py", "--exp_name", "tiny", "--config", config, *flags, cwd=tmp_path)
+    done = forked_script("train_pretrain.py", "--exp_name", "tiny", "--config", config, *flags, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.count("\n") == 1

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.conftest import assert_same_weights, resume, script, stop_after_an_epoch, write_config
+from tests.forked_script import forked_script
 
 
 def config_for(scenes: Path, work: Path, **changes: object) -> Path:
@@ -105,7 +106,7 @@ def test_evaluation_by_generating_where_answers_are_unknown(trained, scenes, tmp
 def test_a_mistake_is_one_line_and_writes_nothing(scenes, tmp_path, changes, flags, message):
     (tmp_path / "few.txt").write_text("yes\n\nno\n")
     config = config_for(scenes, tmp_path, **changes)
-    done = script("train_vqa.py", "--exp_name", "tiny", "--config", config, *flags, cwd=tmp_path)
+    done = forked_script("train_vqa.py", "--exp_name", "tiny", "--config", config, *flags, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
