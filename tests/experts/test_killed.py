@@ -34,8 +34,8 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def count(folder: Path) -> int:
-    """How many files there are, temporary ones too; they come and go meanwhile, so none is opened."""
-    return sum(path.is_file() for path in folder.rglob("*"))
+    """How many files `content` has; they come and go meanwhile, so none is opened."""
+    return sum(path.is_file() and path.name != MANIFEST for path in folder.rglob("*"))
 
 
 def kill_after(labels: int, folder: Path, alive: Callable[[], bool], process: int) -> bool:
