@@ -10,37 +10,23 @@ import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Self
 from urllib.parse import unquote
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 
 
-@dataclass
-class FileServer:
-    """Serves the files below a folder.
+class OnLoopback:
+    """A web server on this machine, while it is entered.
 
     Attributes:
-        folder: what is served.
-        faults: by the end of a path: what is answered to the next requests for it, first to last. A status,
-            "cut" (the connection ends half-way), "stall" (it stops half-way) or "whole" (ranges are ignored).
-        requests: paths and ranges, in the order they came.
-        connections: addresses of the clients, a connection each.
-        delay: seconds before an answer.
-        busiest: the most requests that were under way at once.
+        handler: of its requests; knows it as `served`.
     """
 
-    folder: Path
-    faults: dict[str, list[int | str]] = field(default_factory=dict)
-    requests: list[tuple[str, str | None]] = field(default_factory=list)
-    connections: set[tuple[str, int]] = field(default_factory=set)
-    delay: float = 0.0
-    busiest: int = 0
-    _active: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    handler: type[BaseHTTPRequestHandler]
 
-    def __enter__(self) -> "FileServer":
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"files": self}))
-        self.server.daemon_threads = True
+    def __enter__(self) -> Self:
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (self.handler,), {"served": self}))
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
@@ -52,45 +38,32 @@ class FileServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server.server_port}"
 
-    def count(self, change: int) -> None:
-        """Counts the requests that are under way."""
-        with self._lock:
-            self._active += change
-            self.busiest = max(self.busiest, self._active)
-
-    def take_fault(self, path: str) -> int | str | None:
-        """The fault to commit now."""
-        for end, faults in self.faults.items():
-            if path.endswith(end) and faults:
-                return faults.pop(0)
-        return None
-
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # else a small answer waits for the client's acknowledgement
     wbufsize = -1  # head and body go out together
-    files: FileServer
+    served: "FileServer"
 
     def log_message(self, *_: object) -> None:
         pass
 
     def do_GET(self) -> None:
-        self.files.count(+1)
+        self.served.count(+1)
         try:
-            time.sleep(self.files.delay)
+            time.sleep(self.served.delay)
             self.serve()
         finally:
-            self.files.count(-1)
+            self.served.count(-1)
 
     def serve(self) -> None:
         path = unquote(self.path).strip("/")
-        self.files.requests.append((path, self.headers["Range"]))
-        self.files.connections.add(self.client_address)
-        fault = self.files.take_fault(path)
+        self.served.requests.append((path, self.headers["Range"]))
+        self.served.connections.add(self.client_address)
+        fault = self.served.take_fault(path)
         if isinstance(fault, int):
             return self.answer(fault, b"no")
-        file = self.files.folder / path
+        file = self.served.folder / path
         if not file.is_file():
             return self.answer(404, b"no such file")
         wanted = None if fault == "whole" else _RANGE.fullmatch(self.headers["Range"] or "")
@@ -118,6 +91,44 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             self.rfile.read(1)  # until the client goes away
         self.close_connection = self.close_connection or broken
+
+
+@dataclass
+class FileServer(OnLoopback):
+    """Serves the files below a folder.
+
+    Attributes:
+        folder: what is served.
+        faults: by the end of a path: what is answered to the next requests for it, first to last. A status,
+            "cut" (the connection ends half-way), "stall" (it stops half-way) or "whole" (ranges are ignored).
+        requests: paths and ranges, in the order they came.
+        connections: addresses of the clients, a connection each.
+        delay: seconds before an answer.
+        busiest: the most requests that were under way at once.
+    """
+
+    handler = _Handler
+    folder: Path
+    faults: dict[str, list[int | str]] = field(default_factory=dict)
+    requests: list[tuple[str, str | None]] = field(default_factory=list)
+    connections: set[tuple[str, int]] = field(default_factory=set)
+    delay: float = 0.0
+    busiest: int = 0
+    _active: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def count(self, change: int) -> None:
+        """Counts the requests that are under way."""
+        with self._lock:
+            self._active += change
+            self.busiest = max(self.busiest, self._active)
+
+    def take_fault(self, path: str) -> int | str | None:
+        """The fault to commit now."""
+        for end, faults in self.faults.items():
+            if path.endswith(end) and faults:
+                return faults.pop(0)
+        return None
 
 
 if __name__ == "__main__":

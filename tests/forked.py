@@ -13,7 +13,6 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
-from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 import helpers.session
@@ -25,6 +24,7 @@ from helpers.saving.folders import find_checkpoints
 from helpers.saving.sharded_tensors import read_whole
 from helpers.saving.training_state import load_progress
 from tests.end_to_end.conftest import write_caption_config
+from tests.forked_script import settle
 from tests.model import tiny
 
 FORK = multiprocessing.get_context("fork")
@@ -72,7 +72,7 @@ def fork(target: Callable[[], object], work: Path, ranks: int = 1) -> list[BaseP
         port = free.getsockname()[1]
     processes = []
     for rank in range(ranks):
-        environment = {"ACCELERATE_USE_CPU": "true", "PATH": ""}  # no Java: it is slow to start
+        environment = {"PATH": ""}  # no Java: it is slow to start
         if ranks > 1:
             environment |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
             environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
@@ -93,13 +93,9 @@ def codes(processes: list[BaseProcess], seconds: float = 120) -> list[int | None
 
 
 def _child(target: Callable[[], object], work: Path, environment: dict[str, str], rank: int) -> None:
-    os.chdir(work)
     os.environ.update(environment)
-    AcceleratorState._reset_state(reset_partial_state=True)  # of a test before
-    with open(f"output_{rank}", "w", buffering=1) as output:
-        for stream in (1, 2):
-            os.dup2(output.fileno(), stream)
-        sys.stdout = sys.stderr = output
+    with (work / f"output_{rank}").open("w", buffering=1) as output:
+        settle(work, output, output)
         run(target)
 
 

@@ -30,11 +30,17 @@ def forked_script(path: str, *arguments: object, cwd: Path) -> subprocess.Comple
 
 
 def _run(argv: list[str], cwd: Path, output: IO[str], errors: IO[str]) -> None:
+    settle(cwd, output, errors)
+    sys.argv = argv
+    runpy.run_path(argv[0], run_name="__main__")
+
+
+def settle(cwd: Path, output: IO[str], errors: IO[str]) -> None:
+    """Makes a forked process one of a user's: in a folder, on the CPU, printing to files."""
     os.chdir(cwd)
     os.environ["ACCELERATE_USE_CPU"] = "true"
     torch.set_num_threads(1)  # the threads of the parent are not here
     AcceleratorState._reset_state(reset_partial_state=True)  # of a test before
     os.dup2(output.fileno(), 1)
     os.dup2(errors.fileno(), 2)
-    sys.stdout, sys.stderr, sys.argv = output, errors, argv
-    runpy.run_path(argv[0], run_name="__main__")
+    sys.stdout, sys.stderr = output, errors

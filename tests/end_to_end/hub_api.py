@@ -9,11 +9,11 @@ TOKEN = "hf_of_the_test"
 
 
 class HubApi(BaseHTTPRequestHandler):
-    """Answers what is below `/api/`; `hub` is the `Hub`. Only who has the token may write."""
+    """Answers what is below `/api/`; `served` is the `Hub`. Only who has the token may write."""
 
     def do_POST(self) -> None:
         path = self.path.partition("?")[0].strip("/")
-        self.hub.requests.append((self.command, path, None))
+        self.served.requests.append((self.command, path, None))
         content = self.rfile.read(int(self.headers["Content-Length"]))
         rows = [json.loads(line) for line in content.splitlines()]
         if path == "api/validate-yaml":
@@ -22,11 +22,11 @@ class HubApi(BaseHTTPRequestHandler):
             self.answer_json({"error": "Invalid username or password."}, 401)
         elif path == "api/repos/create":
             name = f"{rows[0]['organization']}/{rows[0]['name']}"
-            self.hub.repositories[name] = rows[0]
-            self.answer_json({"url": f"{self.hub.url}/{name}"})
+            self.served.repositories[name] = rows[0]
+            self.answer_json({"url": f"{self.served.url}/{name}"})
         else:
             repository, _, action = path.removeprefix("api/models/").rpartition("/main")[0].rpartition("/")
-            if repository not in self.hub.repositories:
+            if repository not in self.served.repositories:
                 self.answer_json({"error": "Repository not found"}, 404)
             elif action == "preupload":
                 files = [{"path": file["path"], "uploadMode": "regular"} for file in rows[0]["files"]]
@@ -36,15 +36,17 @@ class HubApi(BaseHTTPRequestHandler):
 
     def commit(self, repository: str, files: list[dict[str, str]]) -> None:
         for file in files:
-            self.hub.small[f"{repository}/{file['path']}"] = base64.b64decode(file["content"])
-        self.answer_json({"commitUrl": f"{self.hub.url}/{repository}/commit/1", "commitOid": self.hub.commit})
+            self.served.small[f"{repository}/{file['path']}"] = base64.b64decode(file["content"])
+        self.answer_json(
+            {"commitUrl": f"{self.served.url}/{repository}/commit/1", "commitOid": self.served.commit}
+        )
 
     def list_files(self, path: str) -> None:
         """What a revision is, or what is in it: `api/models/<repository>/<revision or tree>/<name>`."""
         repository = path.removeprefix("api/models/").rsplit("/", 2)[0]
         contents = {
             name.removeprefix(f"{repository}/"): content
-            for name, content in self.hub.small.items()
+            for name, content in self.served.small.items()
             if name.startswith(f"{repository}/")
         }
         if not contents:
@@ -53,7 +55,7 @@ class HubApi(BaseHTTPRequestHandler):
             entries = [{"path": name, "size": len(content)} for name, content in contents.items()]
             self.answer_json([{"type": "file", "oid": "0" * 40, **entry} for entry in entries])
         else:
-            self.answer_json({"id": repository, "sha": self.hub.commit, "siblings": []})
+            self.answer_json({"id": repository, "sha": self.served.commit, "siblings": []})
 
     def answer_json(self, content: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
         body = json.dumps(content).encode()

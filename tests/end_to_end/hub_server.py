@@ -7,10 +7,10 @@ Large files answer as the hub's do: with a redirect to another host, which serve
 import hashlib
 import threading
 from dataclasses import dataclass, field
-from http.server import ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
 
+from benchmarks.file_server import OnLoopback
 from tests.end_to_end.hub_api import HubApi
 
 COMMIT = "c" * 40
@@ -32,63 +32,9 @@ class Fault:
     times: int = 1
 
 
-@dataclass
-class Hub:
-    """The server's files and what it was asked for.
-
-    Attributes:
-        large: repository/path -> content, of files that the hub keeps in its large-file storage.
-        small: the same, of those it keeps in git.
-        raw: repository/commit/path -> content, of GitHub.
-        faults: by the name of any of those files.
-        requests: method, path and the `Range` header, in the order they came.
-        stalled: set when a "stall" has sent its half.
-        repositories: those that were made, by name, with what was asked for.
-    """
-
-    large: dict[str, bytes] = field(default_factory=dict)
-    small: dict[str, bytes] = field(default_factory=dict)
-    raw: dict[str, bytes] = field(default_factory=dict)
-    faults: dict[str, Fault] = field(default_factory=dict)
-    requests: list[tuple[str, str, str | None]] = field(default_factory=list)
-    stalled: threading.Event = field(default_factory=threading.Event)
-    repositories: dict[str, dict[str, Any]] = field(default_factory=dict)
-    commit: str = COMMIT
-
-    def __enter__(self) -> "Hub":
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"hub": self}))
-        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}"
-
-    def fetched(self, name: str) -> list[str | None]:
-        """The ranges in which the content of files was asked for whose names end so."""
-        # `api/` is what the hub's library asks of its own accord.
-        return [
-            span
-            for method, path, span in self.requests
-            if method == "GET" and path.endswith(name) and not path.startswith("api/")
-        ]
-
-    def take_fault(self, name: str, *kinds: str) -> str | None:
-        """The fault to commit now, which counts it."""
-        fault = self.faults.get(name)
-        if fault is None or fault.kind not in kinds or not fault.times:
-            return None
-        fault.times -= 1
-        return fault.kind
-
-
 class _Handler(HubApi):
     protocol_version = "HTTP/1.1"
-    hub: Hub
+    served: "Hub"
 
     def do_HEAD(self) -> None:
         self.respond()
@@ -101,12 +47,12 @@ class _Handler(HubApi):
 
     def respond(self) -> None:
         path = unquote(self.path.partition("?")[0]).strip("/")
-        self.hub.requests.append((self.command, path, self.headers["Range"]))
+        self.served.requests.append((self.command, path, self.headers["Range"]))
         if path.startswith("storage/"):
             name = path.removeprefix("storage/")
-            self.content(name, self.hub.large[name])
-        elif path in self.hub.raw:
-            self.content(path, self.hub.raw[path])
+            self.content(name, self.served.large[name])
+        elif path in self.served.raw:
+            self.content(path, self.served.raw[path])
         elif "/resolve/" in path:
             self.resolve(*path.split("/resolve/"))
         elif path.startswith("api/models/"):
@@ -119,15 +65,15 @@ class _Handler(HubApi):
             return self.answer(307, {"Location": f"/{RENAMED[repository]}/resolve/{rest}"})
         name = f"{repository}/{rest.partition('/')[2]}"
         commit = {"X-Repo-Commit": COMMIT}
-        if self.hub.take_fault(name, "busy"):
+        if self.served.take_fault(name, "busy"):
             self.answer(429, {"Retry-After": "0"})
-        elif content := self.hub.large.get(name):
-            place = f"{self.hub.url}/storage/{name}?signature=1".replace("127.0.0.1", "localhost")
+        elif content := self.served.large.get(name):
+            place = f"{self.served.url}/storage/{name}?signature=1".replace("127.0.0.1", "localhost")
             # Its library would rather have it from this storage, which it must not need: there is none here.
-            xet = {"X-Xet-Hash": _sha256(content), "X-Xet-Refresh-Route": f"{self.hub.url}/api/xet"}
+            xet = {"X-Xet-Hash": _sha256(content), "X-Xet-Refresh-Route": f"{self.served.url}/api/xet"}
             linked = {"X-Linked-Size": str(len(content)), "X-Linked-ETag": f'"{_sha256(content)}"'}
             self.answer(302, {"Location": place.replace("+", "%2B"), **linked, **xet, **commit})
-        elif content := self.hub.small.get(name):
+        elif content := self.served.small.get(name):
             etag = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
             self.content(name, content, {"ETag": f'"{etag}"', **commit})
         else:
@@ -135,7 +81,7 @@ class _Handler(HubApi):
 
     def content(self, name: str, content: bytes, headers: dict[str, str] | None = None) -> None:
         kinds = ("cut", "stall", "gone", "other", "short", "whole") if self.command == "GET" else ()
-        fault = self.hub.take_fault(name, *kinds)
+        fault = self.served.take_fault(name, *kinds)
         if fault == "gone":
             return self.answer(404)
         if fault == "other":
@@ -159,7 +105,7 @@ class _Handler(HubApi):
         half = fault in ("cut", "stall")
         self.wfile.write(part[: len(part) // 2] if half else part)
         if fault == "stall":
-            self.hub.stalled.set()
+            self.served.stalled.set()
             self.rfile.read(1)  # until the client goes away
         if half:
             self.close_connection = True
@@ -169,6 +115,48 @@ class _Handler(HubApi):
         for key, value in {"Content-Length": "0", **(headers or {})}.items():
             self.send_header(key, value)
         self.end_headers()
+
+
+@dataclass
+class Hub(OnLoopback):
+    """The server's files and what it was asked for.
+
+    Attributes:
+        large: repository/path -> content, of files that the hub keeps in its large-file storage.
+        small: the same, of those it keeps in git.
+        raw: repository/commit/path -> content, of GitHub.
+        faults: by the name of any of those files.
+        requests: method, path and the `Range` header, in the order they came.
+        stalled: set when a "stall" has sent its half.
+        repositories: those that were made, by name, with what was asked for.
+    """
+
+    handler = _Handler
+    large: dict[str, bytes] = field(default_factory=dict)
+    small: dict[str, bytes] = field(default_factory=dict)
+    raw: dict[str, bytes] = field(default_factory=dict)
+    faults: dict[str, Fault] = field(default_factory=dict)
+    requests: list[tuple[str, str, str | None]] = field(default_factory=list)
+    stalled: threading.Event = field(default_factory=threading.Event)
+    repositories: dict[str, dict[str, Any]] = field(default_factory=dict)
+    commit: str = COMMIT
+
+    def fetched(self, name: str) -> list[str | None]:
+        """The ranges in which the content of files was asked for whose names end so."""
+        # `api/` is what the hub's library asks of its own accord.
+        return [
+            span
+            for method, path, span in self.requests
+            if method == "GET" and path.endswith(name) and not path.startswith("api/")
+        ]
+
+    def take_fault(self, name: str, *kinds: str) -> str | None:
+        """The fault to commit now, which counts it."""
+        fault = self.faults.get(name)
+        if fault is None or fault.kind not in kinds or not fault.times:
+            return None
+        fault.times -= 1
+        return fault.kind
 
 
 def _sha256(content: bytes) -> str:
