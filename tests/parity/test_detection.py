@@ -98,8 +98,12 @@ def test_images_together_are_as_alone(expert, golden) -> None:
         batched = expert.network(batch, sizes)
     assert sum(len(found.boxes) for found in together) > 3
     for alone, found in zip(together, batched, strict=True):
-        assert torch.equal(alone.classes, found.classes)
-        torch.testing.assert_close(alone.boxes, found.boxes, rtol=0, atol=0.01)
+        # Rounding may swap two whose scores are nearly equal.
+        apart = (alone.boxes[:, None] - found.boxes).abs().amax(2)  # (n, m), pixels
+        alike = (alone.classes[:, None] == found.classes) & (apart < 0.01)
+        alike &= (alone.scores[:, None] - found.scores).abs() < 1e-4
+        assert alike.sum(0).eq(1).all()
+        assert alike.sum(1).eq(1).all()
         assert (found.boxes[:, 2:] <= torch.tensor(found.size[::-1])).all()
 
 
