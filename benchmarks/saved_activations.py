@@ -16,7 +16,7 @@ from model.prismer import Prismer
 # What autocast does on a GPU to the functions that the model calls: these compute in its type,
 _LOW = {F.linear, F.conv2d}
 # and these in float32; the others in the type of what they get.
-_FULL = {Tensor.square, F.cross_entropy}
+_FULL = {F.cross_entropy}
 
 
 class GpuFunctions(TorchFunctionMode):

@@ -15,8 +15,13 @@ def quick_gelu(x: Tensor) -> Tensor:
 
 
 def squared_relu(x: Tensor) -> Tensor:
-    """relu(x)^2, https://arxiv.org/abs/2109.08668."""
-    return F.relu(x).square()
+    """relu(x)^2, https://arxiv.org/abs/2109.08668.
+
+    A product, since autocast on a GPU computes `square` in float32, and would keep a copy in that for the
+    backward pass. The numbers are the same to the bit.
+    """
+    positive = F.relu(x)
+    return positive * positive
 
 
 class MLP(nn.Module):
