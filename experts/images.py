@@ -66,7 +66,9 @@ def shards_to_label(
     """
     names = list(datasets) or [""]
     if isinstance(data_path, Path) and not datasets:
-        tars = {path.parent for path in data_path.rglob("*.tar") if not path.is_relative_to(leave_out)}
+        apart = os.path.abspath(leave_out)  # it may be relative where data_path is not
+        tars = {path.parent for path in data_path.rglob("*.tar")}
+        tars = {folder for folder in tars if not Path(os.path.abspath(folder)).is_relative_to(apart)}
         names = sorted({"", *(folder.relative_to(data_path).as_posix() for folder in tars)} - {"."})
     opened = {name: open_folder(data_path / name) for name in names}
     packed = {

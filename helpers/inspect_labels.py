@@ -41,7 +41,6 @@ def main() -> int:
 
     from dataset.class_tables import read_class_tables
     from dataset.files import write_json
-    from experts.images import images_to_label
     from helpers.label_inspection import inspect
     from model.errors import UserError
     from model.modalities import MODALITIES, modality
@@ -55,8 +54,7 @@ def main() -> int:
     if args.class_tables is not None:
         labels = read_class_tables(args.class_tables, [table for table in tables.values() if table]).labels
         names = {name: labels[table] for name, table in tables.items() if table}
-    images = images_to_label(args.data_path, args.datasets, leave_out=args.label_path)
-    found = inspect(images, args.label_path, experts, names, args.datasets or [""], args.num_workers)
+    found = inspect(args.data_path, args.label_path, experts, names, args.datasets, args.num_workers)
     if args.report:
         write_json(args.report, asdict(found), indent=2)
     print(_as_text(found))

@@ -5,16 +5,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from dataset.images import UnreadableImage, read_image
-from dataset.labels import NO_CLASS, LabelReader
-from dataset.words import read_words
-from experts.images import ImageFile
+from dataset.labels import NO_CLASS, read_picture, sidecars
+from dataset.packed_labels import SUFFIX as PACKED
+from dataset.shards.folder import ShardFile
+from dataset.words import Word, read_words, words_of
+from experts.images import images_and_shards
 from experts.manifest import read_manifest
-from experts.write import label_png, stored_labels
+from experts.plan import Task
+from experts.shards import Item, Items
+from helpers.stored_labels import StoredLabels
 from model.errors import UserError
 from model.modalities import BACKGROUND, Kind, Modality, modality
 
@@ -78,60 +83,83 @@ class _Look:
     flat: bool = False
 
 
-@dataclass(frozen=True)
-class _Looker:
-    """Looks at the labels of an image; sent to other processes.
+class _Looks(NamedTuple):
+    """What was found of an image.
 
     Attributes:
-        label_path: the label folder.
-        whole: experts that leave a file for every image.
+        label: its labels' path.
+        path: the image.
+        unreadable: why it cannot be read, if it cannot.
+        found: looks by expert.
+    """
+
+    label: str
+    path: str
+    unreadable: str | None
+    found: dict[str, _Look]
+
+
+@dataclass(frozen=True)
+class _Looker:
+    """Looks at the labels of images.
+
+    Attributes:
+        items: the images.
+        stored: labels by expert.
+        whole: experts that leave a label for every image.
         names: class names by expert; without them any class is taken for good.
     """
 
-    label_path: Path
+    items: Items
+    stored: Mapping[str, StoredLabels]
     whole: Mapping[str, bool]
     names: Mapping[str, Sequence[str]]
 
-    def __call__(self, image: ImageFile) -> dict[str, _Look] | str:
-        """Looks by expert, or why the image cannot be read."""
+    def __call__(self, number: int) -> _Looks:
+        """Looks at those of an image."""
+        item = self.items[number]
+        looks: dict[str, _Look] = {}
+        reason = None
         try:
-            with Image.open(image.path) as picture:
+            with item.file.open("rb") as file, Image.open(file) as picture:
                 size = picture.size
-            looks = {expert: self.look(modality(expert), image.label, size) for expert in self.whole}
+            looks = {expert: self.look(expert, item, size) for expert in self.stored}
             if any(look.state == "missing" for look in looks.values()):
-                read_image(Path(image.path))  # whether there could be a label
+                read_image(item.file)  # whether there could be a label
         except UnreadableImage as error:
-            return error.reason
+            reason = error.reason
         except (OSError, SyntaxError, ValueError, UserError) as error:
-            return str(error)
-        return looks
+            reason = str(error)
+        return _Looks(item.label, str(item.file), reason, looks)
 
-    def look(self, entry: Modality, label: str, size: tuple[int, int]) -> _Look:
+    def look(self, expert: str, item: Item, size: tuple[int, int]) -> _Look:
         """Reads a label and what is beside it, as training does."""
-        png = label_png(self.label_path, entry.name, label)
-        if not png.exists():
-            optional = entry.kind is Kind.WORDS and not self.whole[entry.name]
-            return _Look("labels", empty=True) if optional else _Look("missing")
+        entry, reader = modality(expert), self.stored[expert].reader(item.label)
         try:
-            pictures, tables = LabelReader(self.label_path, [entry.name]).read(label, size)
-        except UserError as error:
+            path = reader.path(entry, item.label, item.shard)
+            content = path.read_bytes()
+            pictures, tables = reader.read(item.label, size, item.shard)
+        except FileNotFoundError:
+            optional = entry.kind is Kind.WORDS and not self.whole[expert]
+            return _Look("labels", empty=True) if optional else _Look("missing")
+        except (OSError, UserError) as error:  # a shard, or a label
             return _Look("damaged", str(error))
-        pixels = np.asarray(pictures[entry.name])
-        if png.stat().st_size == 0:
+        if not content:
             return _Look("labels", empty=True)
+        pixels = np.asarray(pictures[expert])
         if not entry.is_label_map:
             return _Look("labels", flat=bool(pixels.min() == pixels.max()))
         values = [int(value) for value in np.flatnonzero(np.bincount(pixels.ravel(), minlength=256))]
         values = [value for value in values if value != BACKGROUND]
         if entry.kind is Kind.SEMANTIC:
-            return self._of_classes(entry.name, values, empty=not values)
+            return self._of_classes(expert, values, empty=not values)
         if entry.kind is Kind.INSTANCE:
-            table = tables[entry.name].tolist()
+            table = tables[expert].tolist()
             classes = [table[value] if value < len(table) else NO_CLASS for value in values]
             if NO_CLASS in classes:
                 return _Look("unexpected", f"instance {values[classes.index(NO_CLASS)]} has no class")
-            return self._of_classes(entry.name, classes, empty=not values)
-        return _of_words(png, entry, values)
+            return self._of_classes(expert, classes, empty=not values)
+        return _of_words(_words(entry, path), values)
 
     def _of_classes(self, expert: str, indices: list[int], empty: bool) -> _Look:
         names = self.names.get(expert)
@@ -140,9 +168,14 @@ class _Looker:
         return _Look("labels", classes=Counter(names[i] if names else str(i) for i in indices), empty=empty)
 
 
-def _of_words(png: Path, entry: Modality, values: list[int]) -> _Look:
-    paths = (png.with_name(png.name.removesuffix(".png") + suffix) for suffix in entry.sidecars)
-    words = read_words(next(path for path in paths if path.exists()))  # the label's reader has read it
+def _words(entry: Modality, path: Path | ShardFile) -> dict[int, Word]:
+    """The words of a label that the labels' reader has read."""
+    if path.suffix == PACKED:
+        return words_of(read_picture(entry, path)[1])
+    return read_words(next(file for file in sidecars(path, entry) if file.is_file()))
+
+
+def _of_words(words: Mapping[int, Word], values: list[int]) -> _Look:
     for value in values:
         if value not in words:
             return _Look("unexpected", f"word {value} has no text")
@@ -152,23 +185,28 @@ def _of_words(png: Path, entry: Modality, values: list[int]) -> _Look:
 
 
 def inspect(
-    images: Sequence[ImageFile],
+    data_path: Path,
     label_path: Path,
     experts: Sequence[str],
     names: Mapping[str, Sequence[str]],
-    folders: Sequence[str] = ("",),
+    datasets: Sequence[str] = (),
     num_workers: int = 0,
 ) -> Inspection:
-    """Looks at all labels of a data set.
+    """Looks at all labels of a data set; images and labels may be files or in shards.
 
     Args:
-        images: the data set.
+        data_path: the images.
         label_path: the label folder.
         experts: whose labels.
         names: class names by expert, of those whose names are known.
-        folders: below each expert's folder, where a label without an image counts as stray.
+        datasets: folders below `data_path`, and below each expert's folder; none means all.
         num_workers: processes; 0 does it in this one.
+
+    Raises:
+        UserError: there are no images, or a shard of images cannot be read.
     """
+    found, packed = images_and_shards(data_path, datasets, "", leave_out=label_path)
+    items = Items([Task(image, ()) for image in found], packed)
     manifests = {expert: read_manifest(label_path / expert) for expert in experts}
     result = Inspection()
     for expert, manifest in manifests.items():
@@ -177,30 +215,41 @@ def inspect(
             made_with += f", {manifest.made_elsewhere} made elsewhere"
         result.experts[expert] = ExpertReport(made_with)
     whole = {expert: bool(entry) and not entry.made_elsewhere for expert, entry in manifests.items()}
-    for image, looks in _looks(_Looker(label_path, whole, names), images, num_workers):
-        if isinstance(looks, str):
-            result.unreadable[image.path] = looks
+    stored = {expert: StoredLabels(label_path, expert, datasets or [""]) for expert in experts}
+    known = set()
+    for image in _all_looks(_Looker(items, stored, whole, names), num_workers):
+        known.add(image.label)
+        if image.unreadable is not None:
+            result.unreadable[image.path] = image.unreadable
             continue
         result.images += 1
-        for expert, look in looks.items():
+        for expert, look in image.found.items():
             _add(result.experts[expert], image.label, look)
-    known = {image.label for image in images}
     for expert, report in result.experts.items():
-        for folder in folders:
-            start = f"{folder}/" if folder else ""
-            found = (start + label for label in stored_labels(label_path / expert / folder))
-            report.stray += sorted(label for label in found if label not in known)
+        report.stray = sorted({label for label in stored[expert].labels() if label not in known})
     return result
 
 
-def _looks(
-    looker: _Looker, images: Sequence[ImageFile], num_workers: int
-) -> Iterator[tuple[ImageFile, dict[str, _Look] | str]]:
+_looker: _Looker | None = None  # of a process of the pool
+
+
+def _all_looks(looker: _Looker, num_workers: int) -> Iterator[_Looks]:
+    numbers = range(len(looker.items))
     if num_workers == 0:
-        yield from zip(images, map(looker, images), strict=True)
+        yield from map(looker, numbers)
         return
-    with ProcessPoolExecutor(num_workers) as pool:
-        yield from zip(images, pool.map(looker, images, chunksize=32), strict=True)
+    # Sent once to each process, not with each piece of work.
+    with ProcessPoolExecutor(num_workers, initializer=_begin, initargs=(looker,)) as pool:
+        yield from pool.map(_look, numbers, chunksize=32)
+
+
+def _begin(looker: _Looker) -> None:
+    global _looker
+    _looker = looker
+
+
+def _look(number: int) -> _Looks:
+    return _looker(number)
 
 
 def _add(report: ExpertReport, label: str, look: _Look) -> None:

@@ -52,6 +52,14 @@ def test_labels_are_those_of_loose_images(scenes: Path, packed: Path, tmp_path: 
                 assert tables[expert].equal(expected_tables[expert])
 
 
+def test_labels_below_the_images_are_no_images(packed: Path, grey: Grey, monkeypatch) -> None:
+    """Also where one path is relative and the other is not."""
+    monkeypatch.chdir(packed)
+    for data, labels in ((Path(), packed / "labels"), (packed, Path("labels"))):
+        report = generate_labels(data, labels, {"depth": "grey"}, num_workers=0)
+        assert report.images == 6
+
+
 def test_over_http_the_same_bytes(packed: Path, tmp_path: Path, grey: Grey) -> None:
     generate_labels(packed, tmp_path / "disk", BACKENDS, datasets=["web"], num_workers=0)
     with FileServer(packed) as server:

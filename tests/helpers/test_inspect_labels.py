@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from dataset.files import write_json
-from experts.images import images_to_label
+from dataset.packed_labels import pack_label
+from dataset.shards.pack import pack
+from dataset.shards.write import write_shard
 from experts.manifest import MANIFEST, Manifest, write_manifest
 from helpers import inspect_labels
 from helpers.label_inspection import ExpertReport, inspect
@@ -130,6 +132,57 @@ def test_after_our_experts_no_file_means_no_label(disk: Disk, monkeypatch: pytes
 
 def test_processes_find_the_same(disk: Disk) -> None:
     disk.label("depth", "a.jpg", "set").unlink()
-    images = images_to_label(disk.data)
-    alone, shared = (inspect(images, disk.labels, EXPERTS, {}, num_workers=n) for n in (0, 2))
+    alone, shared = (inspect(disk.data, disk.labels, EXPERTS, {}, num_workers=n) for n in (0, 2))
     assert alone == shared
+
+
+@pytest.mark.parametrize("form", ["packed", "png"])
+@pytest.mark.parametrize("images", ["shards", "files"])
+def test_labels_in_shards(disk: Disk, tmp_path: Path, images: str, form: str) -> None:
+    expected = inspect(disk.data, disk.labels, EXPERTS, {})
+    pack(disk.data, disk.labels, tmp_path / "out", dataset="set", form=form, shard_size=2)
+    data = disk.data if images == "files" else tmp_path / "out"
+    for workers in (0, 2):
+        found = inspect(data, tmp_path / "out/labels", EXPERTS, {}, ["set/"], num_workers=workers)
+        assert found == expected
+    assert inspect(data, tmp_path / "out/labels", EXPERTS, {}) == expected
+    if form == "png":
+        mixed = inspect(
+            tmp_path / "out", disk.labels, EXPERTS, {}, ["set"]
+        )  # the labels of shards may be files
+        assert mixed == expected
+
+
+def test_what_is_wrong_in_shards(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "packed").mkdir()
+    out = Disk(tmp_path / "packed")
+    pack(disk.data, disk.labels, out.data, dataset="set", shard_size=2)
+    out.labels = out.data / "labels"
+    image = (out.data / "set" / "00001.tar").read_bytes()  # of set/deep/b.v2 alone
+    (out.data / "set" / "00001.tar").write_bytes(image[:800])
+    label = pack_label(Image.new("L", SIZE, 3))
+    write_shard(out.labels / "depth/set/00000.tar", {"a.webp": label, "gone.webp": label}.items())
+    write_shard(out.labels / "edge/set/00000.tar", {"a.webp": label[:-9], "c.webp": b""}.items())
+    (out.labels / "normal/set/00000.tar").unlink()
+    (out.labels / "seg_coco/set/00000.tar").write_bytes(b"no tar" * 1000)
+    instances = {"a.webp": pack_label(Image.new("L", SIZE, 3), {"0": 5}), "c.webp": label}
+    write_shard(out.labels / "obj_detection/set/00000.tar", instances.items())
+    write_shard(out.labels / "ocr_detection/set/00000.tar", {"c.webp": b""}.items())
+
+    code, report = command(out, monkeypatch)
+    assert code == 1
+    assert (report["images"], list(report["unreadable"])) == (2, [f"{out.data}/set/00001.tar/deep/b.v2.jpg"])
+    found = report["experts"]
+    assert (found["depth"]["labels"], found["depth"]["flat"]) == (1, 1)
+    assert (found["depth"]["missing"], found["depth"]["stray"]) == (["set/c"], ["set/gone"])
+    assert "00000.tar/a.webp: damaged" in found["edge"]["damaged"]["set/a"]
+    assert (found["edge"]["labels"], found["edge"]["empty"]) == (1, 1)
+    # Of a shard that is listed but not there, its labels are damaged; of one that holds nothing, missing.
+    assert "set/00000.tar" in found["normal"]["damaged"]["set/a"]
+    assert found["seg_coco"]["missing"] == ["set/a", "set/c"]
+    assert found["obj_detection"]["unexpected"] == {"set/a": "instance 3 has no class"}
+    assert list(found["obj_detection"]["damaged"]) == ["set/c"]
+    assert (found["ocr_detection"]["empty"], found["ocr_detection"]["missing"]) == (2, [])
+    assert "  missing set/c\n" in capsys.readouterr().out
