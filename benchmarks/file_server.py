@@ -6,7 +6,6 @@ python -m benchmarks.file_server FOLDER   # prints its address and serves until 
 import re
 import sys
 import threading
-import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -49,14 +48,8 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        self.served.count(+1)
-        try:
-            time.sleep(self.served.delay)
-            self.serve()
-        finally:
-            self.served.count(-1)
-
-    def serve(self) -> None:
+        if self.served.together is not None:
+            self.served.together.wait()
         path = unquote(self.path).strip("/")
         self.served.requests.append((path, self.headers["Range"]))
         self.served.connections.add(self.client_address)
@@ -68,7 +61,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self.answer(404, b"no such file")
         wanted = None if fault == "whole" else _RANGE.fullmatch(self.headers["Range"] or "")
         total = file.stat().st_size
-        if wanted is None:
+        if wanted is None or int(wanted[2]) < int(wanted[1]):  # no range by RFC 9110: ignored
             return self.answer(200, file.read_bytes(), fault=fault)
         start, end = int(wanted[1]), min(int(wanted[2]) + 1, total)
         if start >= total:
@@ -103,8 +96,7 @@ class FileServer(OnLoopback):
             "cut" (the connection ends half-way), "stall" (it stops half-way) or "whole" (ranges are ignored).
         requests: paths and ranges, in the order they came.
         connections: addresses of the clients, a connection each.
-        delay: seconds before an answer.
-        busiest: the most requests that were under way at once.
+        together: answers wait until so many are asked for.
     """
 
     handler = _Handler
@@ -112,16 +104,7 @@ class FileServer(OnLoopback):
     faults: dict[str, list[int | str]] = field(default_factory=dict)
     requests: list[tuple[str, str | None]] = field(default_factory=list)
     connections: set[tuple[str, int]] = field(default_factory=set)
-    delay: float = 0.0
-    busiest: int = 0
-    _active: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def count(self, change: int) -> None:
-        """Counts the requests that are under way."""
-        with self._lock:
-            self._active += change
-            self.busiest = max(self.busiest, self._active)
+    together: threading.Barrier | None = None
 
     def take_fault(self, path: str) -> int | str | None:
         """The fault to commit now."""

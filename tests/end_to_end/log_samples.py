@@ -1,9 +1,10 @@
-"""Runs a training script, noting the images of each step when the step is done: `samples.jsonl`.
+"""Runs a training script, noting the images of each step when the step is done: `samples_<rank>.jsonl`.
 
-python log_samples.py train_pretrain.py --exp_name ...
+python log_samples.py LAST train_pretrain.py --exp_name ...   # is killed when step LAST is done; 0: is not
 """
 
 import os
+import signal
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -15,15 +16,17 @@ from helpers.cli import run
 from helpers.training import Training
 
 batches = Training.batches
+last = int(sys.argv.pop(1))
 
 
 def noted_batches(self):
     for batch in batches(self):
         yield batch
         record = {"step": self.progress.step, "epoch": self.progress.epoch, "images": batch["image"]}
-        record["process"] = os.getpid()
         rank = self.session.accelerator.process_index
         append_json_line(Path(f"samples_{rank}.jsonl"), record)
+        if self.progress.step == last:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 Training.batches = noted_batches
