@@ -14,11 +14,12 @@ import argparse
 import json
 import os
 import sys
+import unicodedata
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers.cli import UNREADABLE_IMAGES, names, natural, run
+from helpers.cli import UNREADABLE_IMAGES, names, natural, printable, run
 from model.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from helpers.config import Backends
 
 STDOUT = Path("-")
+LONGEST = 48  # columns of the table that names line up in; a longer one has a line of its own width
 
 
 def main() -> int:
@@ -133,14 +135,15 @@ def demo(args: argparse.Namespace) -> int:
         write_record(args.json, {**record, "images": rows, "skipped": dataset.skipped})
     if args.json != STDOUT:
         print_table(rows, kind, question)
-    if turned := [row["image"] for row in rows if turned_when_shown(images / row["image"])]:
+    if turned := [printable(row["image"]) for row in rows if turned_when_shown(images / row["image"])]:
         print(
             f"seen as stored, on their side: {', '.join(turned)}; viewers turn them by their EXIF tag, "
             "models do not: turn the pixels",
             file=sys.stderr,
         )
     if dataset.skipped:
-        print(f"skipped, not readable as images: {', '.join(dataset.skipped)}", file=sys.stderr)
+        skipped = ", ".join(map(printable, dataset.skipped))
+        print(f"skipped, not readable as images: {skipped}", file=sys.stderr)
     return UNREADABLE_IMAGES if dataset.skipped else 0
 
 
@@ -187,10 +190,17 @@ def write_record(path: Path, record: dict[str, Any]) -> None:
 
 def print_table(rows: Sequence[dict[str, Any]], kind: str, question: str | None) -> None:
     """The captions or the answers with their scores."""
-    width = max((len(row["image"]) for row in rows), default=0)
+    shown = [printable(row["image"]) for row in rows]
+    width = min(max(map(columns, ["image", *shown])), LONGEST)
     print(f"{'image':<{width}}  score  {question or kind}")
-    for row in rows:
-        print(f"{row['image']:<{width}}  {row['score']:5.2f}  {row[kind]}")
+    for name, row in zip(shown, rows, strict=True):
+        print(f"{name}{' ' * (width - columns(name))}  {row['score']:5.2f}  {row[kind]}")
+
+
+def columns(text: str) -> int:
+    """How many columns of a terminal a text takes: Chinese letters and their like two, accents none."""
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return len(text) + wide - sum(map(bool, map(unicodedata.combining, text)))
 
 
 if __name__ == "__main__":

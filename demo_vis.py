@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.cli import UNREADABLE_IMAGES, natural, run
+from helpers.cli import UNREADABLE_IMAGES, natural, printable, run
 from model.errors import UserError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def draw(args: argparse.Namespace) -> int:
     # Imported here, so that --help and a mistyped flag are answered at once.
     from dataset.captions import demo_label_folder
     from dataset.class_tables import read_class_tables
-    from dataset.images import UnreadableImage, list_images, read_image
+    from dataset.images import MissingImage, UnreadableImage, list_images, read_image
     from helpers.evidence import evidence_file, read_evidence
     from helpers.figures.figure import draw_figure, draw_sheet, save_picture, thumbnail
     from helpers.figures.label_names import label_names
@@ -82,8 +82,9 @@ def draw(args: argparse.Namespace) -> int:
         for place, name in enumerate(images, start=1):
             try:
                 image = read_image(args.images / name)
-            except UnreadableImage as error:
-                print(f"skipped, not readable as an image: {error}", file=sys.stderr)
+            except (UnreadableImage, MissingImage) as error:
+                reason = f"{printable(name)}: {error.reason}"
+                print(f"skipped, not readable as an image: {reason}", file=sys.stderr)
                 code = UNREADABLE_IMAGES
             else:
                 stem = Path(name).with_suffix("").as_posix()
@@ -92,7 +93,7 @@ def draw(args: argparse.Namespace) -> int:
                 panels = draw_panels(image, key, args.labels, experts, tables)
                 picture = args.out / f"{stem}.png"
                 save_picture(draw_figure(panels, name, text, args.columns, evidence), picture)
-                print(picture)
+                print(printable(str(picture)))
                 sheet.append((name, text, thumbnail(image)))
                 report.add(*sheet[-1], panels, evidence)
             if sheet and (len(sheet) == SHEET_ROWS * args.columns or place == len(images)):
@@ -131,7 +132,9 @@ def told(image: Path, found: "Told | None") -> "tuple[str | None, Evidence | Non
     if found.question is not None:
         return f"{found.question} {found.text}", found.evidence
     if text and text != found.text:
-        print(f"{image}: the evidence is that of another caption, and left out", file=sys.stderr)
+        print(
+            f"{printable(str(image))}: the evidence is that of another caption, and left out", file=sys.stderr
+        )
         return text, None
     return found.text, found.evidence
 

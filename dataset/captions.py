@@ -14,7 +14,7 @@ from dataset.image_list import (
     custom_list,
     read_list,
 )
-from dataset.images import list_images
+from dataset.images import MissingImage, UnreadableImage, list_images
 from dataset.places import Url
 from dataset.samples import ImageFolder, ImageLabelDataset, Visual
 from dataset.text import training_caption
@@ -137,6 +137,19 @@ class CaptionDataset(ImageLabelDataset):
         return references if any(references.values()) else None
 
 
+class FolderDataset(CaptionDataset):
+    """What a folder was found to hold: nobody has named these files, so one that is missing is passed over.
+
+    Such are links to nothing, and files that may not be read.
+    """
+
+    def _load(self, index: int) -> dict[str, Any]:
+        try:
+            return super()._load(index)
+        except MissingImage as error:
+            raise UnreadableImage(self.file(index), error.reason) from None
+
+
 def caption_dataset(
     name: str,
     split: Split,
@@ -170,8 +183,10 @@ def caption_dataset(
     training = split == "train"
     by_image = not training or captions_per_image > 1
     data_path = check_data_path(data_path)
+    dataset = CaptionDataset
     references = domains = None
     if (name, split) == ("demo", "test"):
+        dataset = FolderDataset
         folder = ImageFolder(data_path, demo_label_folder(data_path))
         rows = [CaptionRow(image, image, ()) for image in list_images(data_path, Path(visual.label_path))]
     elif name == "custom":
@@ -191,7 +206,7 @@ def caption_dataset(
     else:
         known = ", ".join(dict.fromkeys(known for known, _ in PUBLIC_LISTS))
         raise UserError(f"unknown caption data set '{name}' ({split}); known: {known}, custom, demo")
-    return CaptionDataset(
+    return dataset(
         rows,
         folder,
         visual,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from dataset.shards.folder import IMAGES as SUFFIXES
 from dataset.shards.folder import ShardFile
@@ -20,13 +20,21 @@ class UnreadableImage(Exception):
         self.reason = reason
 
 
+class MissingImage(UserError):
+    """A file that is named is not there, or may not be read."""
+
+    def __init__(self, path: Path | ShardFile, reason: str) -> None:
+        super().__init__(f"image {path}: {reason}; check data_path and the list")
+        self.reason = reason
+
+
 def read_image(path: Path | ShardFile) -> Image.Image:
     """Reads an image as RGB, without turning it by its EXIF tag: labels are made the same way.
 
     Grey images of 16 bits keep their upper 8; transparency is dropped.
 
     Raises:
-        UserError: the file is missing.
+        MissingImage: there is no such file, or it may not be read.
         UnreadableImage: it is empty, truncated or no image.
     """
     try:
@@ -37,7 +45,9 @@ def read_image(path: Path | ShardFile) -> Image.Image:
             image.load()
             return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise UserError(f"image {path}: {error.strerror}; check data_path and the list") from None
+        raise MissingImage(path, error.strerror) from None
+    except UnidentifiedImageError:
+        raise UnreadableImage(path, "cannot identify it as an image") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UnreadableImage(path, one_line(error)) from None
 

@@ -5,7 +5,9 @@ import errno
 import re
 import signal
 import sys
+import warnings
 from collections.abc import Callable
+from io import TextIOWrapper
 from pathlib import Path
 
 from model.errors import UserError
@@ -37,6 +39,10 @@ def run(main: Callable[[], int | None]) -> None:
 
     A `UserError` and a full disk become one line on stderr and exit code 2.
     """
+    if isinstance(sys.stdout, TextIOWrapper):  # whose encoding may lack letters of a file's name
+        sys.stdout.reconfigure(errors="backslashreplace")
+    # Pillow's, of a large photo that it reads all the same; what it takes for a bomb is an error.
+    warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit")
     try:
         code = main() or 0
     except UserError as error:
@@ -75,6 +81,13 @@ def natural(text: str) -> int:
 def names(text: str) -> list[str]:
     """For argparse: names separated by commas; `none` is no name."""
     return [] if text == "none" else text.split(",")
+
+
+def printable(name: str) -> str:
+    """A file's name on one line: line breaks, and what is not Unicode, as escapes."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in name
+    )
 
 
 def training_parser(description: str, config: str) -> argparse.ArgumentParser:

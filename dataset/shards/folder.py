@@ -31,7 +31,7 @@ from model.errors import UserError
 
 logger = logging.getLogger(__name__)
 LIST = "shards.json"
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")  # suffixes
+IMAGES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".avif", ".gif", ".tif", ".tiff")  # suffixes
 _OPEN_SHARDS = 64  # of each folder, in each process: shards in use at once, and as many left over
 _THREADS = 16  # that fetch indices from a web server
 

@@ -1,11 +1,15 @@
 """What the pictures are drawn with: colours, fonts, text that stays legible on anything, free places."""
 
+import re
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from contextlib import suppress
+from functools import cache, lru_cache
 from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.font_manager import findSystemFonts
+from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 
 from model.modalities import MODALITIES, Kind
@@ -74,11 +78,53 @@ def contrasting(fill: Colour) -> Colour:
     return WHITE if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else BLACK
 
 
-@lru_cache
 def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which comes with matplotlib and has most of the world's scripts."""
+    return _face(_dejavu(bold), size)
+
+
+def readable(text: str, size: int, bold: bool = False) -> tuple[str, ImageFont.FreeTypeFont]:
+    """A text on one line, and a font that has its letters.
+
+    It is DejaVu Sans, or else one of this machine's, as for Chinese, Japanese and Korean; letters that none
+    has are written as escapes, such as `\\u732b`, since boxes would be alike.
+    """
+    needed = {ord(letter) for letter in text if letter.isprintable()}
+    path = _dejavu(bold)
+    if not needed <= _letters(path):
+        path = next((other for other in _other_fonts() if needed <= _letters(other)), path)
+    known = _letters(path)
+    shown = "".join(
+        letter if ord(letter) in known else letter.encode("unicode_escape").decode() for letter in text
+    )
+    return shown, _face(path, size)
+
+
+@lru_cache
+def _face(path: str, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(path, size)
+
+
+def _dejavu(bold: bool) -> str:
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, size)
+    return str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name)
+
+
+@lru_cache
+def _other_fonts() -> list[str]:
+    """This machine's fonts, without serifs first; not those that draw every letter as a box or a blank."""
+    paths = {path: Path(path).name.lower() for path in findSystemFonts()}
+    fonts = [path for path, name in paths.items() if not re.search("last ?resort|blank", name)]
+    return sorted(fonts, key=lambda path: ("sans" not in paths[path], path))
+
+
+@cache
+def _letters(path: str) -> frozenset[int]:
+    """What a font can write that stands on one line; nothing, if it cannot be drawn with."""
+    with suppress(OSError, RuntimeError):
+        ImageFont.truetype(path, 12)  # refuses those of coloured bitmaps
+        return frozenset(code for code in FT2Font(path).get_charmap() if chr(code).isprintable())
+    return frozenset()
 
 
 def wrap(text: str, face: ImageFont.FreeTypeFont, width: float, lines: int) -> list[str]:

@@ -23,6 +23,7 @@ CELL_WIDTH = 86  # of an expert's column
 HEAD = 92
 LIKELIER: Colour = (0, 114, 178)
 LESS_LIKELY: Colour = (213, 94, 0)
+EFFECTS = "Effect of the expert, nats"
 FULL_COLOUR = 3.0  # nats; a factor of twenty
 NOTE = (
     "Bars: cross-attention mass, 100 % for a word. Attention is not cause: the numbers on the right say "
@@ -38,7 +39,8 @@ def draw_evidence(evidence: Evidence, width: int = 1240) -> Image.Image:
         width: of the picture, pixels; at least 640.
     """
     experts = list(evidence.effects)
-    table = len(experts) * CELL_WIDTH
+    heading = font(14, bold=True)
+    table = max(len(experts) * CELL_WIDTH, round(heading.getlength(EFFECTS)))  # pixels
     left = GAP + WORD_WIDTH
     bar = width - left - GAP - (table + GAP if experts else 0)  # a full one's width
     rows = len(evidence.words) + bool(experts)
@@ -47,7 +49,7 @@ def draw_evidence(evidence: Evidence, width: int = 1240) -> Image.Image:
     _legend(draw, left, bar, list(evidence.masses))
     start = left + bar + GAP  # of the table
     if experts:
-        draw.text((start, 16), "Effect of the expert, nats", INK, font(14, bold=True), anchor="lm")
+        draw.text((start, 16), EFFECTS, INK, heading, anchor="lm")
     for column, name in enumerate(experts):
         _column_head(draw, start + column * CELL_WIDTH, title(name))
     for row, word in enumerate(evidence.words):

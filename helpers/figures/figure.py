@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from dataset.files import write_atomically
-from helpers.figures.drawing import GREY, INK, WHITE, Colour, font, shorten, wrap
+from helpers.figures.drawing import GREY, INK, WHITE, Colour, font, readable, shorten, wrap
 from helpers.figures.evidence_picture import draw_evidence
 from helpers.figures.pictures import CELL, Panel
 from model.evidence import Evidence
@@ -72,16 +72,15 @@ def draw_figure(
 
 def _caption(name: str, text: str | None, width: int) -> Image.Image:
     """The text, large, and small the image's name, on a rounded strip."""
-    face = font(22, bold=True)
-    lines = wrap(text or "no caption yet", face, width - 2 * GAP, lines=4)
+    shown, face = readable(text or "no caption yet", 22, bold=True)
+    lines = wrap(shown, face, width - 2 * GAP, lines=4)
     picture = Image.new("RGB", (width, len(lines) * 31 + 44), WHITE)
     draw = ImageDraw.Draw(picture)
     draw.rounded_rectangle((0, 0, width - 1, picture.height - 1), radius=8, fill=STRIP)
     for row, line in enumerate(lines):
         draw.text((GAP, 26 + 31 * row), line, INK if text else GREY, face, anchor="lm")
-    draw.text(
-        (GAP, picture.height - 18), shorten(name, font(13), width - 2 * GAP), GREY, font(13), anchor="lm"
-    )
+    shown, face = readable(name, 13)
+    draw.text((GAP, picture.height - 18), shorten(shown, face, width - 2 * GAP), GREY, face, anchor="lm")
     return picture
 
 
@@ -102,7 +101,6 @@ def draw_sheet(entries: Sequence[tuple[str, str | None, Image.Image]], columns: 
         entries: of each image its name, its caption or None, its thumbnail.
         columns: images in a row.
     """
-    face = font(14)
     step = THUMBNAIL[1] + 3 * 19 + 30 + GAP
     columns = min(columns, len(entries))
     rows = -(-len(entries) // columns)
@@ -113,8 +111,10 @@ def draw_sheet(entries: Sequence[tuple[str, str | None, Image.Image]], columns: 
         x, y = GAP + column * (CELL + GAP), GAP + row * step
         page.paste(small, (x, y))
         y += THUMBNAIL[1] + 8
-        draw.text((x, y + 8), shorten(name, font(12), CELL), GREY, font(12), anchor="lm")
-        for number, line in enumerate(wrap(text or "no caption yet", face, CELL, lines=3)):
+        shown, face = readable(name, 12)
+        draw.text((x, y + 8), shorten(shown, face, CELL), GREY, face, anchor="lm")
+        shown, face = readable(text or "no caption yet", 14)
+        for number, line in enumerate(wrap(shown, face, CELL, lines=3)):
             draw.text((x, y + 28 + 19 * number), line, INK if text else GREY, face, anchor="lm")
     return page
 

@@ -9,6 +9,8 @@ from PIL import Image
 from helpers.figures.drawing import Colour
 from helpers.figures.pictures import Panel
 
+STEPS = 8  # between the ends of a scale
+
 
 def inline(picture: Image.Image) -> str:
     """A picture as the address of an HTML image: JPEG, or PNG where that is smaller."""
@@ -24,7 +26,9 @@ def inline(picture: Image.Image) -> str:
 def panel_key(panel: Panel) -> str:
     """A panel's scale (`.scale`, with the colours in a `b`) or legend (`span`s, with colours in `i`s)."""
     if panel.scale is not None:
-        stops = ", ".join(_css(colour) for colour in panel.scale.colours[::32])
+        colours = panel.scale.colours
+        places = [round(step / STEPS * (len(colours) - 1)) for step in range(STEPS + 1)]
+        stops = ", ".join(_css(colours[place]) for place in places)  # both ends are among them
         bar = f'<b style="background: linear-gradient(to right, {stops})"></b>'
         return f'<span class="scale">{panel.scale.low}{bar}{panel.scale.high}</span>'
     return "\n".join(

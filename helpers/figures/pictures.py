@@ -25,7 +25,6 @@ from helpers.figures.drawing import (
     outline,
     outlined,
     ramp,
-    shorten,
     tag,
     title,
 )
@@ -35,6 +34,7 @@ CELL = 288  # long side of a panel, pixels, unless the image is very wide or tal
 WIDEST, TALLEST = 1206, 720  # panels; the widest is as wide as four and the gaps between them
 NAME_SIZE = 12
 MIN_FIT = 0.6  # a name may hang out of its region a little; below this it is in the legend alone
+EMPTY: Colour = (226, 228, 232)
 _NOTHING = {Kind.INSTANCE: "no object found", Kind.WORDS: "no text found"}
 # What the ends of a quantity mean (docs/labels.md).
 _ENDS = {"depth": ("far", "near"), "edge": ("edge", "no edge")}
@@ -126,7 +126,7 @@ def label_panel(
     name = title(entry.name)
     if not path.is_file() or path.stat().st_size == 0:
         is_words = entry.kind is Kind.WORDS  # no file of words means that there are none
-        return Panel(name, _message(view.size, _NOTHING[entry.kind] if is_words else "no label"))
+        return _empty(name, view.size, _NOTHING[entry.kind] if is_words else "no label")
     label = reader.read(key, image_size)[0][entry.name]
     if entry.kind is Kind.CONTINUOUS:
         picture = _quantity(entry, label).resize(view.size, Image.Resampling.BICUBIC)
@@ -135,7 +135,7 @@ def label_panel(
     if entry.kind is Kind.SEMANTIC:
         return _segments(name, index, view, tables.labels[entry.classes])
     if (index == BACKGROUND).all():
-        return Panel(name, _message(view.size, _NOTHING[entry.kind]))
+        return _empty(name, view.size, _NOTHING[entry.kind])
     return _boxes(name, index, view, _names(entry, path, tables))
 
 
@@ -226,10 +226,10 @@ def _name(names: Sequence[str], index: int) -> str:
     return names[index] if 0 <= index < len(names) else "?"
 
 
-def _message(size: tuple[int, int], text: str) -> Image.Image:
-    picture = Image.new("RGB", size, (236, 237, 240))
-    draw = ImageDraw.Draw(picture)
-    text = shorten(text, font(14), size[0] - 4)
-    if len(text) > 1 and size[1] > 16:
-        draw.text((size[0] / 2, size[1] / 2), text, GREY, font(14), anchor="mm")
-    return picture
+def _empty(panel: str, size: tuple[int, int], text: str) -> Panel:
+    """A grey field that says why; where it is too narrow for that, the legend does."""
+    picture = Image.new("RGB", size, EMPTY)
+    if size[1] <= 16 or font(14).getlength(text) > size[0] - 4:
+        return Panel(panel, picture, [(EMPTY, text)])
+    ImageDraw.Draw(picture).text((size[0] / 2, size[1] / 2), text, GREY, font(14), anchor="mm")
+    return Panel(panel, picture)

@@ -27,12 +27,13 @@ a:hover, a:focus-visible { text-decoration: underline; }
 .name { color: #5f6368; font-size: .85rem; margin: .15rem 0 1rem; overflow-wrap: anywhere; }
 .grid { display: grid; gap: 1.1rem; align-items: start; padding: 0; list-style: none;
   grid-template-columns: repeat(auto-fill, minmax(max(min(15rem, 100%), COLUMN), 1fr)); }
-.grid img { max-width: 100%; max-height: 75vh; border: 1px solid #d0d3d8; box-sizing: border-box; }
-.sheet img { width: 100%; display: block; }
+.grid img { max-width: 100%; max-height: 75vh; border: 1px solid #d0d3d8; box-sizing: border-box;
+  display: block; }
+.sheet img { width: 100%; margin-bottom: .4rem; }
 .sheet a { display: block; }
 figure { margin: 0; }
 .wide { grid-column: 1 / -1; }
-figcaption { font-size: .8rem; }
+figcaption { font-size: .8rem; margin-top: .35rem; }
 figcaption span { display: inline-block; margin-right: .8rem; }
 i { display: inline-block; width: .9em; height: .9em; border-radius: .2em; margin-right: .4em;
   vertical-align: -.1em; }

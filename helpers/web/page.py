@@ -14,7 +14,7 @@ from helpers.library import Prediction
 SHOWN_ANSWERS = 4
 CSS = """
 footer { display: none !important; }
-.gradio-container { max-width: 1240px !important; margin: auto; }
+.gradio-container { width: 100%; max-width: 1240px !important; margin: auto; }
 .html-container { padding: 0 !important; }
 #examples .gallery:has(.gallery-item) { display: grid; gap: 8px;
   grid-template-columns: repeat(6, minmax(0, 1fr)); }

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from demo import check_writable
+from demo import check_writable, columns, print_table
 from experts.available import unavailable
 from experts.images import ImageFile
 from model.errors import UserError
@@ -69,7 +69,7 @@ def test_six_images_get_captions_that_name_what_is_in_them(captioned):
     assert found >= 0.6 * named
 
 
-def test_a_folder_of_odd_files(tmp_path):
+def test_a_folder_of_odd_files(tmp_path, monkeypatch):
     images = tmp_path / "odd"
     (images / "deep" / "er").mkdir(parents=True)
     noise = np.random.default_rng(0).integers(0, 255, (40, 60, 4), dtype=np.uint8)
@@ -79,15 +79,32 @@ def test_a_folder_of_odd_files(tmp_path):
     exif[0x0112] = 6
     Image.fromarray(noise[..., :3]).save(images / "turned.jpg", exif=exif)
     Image.fromarray(noise[:1, :1, :3]).save(images / "deep" / "er" / "one pixel.webp")
+    Image.fromarray(noise[..., 0], "L").save(images / "Größe\n1.gif")
     (images / "broken.jpg").write_bytes(b"no image")
+    (images / "link.png").symlink_to(tmp_path / "nowhere.png")
     (images / "notes.md").write_text("not an image")
     arguments = ("--config", ROOT / "configs" / "caption.yaml", "--labels", tmp_path / "labels")
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii:strict")  # of a terminal that lacks letters of the names
     done = script("demo.py", "--images", images, *arguments, cwd=tmp_path)
     assert done.returncode == 3, done.stderr
-    assert "broken.jpg" in done.stderr
+    assert "broken.jpg: cannot identify it as an image\n" in done.stderr
+    assert "skipped, not readable as images: broken.jpg, link.png\n" in done.stderr
+    assert re.search(r"^Gr\\xf6\\xdfe\\n1\.gif +-\d", done.stdout, re.MULTILINE)
     assert "seen as stored, on their side: turned.jpg; viewers" in done.stderr
     written = sorted(path.relative_to(images).as_posix() for path in images.rglob("*.txt"))
+    written.remove("Größe\n1.txt")
     assert written == ["deep/er/one pixel.txt", "deep/grey.txt", "transparent.txt", "turned.txt"]
+
+
+def test_the_table_lines_up_whatever_the_names(capsys):
+    names = ["a.png", "猫の写真.png", "u\u0308.png", "line\nbreak.png", "caf\udce9.png", f"{'x' * 60}.png"]
+    print_table([{"image": name, "score": -0.5, "caption": "A"} for name in names], "caption", None)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + len(names)
+    assert {columns(line) for line in lines[1:-1]} == {48 + 2 + 5 + 2 + 1}
+    assert lines[-1] == f"{names[-1]}  -0.50  A"
+    assert r"line\nbreak.png " in lines[4]
+    assert r"caf\udce9.png " in lines[5]
 
 
 @pytest.mark.parametrize(

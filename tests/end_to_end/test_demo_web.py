@@ -115,9 +115,16 @@ def ask(page: Page, question: str) -> None:
     page.get_by_role("button", name="Ask").click()
 
 
+def width(page: Page) -> float:
+    return page.locator(".gradio-container").evaluate("page => page.getBoundingClientRect().width")
+
+
 def test_an_image_gets_labels_captions_and_answers(page):
+    expect(page.locator("#examples button").first).to_be_visible(timeout=PATIENCE)
+    empty = width(page)
     send(page, CONE)
     prismer, prismerz = captions(page)
+    assert width(page) == empty  # it does not jump when something comes
     assert prismer.startswith("A blue cone")
     assert prismerz != prismer
     expect(page.locator("#captions .pr-card").first).to_contain_text("score -")

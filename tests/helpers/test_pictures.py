@@ -1,9 +1,12 @@
 """What the pictures show, kind by kind."""
 
 import json
+from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageChops, ImageDraw
 
 from dataset.class_tables import ClassTables
@@ -15,12 +18,17 @@ from helpers.figures.drawing import (
     distinct_colours,
     font,
     free_place,
+    readable,
     shorten,
     tag,
     wrap,
 )
+from helpers.figures.evidence_picture import draw_evidence
 from helpers.figures.figure import draw_figure, draw_sheet, save_picture, thumbnail
-from helpers.figures.pictures import draw_panels, experts_in, panel_size
+from helpers.figures.inline_html import panel_key
+from helpers.figures.pictures import Panel, Scale, draw_panels, experts_in, panel_size
+from model.evidence import Evidence
+from model.modalities import MODALITIES
 
 SIZE = (96, 72)
 TABLES = ClassTables(
@@ -107,6 +115,41 @@ def test_missing_and_empty_labels_are_said(labels, written):
     assert written.count("no text found") == 1
     assert written.count("no object found") == 1
     assert "no caption yet" in written
+
+
+def test_what_finds_no_room_in_a_narrow_panel_is_said_below_it(labels):
+    (labels / "ocr_detection" / "a" / "x.png").unlink()
+    image = Image.new("RGB", (8000, 20))
+    panels = draw_panels(image, "a/x", labels, [MODALITIES["ocr_detection"]], TABLES)
+    assert [name for _, name in panels[1].legend] == ["no text found"]
+    panels = draw_panels(Image.new("RGB", SIZE), "a/x", labels, [MODALITIES["ocr_detection"]], TABLES)
+    assert panels[1].legend == ()
+
+
+def test_a_scale_ends_in_the_colours_of_its_ends():
+    scale = Scale("far", [(place, 0, 0) for place in range(256)], "near")
+    stops = panel_key(Panel("Depth", Image.new("RGB", SIZE), scale=scale))
+    assert "to right, #000000, " in stops
+    assert ", #ff0000)" in stops
+
+
+@pytest.mark.parametrize("experts", [1, 2, 6])
+def test_the_evidence_for_few_experts_has_its_heading(experts, monkeypatch):
+    ends = []
+    drawn = ImageDraw.ImageDraw.text
+
+    def note(self, xy, text, fill, face, anchor):
+        ends.append(xy[0] + face.getlength(text) * {"l": 1, "m": 0.5, "r": 0}[anchor[0]])
+        drawn(self, xy, text, fill, face, anchor=anchor)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", note)
+    names = list(MODALITIES)[:experts]
+    mass = torch.full((2, 1, 1), 1 / (experts + 1))
+    effects = {name: torch.zeros(2) for name in names}
+    draw_evidence(
+        Evidence(("a", "cone"), torch.zeros(2), dict.fromkeys(["rgb", *names], mass), mass[..., 0], effects)
+    )
+    assert 1000 < max(ends) <= 1240
 
 
 def test_only_the_experts_that_ran_are_shown(labels, written):
@@ -209,6 +252,24 @@ def test_long_texts_are_cut():
     assert len(lines) == 3
     assert lines[-1].endswith("…")
     assert wrap("short", face, 100, lines=3) == ["short"]
+
+
+def test_letters_that_the_font_lacks_come_from_another_or_are_escapes(monkeypatch):
+    fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    monkeypatch.setattr(drawing, "_other_fonts", lambda: [])
+    assert readable("Größe кот", 12) == ("Größe кот", font(12))
+    assert readable("a\n\u732b\udce9.png", 12) == (r"a\n\u732b\udce9.png", font(12))
+    others = [str(fonts / name) for name in ("cmr10.ttf", "STIXGeneral.ttf")]
+    monkeypatch.setattr(drawing, "_other_fonts", lambda: others)
+    text, face = readable("a\u20dd", 12)  # only the second one has it
+    assert (text, face.path) == ("a\u20dd", others[1])
+    assert readable("a\u20dd\u732b", 12) == (r"a\u20dd\u732b", font(12))
+
+
+def test_fonts_that_have_every_letter_as_a_box_are_not_asked(monkeypatch):
+    found = ["/x/LastResort.otf", "/x/Song.ttf", "/y/NotoSansCJK.ttc", "/x/AdobeBlank.otf"]
+    monkeypatch.setattr(drawing, "findSystemFonts", lambda: found)
+    assert drawing._other_fonts.__wrapped__() == ["/y/NotoSansCJK.ttc", "/x/Song.ttf"]
 
 
 def test_legend_counts_what_does_not_fit(written):
