@@ -78,6 +78,14 @@ def natural(text: str) -> int:
     return number
 
 
+def whole(text: str) -> int:
+    """A flag's value that may be 0, which is "none"."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is less than 0")
+    return number
+
+
 def names(text: str) -> list[str]:
     """For argparse: names separated by commas; `none` is no name."""
     return [] if text == "none" else text.split(",")

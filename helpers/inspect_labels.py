@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.cli import run
+from helpers.cli import run, whole
 
 if TYPE_CHECKING:
     from helpers.label_inspection import ExpertReport, Inspection
@@ -34,7 +34,7 @@ def main() -> int:
         help="folder of class names; without it, classes are numbers, of any size",
     )
     parser.add_argument("--report", type=Path, help="JSON file for the whole report")
-    parser.add_argument("--num_workers", type=int, default=2, help="processes (default: %(default)s)")
+    parser.add_argument("--num_workers", type=whole, default=2, help="processes (default: %(default)s)")
     args = parser.parse_args()
 
     from dataclasses import asdict

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from helpers.cli import UNREADABLE_IMAGES, run
+from helpers.cli import UNREADABLE_IMAGES, natural, run, whole
 
 
 def main() -> int:
@@ -36,15 +36,8 @@ def main() -> int:
     for line in left_out[:20]:
         print(f"left out: {line}", file=sys.stderr)
     if left_out:
-        print(f"{len(left_out)} labels were left out", file=sys.stderr)
+        print(f"{len(left_out)} files were left out", file=sys.stderr)
     return UNREADABLE_IMAGES if left_out else 0
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,11 +56,11 @@ def _parser() -> argparse.ArgumentParser:
         if name == "pack":
             command.add_argument("--labels", choices=["packed", "png"], default="packed", help="their form")
             command.add_argument("--experts", help="names separated by commas (default: all that there are)")
-            command.add_argument("--shard_size", type=_positive, default=1000, help="default: %(default)s")
+            command.add_argument("--shard_size", type=natural, default=1000, help="default: %(default)s")
     index = commands.add_parser("index", help="what shards of other making need to be read over HTTP")
     index.add_argument("folders", type=Path, nargs="+")
     for command in commands.choices.values():
-        command.add_argument("--num_workers", type=int, default=2, help="processes (default: %(default)s)")
+        command.add_argument("--num_workers", type=whole, default=2, help="processes (default: %(default)s)")
     return parser
 
 

@@ -179,9 +179,11 @@ class ShardFolder:
         try:
             content = opened.read(start, end - start)
         except OSError as error:
-            if not isinstance(error, TruncatedShard):
-                self._give_up(shard, error)
-            raise
+            if isinstance(error, TruncatedShard):
+                raise
+            self._give_up(shard, error)
+            # Not a missing file, which for some labels means that there is nothing here.
+            raise OSError(errno.EIO, _reason(error), str(opened.place)) from None
         record = {
             opened.index.names[i]: content[opened.index.offsets[i] - start :][: opened.index.sizes[i]]
             for i in members

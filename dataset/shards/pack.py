@@ -10,7 +10,7 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from dataset.files import write_atomically
+from dataset.files import remove_leftovers, write_atomically
 from dataset.image_list import check_data_path
 from dataset.labels import LabelReader, read_instances, read_picture, sidecars
 from dataset.packed_labels import SUFFIX as PACKED
@@ -82,10 +82,10 @@ def pack(
     readers = {expert: LabelReader(label_path, [expert]) for expert in experts}
     for expert, reader in readers.items():
         reader.open_folder(dataset)
-        _check_apart(label_path / expert, out / "labels" / expert)
+        check_apart(label_path / expert, out / "labels" / expert)
     results = []
     if not packed_before:
-        _check_apart(data_path, out)
+        check_apart(data_path, out)
         copy_lists(data_path, out)
         if dataset:
             copy_lists(images, out / dataset)
@@ -99,7 +99,10 @@ def pack(
     return results
 
 
-def _check_apart(source: Path, target: Path) -> None:
+def check_apart(source: Path, target: Path) -> None:
+    """Refuses a folder that both forms would lie in, or a file in its place."""
+    if target.exists() and not target.is_dir():
+        raise UserError(f"{target}: is a file; choose another --out")
     if source.resolve() == target.resolve():
         raise UserError(f"{target}: files and shards of them cannot lie in one folder; choose another --out")
 
@@ -107,6 +110,7 @@ def _check_apart(source: Path, target: Path) -> None:
 def _run(
     name: str, job: Callable[[Shard], Packed], shards: Sequence[Shard], folder: Path, num_workers: int
 ) -> Packed:
+    _check_folder(folder, shards, may_grow=name != "images")
     result = Packed(name)
     for part in tqdm(spread(job, shards, num_workers), desc=name, total=len(shards), unit="shard"):
         result.records += part.records
@@ -116,6 +120,18 @@ def _run(
     if write_list(folder) != result.records:
         raise UserError(f"{folder}: holds other shards as well; delete them or choose another folder")
     return result
+
+
+def _check_folder(folder: Path, shards: Sequence[Shard], may_grow: bool) -> None:
+    """Refuses shards of something else before anything is written beside them."""
+    remove_leftovers(folder)
+    wanted = {shard.name: shard.records.keys() for shard in shards}
+    for tar in sorted(folder.glob("*.tar")):
+        there = set(keys(index_of(tar).names))
+        if tar.name not in wanted:
+            raise UserError(f"{tar}: is not one of these shards; delete it or choose another folder")
+        if not (wanted[tar.name] >= there if may_grow else wanted[tar.name] == there):
+            raise UserError(f"{tar}: holds other records; delete it or choose another folder")
 
 
 def _pack_images(images: Path, folder: Path, shard: Shard) -> Packed:

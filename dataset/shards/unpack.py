@@ -13,10 +13,10 @@ from dataset.image_list import check_data_path
 from dataset.packed_labels import SUFFIX as PACKED
 from dataset.packed_labels import unpack_label
 from dataset.shards.folder import ShardFolder, open_folder
-from dataset.shards.pack import MANIFEST, Packed, copy_lists
+from dataset.shards.pack import MANIFEST, Packed, check_apart, copy_lists
 from dataset.shards.plan import records_of
 from dataset.shards.write import spread
-from model.errors import UserError
+from model.errors import UserError, one_line
 from model.modalities import MODALITIES, modality
 
 
@@ -33,9 +33,10 @@ def unpack(
         num_workers: processes; 0 does it in this one.
 
     Raises:
-        UserError: there are no shards, or one that cannot be read.
+        UserError: there are no shards, or one whose index cannot be read.
     """
-    copy_lists(check_data_path(data_path), out)
+    check_apart(check_data_path(data_path), out)
+    copy_lists(data_path, out)
     results = []
     if isinstance(images := open_folder(data_path / dataset), ShardFolder):
         if dataset:
@@ -58,24 +59,33 @@ def _run(name: str, files: ShardFolder, target: Path, expert: str | None, num_wo
     result = Packed(name)
     job = partial(_unpack, files, target, expert)
     numbers = range(len(files.shards))
-    for records, size in tqdm(spread(job, numbers, num_workers), desc=name, total=len(numbers), unit="shard"):
-        result.records += records
-        result.bytes += size
+    for part in tqdm(spread(job, numbers, num_workers), desc=name, total=len(numbers), unit="shard"):
+        result.records += part.records
+        result.bytes += part.bytes
+        result.left_out |= part.left_out
     return result
 
 
-def _unpack(files: ShardFolder, target: Path, expert: str | None, number: int) -> tuple[int, int]:
-    """Unpacks a shard; returns how many records it has, and the bytes of their files."""
-    records, size = records_of(files, number), 0
+def _unpack(files: ShardFolder, target: Path, expert: str | None, number: int) -> Packed:
+    """Unpacks a shard, but for what is damaged."""
+    shard = f"{files}/{files.shards[number]}"
+    records = records_of(files, number)
+    result = Packed(shard, len(records))
     for names in records.values():
         for name in names:
             if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-                raise UserError(f"{files}/{files.shards[number]}: the name '{name}' leads out of the folder")
-            for path, content in _files(target / name, files.read(name, number), expert):
-                if not path.exists() or path.stat().st_size != len(content):
+                raise UserError(f"{shard}: the name '{name}' leads out of the folder")
+            try:
+                unpacked = _files(target / name, files.read(name, number), expert)
+            except (OSError, SyntaxError, ValueError) as error:
+                result.left_out[f"{shard}/{name}"] = one_line(error)
+                continue
+            for path, content in unpacked:
+                if not path.exists() or path.read_bytes() != content:
                     write_bytes(path, content)
-                size += len(content)
-    return len(records), size
+                result.bytes += len(content)
+        result.records -= all(f"{shard}/{name}" in result.left_out for name in names)
+    return result
 
 
 def _files(path: Path, content: bytes, expert: str | None) -> list[tuple[Path, bytes]]:

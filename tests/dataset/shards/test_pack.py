@@ -1,6 +1,7 @@
 """Folders into shards and back; what training reads from either is the same to the bit."""
 
 import shutil
+import sys
 import threading
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from benchmarks.file_server import FileServer
 from dataset.captions import CaptionDataset, CaptionRow
 from dataset.places import Url
 from dataset.samples import ImageFolder
+from dataset.shards.__main__ import main
 from dataset.shards.folder import ShardFolder, open_folder
 from dataset.shards.pack import pack
 from dataset.shards.unpack import unpack
+from helpers.cli import UNREADABLE_IMAGES
 from model.errors import UserError
 from tests.dataset.disk import EXPERTS, Disk, visual_of
 from tests.dataset.shards.conftest import DATASET, NAMES
@@ -100,10 +103,53 @@ def test_it_goes_on_where_it_stopped(plain: Disk, packed: Path, tmp_path: Path) 
         **{name: 3 for name in EXPERTS if name != "depth"},
     }
     assert [result.records for result in results] == [5, 5, 5, 5, 5, 5, 4]
-    with pytest.raises(UserError, match="other records"):
-        pack(plain.data, plain.labels, out, dataset=DATASET, shard_size=3)
+    assert not list(out.rglob("*.tmp"))
     with pytest.raises(UserError, match="another form"):
         pack(plain.data, plain.labels, out, dataset=DATASET, shard_size=2, form="png")
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_what_is_refused_writes_no_shard(plain: Disk, packed: Path, tmp_path: Path, size: int) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(packed, out)
+    before = {path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()}
+    with pytest.raises(UserError, match="other records"):
+        pack(plain.data, plain.labels, out, dataset=DATASET, shard_size=size, num_workers=2)
+    shutil.copy(out / DATASET / "00001.tar", out / DATASET / "00003.tar")
+    with pytest.raises(UserError, match=r"00003.tar: is not one of these"):
+        pack(plain.data, plain.labels, out, dataset=DATASET, shard_size=2)
+    for path in (out / DATASET).glob("00003.*"):
+        path.unlink()
+    assert {path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()} == before
+
+
+def test_one_folder_cannot_be_both_and_a_file_is_none(plain: Disk, packed: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot lie in one folder"):
+        unpack(packed, packed / "labels", packed, dataset=DATASET)
+    (tmp_path / "file").write_text("")
+    for write, place in ((pack, plain.data), (unpack, packed)):
+        with pytest.raises(UserError, match="is a file"):
+            write(place, tmp_path, tmp_path / "file", dataset=DATASET)
+
+
+def test_what_is_damaged_is_not_unpacked(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    shutil.copytree(packed, tmp_path / "p")
+    tar = tmp_path / "p" / DATASET / "00000.tar"
+    tar.write_bytes(tar.read_bytes()[:600])  # within its first image
+    with (tmp_path / "p/labels/depth" / DATASET / "00002.tar").open("r+b") as file:
+        file.seek(520)
+        file.write(b"\xff" * 30)  # within the only label
+    paths = ("--data_path", tmp_path / "p", "--out", tmp_path / "out", "--dataset", DATASET)
+    monkeypatch.setattr(sys, "argv", ["shards", "unpack", *map(str, paths)])
+    assert main() == UNREADABLE_IMAGES
+    printed = capsys.readouterr()
+    assert "depth/set/00002.tar/five.webp" in printed.err
+    assert "2 files were left out" in printed.err
+    assert "images: 3 records" in printed.out
+    assert not (tmp_path / "out/labels/depth" / DATASET / "five.png").exists()
+    assert (tmp_path / "out/labels/edge" / DATASET / "five.png").is_file()
 
 
 def test_an_expert_joins_later_and_images_may_be_packed_already(
