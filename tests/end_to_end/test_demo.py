@@ -131,7 +131,7 @@ def test_a_mistake_is_one_line_and_writes_nothing(folder, arguments, expected):
 def test_experts_that_cannot_run_are_named_with_the_way_to_go_on(folder):
     config = folder / "configs" / "caption.yaml"
     config.write_text(config.read_text() + "  backends: {depth: dpt, obj_detection: unidet, edge: dexined}\n")
-    done = script("demo.py", "--experts", "depth,normal,edge,ocr_detection", cwd=folder)
+    done = forked_script("demo.py", "--experts", "depth,normal,edge,ocr_detection", cwd=folder)
     assert done.returncode == 2
     error = done.stderr.splitlines()[-1]
     assert error.startswith("error: cannot be run: depth (experts/expert_weights/dpt_")
