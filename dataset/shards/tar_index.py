@@ -117,19 +117,23 @@ def index_of(tar: Path) -> TarIndex:
 
 
 def make_index(tar: Path) -> TarIndex:
-    """Reads the headers of a tar file; of one that is cut off or damaged, up to there."""
+    """Reads the headers of a tar file; of one that is cut off or damaged, up to there.
+
+    Of members of one name the last counts, as when `tar` unpacks them.
+    """
     status = tar.stat()
-    members: list[tuple[str, int, int]] = []
+    members: dict[str, tuple[int, int]] = {}
     try:
         with tarfile.open(tar, "r:") as file:
-            members.extend(
-                (member.name.removeprefix("./"), member.offset_data, member.size)
-                for member in file
-                if member.isfile()
-            )
+            for member in file:
+                if member.isfile():
+                    name = member.name.removeprefix("./")
+                    members.pop(name, None)  # so that the order stays that of the tar
+                    members[name] = member.offset_data, member.size
     except tarfile.TarError as error:
         logger.warning("%s: damaged after %d files (%s); the rest is left out", tar, len(members), error)
-    names, offsets, sizes = zip(*members, strict=True) if members else ((), (), ())
+    names = tuple(members)
+    offsets, sizes = zip(*members.values(), strict=True) if members else ((), ())
     return TarIndex(
         Names(names),
         np.array(offsets, dtype=np.int64),

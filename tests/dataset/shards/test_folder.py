@@ -104,6 +104,16 @@ def test_of_a_cut_off_shard_the_rest_is_left_out(folder: Path) -> None:
     assert list(make_index(tar).names) == []
 
 
+def test_of_files_of_one_name_the_last_counts(tmp_path: Path) -> None:
+    """As in a tar to which a newer file was appended (`tar -r`); its sample is not there twice."""
+    files = [("a.jpg", b"old"), ("a.txt", b"text"), ("b.jpg", b"other"), ("a.jpg", b"newer")]
+    write_shard(tmp_path / "00000.tar", files)
+    shards = open_folder(tmp_path)
+    assert list(shards.images()[0]) == ["b.jpg", "a.jpg"]
+    for name, content in (("a.jpg", b"newer"), ("a.txt", b"text"), ("b.jpg", b"other")):
+        assert shards.read(name, 0) == content
+
+
 def test_a_record_is_one_request_over_one_connection(folder: Path) -> None:
     with FileServer(folder) as server:
         shards = open_folder(Url(server.url))
