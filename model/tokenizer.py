@@ -5,7 +5,7 @@ from pathlib import Path
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HFValidationError
 from tokenizers.models import BPE
-from transformers import PreTrainedTokenizerBase, RobertaTokenizerFast
+from transformers import PreTrainedTokenizerBase, RobertaTokenizer
 
 from model.errors import UserError
 
@@ -33,7 +33,7 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
         vocab, merges = (_download(str(source), name) for name in FILES)
     try:
         words, pairs = BPE.read_file(str(vocab), str(merges))
-        return RobertaTokenizerFast(vocab=words, merges=pairs)
+        return RobertaTokenizer(vocab=words, merges=pairs)
     except Exception as error:  # the Rust library has no other type
         raise UserError(f"{vocab}: damaged, or not the vocabulary of {merges.name} ({error})") from None
 

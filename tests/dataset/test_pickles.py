@@ -130,7 +130,7 @@ MALICIOUS = {
     "a dtype that hides objects": pickle.dumps(
         Call(np.dtype, "f8", state=(3, "|", None, ("a",), {"a": (np.dtype("i8"), 0)}, 8, 1, 0))
     ),
-    "an array of another kind": pickle.dumps(Call(np._core.multiarray._reconstruct, dict, (0,), b"b")),
+    "an array of another kind": pickle.dumps(Call(np.zeros(0).__reduce__()[0], dict, (0,), b"b")),
     "a function is altered": b"cnumpy.core.multiarray\nscalar\n}S'x'\nS'y'\nsb.",
 }
 
