@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -82,7 +83,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def _read_file(path: Path) -> dict[str, Tensor]:
     if path.suffix != ".safetensors":
         state = read_torch(path, remedy="fetch it again", mmap=False)
-        if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        if not isinstance(state, dict) or not all(map(_is_entry, state.items())):
             raise UserError(f"{path}: not a state dict of tensors")
         return state
     try:
@@ -92,6 +93,12 @@ def _read_file(path: Path) -> dict[str, Tensor]:
     except (OSError, SafetensorError) as error:
         reason = first_line(error)
         raise UserError(f"{path}: truncated or not a checkpoint ({reason}); fetch it again") from None
+
+
+def _is_entry(item: tuple[Any, Any]) -> bool:
+    """Whether this is an entry of a state dict: a key, and a tensor that is plainly stored."""
+    key, value = item
+    return isinstance(key, str) and isinstance(value, Tensor) and value.layout == torch.strided
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> None:
@@ -150,7 +157,7 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], source: str) -> Non
 def fit_positions(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     """Resizes the table of positions in a state dict, if it has one, to the grid of the expected one."""
     table = state.get(POSITIONS)
-    if table is not None and table.ndim == 2 and math.isqrt(len(table)) ** 2 == len(table):
+    if table is not None and table.ndim == 2 and table.numel() and math.isqrt(len(table)) ** 2 == len(table):
         state[POSITIONS] = resize_positions(table.float(), math.isqrt(len(expected[POSITIONS])))
 
 

@@ -15,6 +15,14 @@ from model.errors import UserError
 USER_ERROR = 2  # argparse's own code for bad arguments
 UNREADABLE_IMAGES = 3  # the work is done, but for images that cannot be read
 INTERRUPTED = 128 + signal.SIGINT
+_ROOM = "free some space or choose another folder"
+_RIGHTS = "choose another folder, or let this one be written to"
+_IN_THE_WAY = "move what is there away, or choose another folder"
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _ROOM),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _RIGHTS),
+    **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST), _IN_THE_WAY),
+}
 LOST_PROCESS = 4  # another process of the run died or hangs
 _LOST = re.compile(
     r"closed by peer|reset by peer|Broken pipe|Timed out waiting"  # gloo
@@ -37,7 +45,7 @@ class Stopped(KeyboardInterrupt):
 def run(main: Callable[[], int | None]) -> None:
     """Runs a script's main function and exits with its code.
 
-    A `UserError` and a full disk become one line on stderr and exit code 2.
+    A `UserError`, and a file that cannot be written, become one line on stderr and exit code 2.
     """
     if isinstance(sys.stdout, TextIOWrapper):  # whose encoding may lack letters of a file's name
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -62,10 +70,10 @@ def run(main: Callable[[], int | None]) -> None:
         )
         code = LOST_PROCESS
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno not in _REMEDIES:
             raise
         where = f" ({error.filename})" if error.filename else ""
-        print(f"error: {error.strerror}{where}: free some space or choose another folder", file=sys.stderr)
+        print(f"error: {error.strerror}{where}: {_REMEDIES[error.errno]}", file=sys.stderr)
         code = USER_ERROR
     sys.exit(code)
 

@@ -1,6 +1,7 @@
 """From a config, or from a checkpoint folder, to a model that is ready to use."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -29,6 +30,15 @@ RELEASED_RESOLUTIONS = (224, 384, 480)  # pre-training, classification, captions
 DESCRIPTION = "model.json"  # beside the weights: what `describe` gives
 HUB_DESCRIPTION = "config.json"  # the same in a folder that needs no other, see `helpers.publish`
 DESCRIPTIONS = (DESCRIPTION, HUB_DESCRIPTION)
+
+
+# Keys whose shapes tell the network, and what those are.
+_TELLING = {
+    POSITIONS: "(positions, width)",
+    "expert_encoder.conv1.rgb.weight": "(width, 3, patch, patch)",
+    "text_decoder.roberta.embeddings.word_embeddings.weight": "(tokens, width)",
+}
+_LAYER = re.compile(r"expert_encoder\.transformer\.resblocks\.(\d+)\.")
 
 
 class _NothingDrawn(TorchFunctionMode):
@@ -171,7 +181,9 @@ def read_description(weights: Path, state: dict[str, Tensor]) -> Description:
             usage,
         )
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: damaged ({error!r}); write it anew or remove it") from None
+        raise UserError(
+            f"{path}: damaged, or not of a Prismer ({error!r}); write it anew or remove it"
+        ) from None
 
 
 def load_model(cls: type[M], folder: Path) -> LoadedModel[M]:
@@ -215,15 +227,17 @@ def infer_config(state: dict[str, Tensor], source: str) -> tuple[PrismerConfig, 
     Returns:
         The network and the name of its tokenizer.
     """
-    try:
-        positions, width = state[POSITIONS].shape
-        patch = state["expert_encoder.conv1.rgb.weight"].shape[-1]
-        vocab = state["text_decoder.roberta.embeddings.word_embeddings.weight"].shape[0]
-    except KeyError as error:
-        raise UserError(f"{source}: not a Prismer checkpoint: it has no key {error}") from None
-    layers = 1 + max(
-        int(key.split(".")[3]) for key in state if key.startswith("expert_encoder.transformer.resblocks.")
-    )
+    shapes = {}
+    for key, shape in _TELLING.items():
+        if key not in state:
+            raise UserError(f"{source}: not a Prismer checkpoint: it has no key '{key}'")
+        shapes[key] = tuple(state[key].shape)
+        if len(shapes[key]) != 1 + shape.count(",") or not all(shapes[key]):
+            raise UserError(
+                f"{source}: not a Prismer checkpoint: '{key}' is {list(shapes[key])}, not {shape}"
+            )
+    (positions, width), (*_, patch), (vocab, _) = shapes.values()
+    layers = len({match[1] for key in state if (match := _LAYER.match(key))})
     for name in read_yaml(MODELS_FILE):
         size: ModelSize = read_model_size(name)
         vision = size.vision

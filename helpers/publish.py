@@ -16,7 +16,8 @@ from dataset.class_tables import BACKGROUND_TABLE, read_class_tables
 from dataset.files import write_atomically, write_json, write_text
 from helpers.checkpoint import write_weights
 from helpers.config import ROOT
-from helpers.models import HUB_DESCRIPTION, LoadedModel, describe
+from helpers.download.hub import check_settings
+from helpers.models import DESCRIPTION, HUB_DESCRIPTION, LoadedModel, describe
 from model.errors import UserError, first_line
 from model.modalities import modality
 
@@ -50,6 +51,7 @@ def find_folder(name: str | Path) -> Path:
     for folder in (Path(name), ROOT / name):
         if folder.is_dir():
             return folder
+    check_settings()
     try:
         return Path(snapshot_download(str(name), allow_patterns=list(FILES)))
     except (OSError, HTTPError, HfHubHTTPError, HFValidationError) as error:
@@ -71,6 +73,7 @@ def write_folder(loaded: LoadedModel, folder: Path, class_name: str, card: Card)
     model = loaded.model
     write_weights(folder / "model.safetensors", model.state_dict())
     description = describe(model.config, ".", Path(TABLES), loaded.usage)
+    (folder / DESCRIPTION).unlink(missing_ok=True)  # which would be read first
     write_json(folder / HUB_DESCRIPTION, description | {"class_tables": TABLES}, indent=2)
     model.tokenizer.backend_tokenizer.model.save(str(folder))  # the two files that we read
     model.tokenizer.save_pretrained(folder)  # and those of other programs
@@ -88,6 +91,7 @@ def push_folder(folder: Path, repository: str, *, private: bool | None, token: s
         UserError: the hub cannot be reached, or refuses.
     """
     api = HfApi(token=token)
+    check_settings()
     try:
         api.create_repo(repository, private=private, exist_ok=True)
         api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Prismer")

@@ -39,6 +39,7 @@ class Step:
         size: its bytes.
         state: where it is.
         stored: where its bytes are fetched to.
+        target: where they are linked or copied to from there; None if they are not.
         fetch: fetches it if it is missing.
         install: puts it into its place.
     """
@@ -47,6 +48,7 @@ class Step:
     size: int
     state: State
     stored: Path
+    target: Path | None
     fetch: Callable[[Callable[[int], object]], None]
     install: Callable[[], object]
 
@@ -65,6 +67,7 @@ def download(files: Iterable[HubFile | WebFile], *, force: bool = False, hide_ba
     if force and is_offline_mode():
         raise UserError("--force_redownload: HF_HUB_OFFLINE is set; unset it")
     print("checking what is here")
+    hub.check_settings()
     with _explained_errors():
         steps = [step for file in dict.fromkeys(files) if (step := _plan(file, force)) is not None]
     width = max(len(step.name) for step in steps)
@@ -85,7 +88,7 @@ def _fetch(steps: list[Step], hide_bar: bool) -> None:
     total, here = sum(step.size for step in steps), sum(bytes_here(step.stored) for step in steps)
     before = f", of which {_bytes(here)} came before" if here else ""
     print(f"to fetch: {len(steps)} files, {_bytes(total)}{before}")
-    for folder, needed in _space_needed(steps).items():
+    for folder, needed in _space_needed(steps):
         free = shutil.disk_usage(folder).free
         if free < needed:
             raise UserError(
@@ -101,13 +104,26 @@ def _fetch(steps: list[Step], hide_bar: bool) -> None:
             step.install()  # at once: an interruption later must not cost this one
 
 
-def _space_needed(steps: list[Step]) -> dict[Path, int]:
-    """Bytes still to come, by the nearest folder that is there."""
-    needed: dict[Path, int] = {}
+def _space_needed(steps: list[Step]) -> Iterable[tuple[Path, int]]:
+    """By file system: a folder that is on it, and the bytes that are still to come there."""
+    needed: dict[int, tuple[Path, int]] = {}
     for step in steps:
-        folder = next(parent for parent in step.stored.absolute().parents if parent.is_dir())
-        needed[folder] = needed.get(folder, 0) + step.size - bytes_here(step.stored)
-    return needed
+        folders = [(step.stored, step.size - bytes_here(step.stored))]
+        if step.target is not None and _device(step.target) != _device(step.stored):  # a copy, not a link
+            folders.append((step.target, step.size))
+        for path, size in folders:
+            folder, before = needed.get(_device(path), (_nearest(path), 0))
+            needed[_device(path)] = folder, before + size
+    return needed.values()
+
+
+def _nearest(path: Path) -> Path:
+    """The nearest folder above a path that is there."""
+    return next(parent for parent in path.absolute().parents if parent.is_dir())
+
+
+def _device(path: Path) -> int:
+    return _nearest(path).stat().st_dev
 
 
 def _plan(file: HubFile | WebFile, force: bool) -> Step | None:
@@ -130,7 +146,8 @@ def _plan_web(file: WebFile, force: bool) -> Step:
         file.size,
         State.PRESENT if present else State.MISSING,
         file.target,
-        lambda advance: fetch(remote, file.target, advance),
+        None,
+        lambda advance: _fetch_once(remote, file.target, "raw", force, advance),
         _nothing,
     )
 
@@ -152,13 +169,6 @@ def _plan_hub(file: HubFile, force: bool) -> Step | None:
         elif is_intact(located.blob, remote.size, remote.digest):
             state = State.PRESENT if target is None else State.CACHED
 
-    def fetch_to_cache(advance: Callable[[int], object]) -> None:
-        with located.lock():
-            if not force and is_intact(located.blob, remote.size, remote.digest):
-                advance(remote.size)  # another run was faster
-            else:
-                fetch(remote, located.blob, advance)
-
     def install() -> None:
         if state is State.PRESENT and target is not None:
             return
@@ -167,7 +177,15 @@ def _plan_hub(file: HubFile, force: bool) -> Step | None:
             _link(located.blob, target)
 
     name = str(target or f"{file.repository}/{located.name}")
-    return Step(name, remote.size, state, located.blob, fetch_to_cache, install)
+    return Step(
+        name,
+        remote.size,
+        state,
+        located.blob,
+        target,
+        lambda advance: _fetch_once(remote, located.blob, located.folder, force, advance),
+        install,
+    )
 
 
 def _plan_offline(file: HubFile) -> Step | None:
@@ -175,7 +193,7 @@ def _plan_offline(file: HubFile) -> Step | None:
     target, cached = file.target, hub.find_cached(file)
     name = str(target or f"{file.repository}/{file.names[0]}")
     if target is not None and target.is_file():
-        return Step(name, target.stat().st_size, State.UNCHECKED, target, _nothing, _nothing)
+        return Step(name, target.stat().st_size, State.UNCHECKED, target, None, _nothing, _nothing)
     if cached is None:
         if file.optional:
             return None
@@ -187,8 +205,19 @@ def _plan_offline(file: HubFile) -> Step | None:
     if digest is not None and not is_intact(cached, size, digest):
         raise UserError(f"{cached}: damaged, and HF_HUB_OFFLINE is set; unset it to fetch it again")
     if target is None:
-        return Step(name, size, State.PRESENT, cached, _nothing, _nothing)
-    return Step(name, size, State.CACHED, cached, _nothing, lambda: _link(cached, target))
+        return Step(name, size, State.PRESENT, cached, None, _nothing, _nothing)
+    return Step(name, size, State.CACHED, cached, target, _nothing, lambda: _link(cached, target))
+
+
+def _fetch_once(
+    remote: Remote, path: Path, folder: str, force: bool, advance: Callable[[int], object]
+) -> None:
+    """Fetches a file, unless another run that is at it meanwhile is faster."""
+    with hub.lock(folder, remote.digest):
+        if not force and is_intact(path, remote.size, remote.digest):
+            advance(remote.size)
+        else:
+            fetch(remote, path, advance)
 
 
 def _nothing(*_: object) -> None:
@@ -205,7 +234,10 @@ def _link(source: Path, target: Path) -> None:
         try:
             os.link(source, name)
         except OSError:  # another file system, or one without links
-            shutil.copyfile(source, name)
+            try:
+                shutil.copyfile(source, name)
+            except OSError as error:  # names the source, whatever went wrong
+                raise OSError(error.errno, error.strerror, str(target)) from None
 
     write_atomically(target, place)
 
@@ -217,9 +249,9 @@ def _explained_errors() -> Iterator[None]:
         yield
     except HfHubHTTPError as error:
         url, status = error.response.url.copy_with(query=None), error.response.status_code
-        raise UserError(
-            f"{url}: the server answers {status}; try again later, or with another HF_ENDPOINT"
-        ) from None
+        token = status in (401, 403)  # what the hub answers to one that has expired, for public files as well
+        remedy = "check the token (HF_TOKEN, hf auth login)" if token else "try again later"
+        raise UserError(f"{url}: the server answers {status}; {remedy}, or try another HF_ENDPOINT") from None
     except (HTTPError, LocalEntryNotFoundError) as error:
         raise UserError(
             f"{constants.ENDPOINT}: cannot be reached ({one_line(error)}); check the connection and "

@@ -10,15 +10,16 @@ from huggingface_hub import (
     get_hf_file_metadata,
     hf_hub_download,
     hf_hub_url,
+    is_offline_mode,
     try_to_load_from_cache,
 )
 from huggingface_hub.errors import RemoteEntryNotFoundError
 from huggingface_hub.file_download import repo_folder_name
-from huggingface_hub.utils import WeakFileLock, build_hf_headers
+from huggingface_hub.utils import WeakFileLock, build_hf_headers, get_session
 
 from helpers.download.fetch import Remote
 from helpers.download.released import HubFile
-from model.errors import UserError
+from model.errors import UserError, one_line
 
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -40,13 +41,12 @@ class Located:
     @property
     def blob(self) -> Path:
         """Where the cache keeps its content."""
-        return cache() / _folder(self.repository) / "blobs" / self.remote.digest
+        return cache() / self.folder / "blobs" / self.remote.digest
 
-    def lock(self) -> AbstractContextManager:
-        """Held by whoever fetches it, the hub's own library included."""
-        path = cache() / ".locks" / _folder(self.repository) / f"{self.remote.digest}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return WeakFileLock(path)
+    @property
+    def folder(self) -> str:
+        """What the cache calls the repository."""
+        return repo_folder_name(repo_id=self.repository, repo_type="model")
 
     def enter(self) -> None:
         """Makes the cache know the content that lies in `blob` by its name, for offline use as well."""
@@ -56,6 +56,30 @@ class Located:
 def cache() -> Path:
     """The cache's folder."""
     return Path(constants.HF_HUB_CACHE)
+
+
+def lock(folder: str, digest: str) -> AbstractContextManager:
+    """Held by whoever fetches the file of a digest into a folder of the cache, as the hub's library does."""
+    path = cache() / ".locks" / folder / f"{digest}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return WeakFileLock(path)
+
+
+def check_settings() -> None:
+    """Sees to it that a connection could be tried.
+
+    Raises:
+        UserError: the environment names proxies or certificates that cannot be used.
+    """
+    if is_offline_mode():
+        return
+    try:
+        get_session()
+    except Exception as error:  # what it is made from is nothing but the environment
+        raise UserError(
+            f"no connection can be made ({one_line(error)}); check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY (for a "
+            "SOCKS proxy: pip install socksio) and SSL_CERT_FILE"
+        ) from None
 
 
 def locate(file: HubFile) -> Located | None:
@@ -106,7 +130,3 @@ def cached_digest(path: Path) -> str | None:
     """The digest of a file in the cache, which names its content where the system has symbolic links."""
     name = path.resolve().name
     return name if _DIGEST.fullmatch(name) else None
-
-
-def _folder(repository: str) -> str:
-    return repo_folder_name(repo_id=repository, repo_type="model")

@@ -23,8 +23,8 @@ class Fault:
 
     Attributes:
         kind: "cut" (the connection ends half-way), "stall" (it does not go on after the half),
-            "busy" (429), "gone" (404), "other" (other bytes of the same length), "short" (the last byte is
-            missing) or "whole" (ranges are ignored).
+            "busy" (429), "refused" (401), "gone" (404), "other" (other bytes of the same length), "short"
+            (the last byte is missing) or "whole" (ranges are ignored).
         times: how often.
     """
 
@@ -67,6 +67,8 @@ class _Handler(HubApi):
         commit = {"X-Repo-Commit": COMMIT}
         if self.served.take_fault(name, "busy"):
             self.answer(429, {"Retry-After": "0"})
+        elif self.served.take_fault(name, "refused"):
+            self.answer(401)
         elif content := self.served.large.get(name):
             place = f"{self.served.url}/storage/{name}?signature=1".replace("127.0.0.1", "localhost")
             # Its library would rather have it from this storage, which it must not need: there is none here.

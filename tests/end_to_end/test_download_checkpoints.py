@@ -320,9 +320,12 @@ def test_nothing_chosen_is_no_error(hub, tmp_path):
     [
         ({"HF_HUB_OFFLINE": "1"}, "", "and HF_HUB_OFFLINE is set; unset it to fetch it"),
         ({"HF_ENDPOINT": "http://127.0.0.1:1"}, "", "http://127.0.0.1:1: cannot be reached ("),
+        ({"ALL_PROXY": "ftp://127.0.0.1:1"}, "", "no connection can be made (Unknown scheme for proxy URL"),
+        ({"HTTP_PROXY": "http://127.0.0.1:port"}, "", "check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY"),
+        ({"SSL_CERT_FILE": "/nowhere"}, "", "and SSL_CERT_FILE"),
         ({}, MODEL, "has no file vqa_prismerz_base/pytorch_model.bin; check HF_ENDPOINT"),
     ],
-    ids=["offline", "unreachable", "missing"],
+    ids=["offline", "unreachable", "proxy", "port", "certificates", "missing"],
 )
 def test_what_is_not_to_be_had_is_said_in_a_line(hub, tmp_path, changes, missing, message):
     hub.large.pop(missing, None)
@@ -335,3 +338,20 @@ def test_a_raw_file_that_is_gone_is_said_in_a_line(hub, tmp_path):
     hub.faults[path] = Fault("gone")
     error = error_of(run(hub, tmp_path, "--download_experts=True", "--hide_tqdm"))
     assert f"{hub.url}/{path}: the server answers 404" in error
+
+
+def test_a_token_that_is_refused_is_named(hub, tmp_path):
+    hub.faults[MODEL] = Fault("refused")
+    error = error_of(run(hub, tmp_path, "--download_models=vqa_prismerz_base", "--hide_tqdm"))
+    assert "the server answers 401; check the token (HF_TOKEN, hf auth login)" in error
+
+
+@pytest.mark.parametrize("where", ["logging", MODEL_FILE / "inside"])
+def test_what_is_in_the_way_is_said_in_a_line(hub, tmp_path, where):
+    """A file where a folder must be, and a folder where a file must be."""
+    (tmp_path / where).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / where).touch()
+    args = ("--download_models=vqa_prismerz_base", "--hide_tqdm", "--force_redownload")
+    error = error_of(run(hub, tmp_path, *args))
+    assert error.startswith(("error: Not a directory (logging", "error: Is a directory (logging"))
+    assert error.endswith("move what is there away, or choose another folder")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dataset.files import write_json
-from helpers.checkpoint import find_weights, load_weights, read_weights, write_weights
+from helpers.checkpoint import POSITIONS, find_weights, load_weights, read_weights, write_weights
 from helpers.config import ROOT, read_model_size
 from helpers.models import Usage, describe, infer_config, restore_model, without_memory
 from model.captioning import PrismerCaption
@@ -249,3 +249,37 @@ def test_the_network_of_a_released_file_is_read_off_its_keys(size, experts, reso
     with torch.device("meta"):
         state = caption_model(config).state_dict()
     assert infer_config(state, "released") == (config, "roberta-base")
+
+
+@pytest.mark.parametrize(
+    ("key", "shape"),
+    [
+        (POSITIONS, (128,)),
+        (POSITIONS, (0, 128)),
+        ("expert_encoder.conv1.rgb.weight", ()),
+        ("text_decoder.roberta.embeddings.word_embeddings.weight", (7,)),
+    ],
+)
+def test_a_key_of_another_shape_is_no_released_file(model, key, shape):
+    with pytest.raises(UserError, match=rf"file: not a Prismer checkpoint: '{key}' is \[.*, not \("):
+        infer_config(model.state_dict() | {key: torch.zeros(shape)}, "file")
+
+
+def test_layers_are_counted_whatever_else_there_is(model):
+    state = {key: value for key, value in model.state_dict().items() if "resblocks" not in key}
+    state["expert_encoder.transformer.resblocks.x.weight"] = torch.zeros(1)
+    with pytest.raises(UserError, match=r"width 128, 0 layers"):
+        infer_config(state, "file")
+
+
+def test_positions_of_no_grid_are_a_mismatch(model):
+    state = model.state_dict() | {POSITIONS: torch.zeros(0, 128)}
+    with pytest.raises(UserError, match=rf"'{POSITIONS}' is \[0, 128\], the model has \[36, 128\]"):
+        load_weights(caption_model(), state, "file")
+
+
+@pytest.mark.parametrize("content", [{1: torch.zeros(1)}, {"a": torch.eye(2).to_sparse()}, {"a": 1}, [1]])
+def test_a_torch_file_of_something_else_is_named(tmp_path, content):
+    torch.save(content, tmp_path / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"pytorch_model\.bin: not a state dict of tensors"):
+        read_weights(tmp_path / "pytorch_model.bin")

@@ -161,6 +161,12 @@ def test_a_saved_folder_needs_no_other(captioner, tmp_path):
         assert torch.equal(other._prepare.get_buffer(key), value), key
 
 
+def test_a_folder_with_another_description_is_described_anew(captioner, tmp_path):
+    (tmp_path / "model.json").write_text('{"of": "a model that was trained here"}')
+    captioner.save_pretrained(tmp_path)
+    assert Captioner.from_pretrained(tmp_path).usage == captioner.usage
+
+
 def test_other_programs_read_the_tokenizer(tmp_path):
     from transformers import AutoTokenizer
 
