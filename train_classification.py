@@ -24,12 +24,13 @@ def train(args: argparse.Namespace) -> None:
 
     from dataset.classification import classification_dataset
     from helpers.config import read_config
-    from helpers.evaluation import Experts, predict_all, settings_line, warn_of_overlap, write_results
+    from helpers.evaluation import predict_all, settings_line, warn_of_overlap, write_results
     from helpers.models import Usage
     from helpers.session import Session
     from helpers.task_configs import ClassificationConfig
     from helpers.training import Training
     from model.captioning import PrismerCaption
+    from model.inputs import Experts
 
     # What is to be done: every mistake in it is found here, before anything is loaded or written.
     config = read_config(args.config, ClassificationConfig)

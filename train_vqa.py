@@ -30,13 +30,14 @@ def train(args: argparse.Namespace) -> None:
     from dataset.joined import JoinedDataset
     from dataset.questions import question_dataset, read_answers
     from helpers.config import read_config
-    from helpers.evaluation import Experts, predict_all, settings_line, warn_of_overlap, write_results
+    from helpers.evaluation import predict_all, settings_line, warn_of_overlap, write_results
     from helpers.metrics.vqa import Reference, score_answers
     from helpers.models import Usage
     from helpers.session import Session
     from helpers.task_configs import VQAConfig
     from helpers.training import Training
     from model.errors import UserError
+    from model.inputs import Experts
     from model.vqa import PrismerVQA
 
     # What is to be done: every mistake in it is found here, before anything is loaded or written.

@@ -1,4 +1,4 @@
-"""Cleaning of captions and questions, as the released models were trained."""
+"""Captions and questions: cleaned as the released models were trained, and written as sentences."""
 
 import re
 
@@ -21,6 +21,11 @@ def clean_question(text: str) -> str:
     """A question: as a caption, but runs of spaces stay, and it ends in `?`."""
     text = _cut(text.capitalize().translate(_PUNCTUATION).strip())
     return text if text.endswith("?") else f"{text}?"
+
+
+def as_sentence(text: str) -> str:
+    """What was generated, as captions are written: capitalised, with a full stop."""
+    return text.strip().capitalize() + "."
 
 
 def _cut(text: str) -> str:

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import RandomResizedCrop
 
 from dataset.randaugment import rand_augment
 
@@ -31,6 +30,10 @@ class JointTransform:
     label_resolution: int
     crop_scale: tuple[float, float] | None = None
     compat: bool = False
+
+    def __post_init__(self) -> None:
+        if self.crop_scale is not None:
+            import torchvision.transforms  # noqa: F401  # once, before the workers are forked
 
     def __call__(
         self, image: Image.Image, labels: Mapping[str, Image.Image], generator: torch.Generator
@@ -57,7 +60,7 @@ class JointTransform:
                 image = image.transpose(mirror)
                 labels = {name: label.transpose(mirror) for name, label in labels.items()}
             image, labels = rand_augment(image, labels, generator, self.compat)
-        return to_bytes(image), {name: to_bytes(label) for name, label in labels.items()}
+        return picture_bytes(image), {name: picture_bytes(label) for name, label in labels.items()}
 
     def _cut(self, label: Image.Image, box: tuple[int, int, int, int], size: tuple[int, int]) -> Image.Image:
         """A box of a label, given in pixels of its image, at the labels' resolution."""
@@ -75,6 +78,9 @@ def crop_box(
     image: Image.Image, scale: tuple[float, float], generator: torch.Generator
 ) -> tuple[int, int, int, int]:
     """Draws torchvision's random resized crop: left, top, right, bottom."""
+    # Takes as long as torch itself, and only training needs it.
+    from torchvision.transforms import RandomResizedCrop
+
     seed = int(torch.randint(2**31, (), generator=generator))
     with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator only
         torch.default_generator.manual_seed(seed)
@@ -82,6 +88,6 @@ def crop_box(
     return left, top, left + width, top + height
 
 
-def to_bytes(picture: Image.Image) -> Tensor:
+def picture_bytes(picture: Image.Image) -> Tensor:
     """A picture as uint8 (c, h, w); channel by channel takes a fifth of `pil_to_tensor`'s time."""
     return torch.stack([torch.from_numpy(np.array(channel)) for channel in picture.split()])

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.transforms.functional import pil_to_tensor
 
+from dataset.transforms import picture_bytes
 from experts.base import Label, Setting, Target
 from experts.chunks import fixed_chunks
 
@@ -22,7 +22,7 @@ CHUNK = 8  # images per forward on an accelerator; a CPU gains nothing from more
 
 def squash(image: Image.Image, side: int, resampling: Image.Resampling) -> Tensor:
     """An RGB image -> uint8 (3, side, side), whatever its aspect ratio."""
-    return pil_to_tensor(image.resize((side, side), resampling))
+    return picture_bytes(image.resize((side, side), resampling))
 
 
 def channels(values: tuple[float, float, float], like: Tensor) -> Tensor:

@@ -6,11 +6,13 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from dataset.captions import CaptionDataset
-from helpers.evaluation import Experts, Results, predict_all, settings_line, write_results
+from dataset.text import as_sentence
+from helpers.evaluation import Results, predict_all, settings_line, write_results
 from helpers.metrics.captions import score_captions
 from helpers.metrics.nocaps import OVERALL, domain_table, score_domains
 from helpers.session import Session
 from helpers.task_configs import DecodingConfig
+from model.inputs import Experts
 
 
 def generate_captions(
@@ -26,11 +28,6 @@ def generate_captions(
         ]
 
     return predict_all(session, loader, caption, "caption")
-
-
-def as_sentence(text: str) -> str:
-    """Generated captions are written capitalised, with a full stop."""
-    return text.strip().capitalize() + "."
 
 
 def evaluate_captions(

@@ -16,10 +16,9 @@ from helpers.config import config_as_json
 from helpers.parallel.sharding import gathered
 from helpers.session import Session
 from helpers.task_configs import TaskConfig
-from model.modules.label_map import LabelMap
+from model.inputs import Experts
 
 T = TypeVar("T")
-Experts = dict[str, torch.Tensor | LabelMap]
 Results = list[dict[str, Any]]
 
 

@@ -10,14 +10,13 @@ told = captioner.caption(["a.jpg"], experts=["depth", "edge"], evidence=True)[0]
 from collections.abc import Iterator, Sequence
 
 from dataset.captions import CaptionDataset
-from dataset.text import clean_question
-from helpers.caption_evaluation import as_sentence
-from helpers.evaluation import Experts
+from dataset.text import as_sentence, clean_question
 from helpers.loose_images import AnyImage
 from helpers.predictor import Prediction, Predictor
 from helpers.publish import Card
 from model.captioning import PrismerCaption
 from model.errors import UserError
+from model.inputs import Experts
 from model.vqa import PrismerVQA
 
 

@@ -17,13 +17,13 @@ from dataset.collate import collate
 from dataset.images import read_image
 from dataset.samples import Visual
 from helpers.config import ROOT, Backends, read_yaml
-from helpers.evaluation import Experts
 from helpers.loose_images import AnyImage, LooseImages
 from helpers.models import LoadedModel, load_model, prepare_inputs
 from helpers.parallel.processes import start_accelerator
 from helpers.publish import Card, find_folder, push_folder, write_folder
 from model.errors import UserError
 from model.evidence import Evidence, find_evidence
+from model.inputs import Experts
 from model.prismer import Prismer
 
 M = TypeVar("M", bound=Prismer)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from model.modalities import EMBEDDING_DIM, Kind, Modality, modality
 from model.modules.label_map import LabelMap
 
+Experts = dict[str, Tensor | LabelMap]  # what a Prismer sees, by modality, `rgb` among them
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -30,7 +31,7 @@ class PrepareInputs(nn.Module):
             with_background = torch.cat([table.float(), background[None]])  # (n + 1, 64)
             self.register_buffer(f"{name}_table", with_background, persistent=False)
 
-    def forward(self, batch: Mapping) -> dict[str, Tensor | LabelMap]:
+    def forward(self, batch: Mapping) -> Experts:
         """Prepares a batch; everything in it that is read must be on this module's device.
 
         Args:
@@ -41,7 +42,7 @@ class PrepareInputs(nn.Module):
         Returns:
             `rgb` float (b, 3, H, H), and for every label a float (b, c, L, L) in [-1, 1] or a `LabelMap`.
         """
-        experts: dict[str, Tensor | LabelMap] = {"rgb": (batch["rgb"] / 255 - self.mean) / self.std}
+        experts: Experts = {"rgb": (batch["rgb"] / 255 - self.mean) / self.std}
         for name, label in batch["labels"].items():
             entry = modality(name)
             if entry.is_label_map:

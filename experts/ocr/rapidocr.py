@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms.functional import pil_to_tensor
 
+from dataset.transforms import picture_bytes
 from experts.base import Label, Setting, Target
 from experts.clip_text import CHECKPOINT, ClipText, clip_text_files
 from experts.ocr.label import words_label
@@ -59,7 +59,7 @@ def _folder() -> Path:
 class RapidOcrExpert:
     """Reads words, and embeds them; see `experts.base.Expert`."""
 
-    prepare = staticmethod(pil_to_tensor)  # uint8 (3, h, w): it sees images at their own size
+    prepare = staticmethod(picture_bytes)  # uint8 (3, h, w): it sees images at their own size
 
     def __init__(self, embed: ClipText) -> None:
         from rapidocr import RapidOCR

@@ -14,7 +14,7 @@ import yaml
 from dataset.captions import caption_dataset
 from dataset.collate import collate
 from dataset.samples import Visual
-from helpers.caption_evaluation import as_sentence
+from dataset.text import as_sentence
 from helpers.config import ROOT, read_model_size
 from helpers.models import build_model, prepare_inputs
 from model.captioning import PrismerCaption
