@@ -1,9 +1,7 @@
 """Processes forked from this one, so that torch is imported once; train_caption.py with a tiny network."""
 
 import json
-import multiprocessing
 import os
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,10 +22,9 @@ from helpers.saving.folders import find_checkpoints
 from helpers.saving.sharded_tensors import read_whole
 from helpers.saving.training_state import load_progress
 from tests.end_to_end.conftest import write_caption_config
-from tests.forked_script import settle
+from tests.forked_script import FORK, environments, settle
 from tests.model import tiny
 
-FORK = multiprocessing.get_context("fork")
 STEPS = 8  # of a whole run: 60 samples twice, 16 a step
 
 
@@ -67,15 +64,9 @@ class Trainer:
 def fork(target: Callable[[], object], work: Path, ranks: int = 1) -> list[BaseProcess]:
     """Starts processes of one group in a folder, which is made; process r prints to `output_r` in it."""
     work.mkdir(exist_ok=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     processes = []
-    for rank in range(ranks):
-        environment = {"PATH": ""}  # no Java: it is slow to start
-        if ranks > 1:
-            environment |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
-            environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    for rank, environment in enumerate(environments(ranks)):
+        environment["PATH"] = ""  # no Java: it is slow to start
         processes.append(FORK.Process(target=_child, args=(target, work, environment, rank)))
         processes[-1].start()
     return processes

@@ -2,34 +2,60 @@
 
 import os
 import runpy
-import subprocess
+import socket
 import sys
 import tempfile
+import time
 from multiprocessing import get_context
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import IO
 
 import torch
 from accelerate.state import AcceleratorState
 
+FORK = get_context("fork")
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def forked_script(path: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess:
-    """Runs a script of the project, on the CPU, from a folder of the test's own, as `script` does."""
+def forked_script(path: str, *arguments: object, cwd: Path, processes: int = 1) -> CompletedProcess:
+    """Runs a script of the project, on the CPU, from a folder of the test's own, as `script` does.
+
+    Of several processes the exit code is the first that is not 0.
+    """
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         argv = [str(ROOT / path), *map(str, arguments)]
-        process = get_context("fork").Process(target=_run, args=(argv, cwd, output, errors))
-        process.start()
-        process.join(120)
-        process.kill()
-        process.join()
+        running = [
+            FORK.Process(target=_run, args=(argv, cwd, environment, output, errors))
+            for environment in environments(processes)
+        ]
+        for process in running:
+            process.start()
+        deadline = time.monotonic() + 300
+        for process in running:
+            process.join(max(0, deadline - time.monotonic()))
+        for process in running:
+            process.kill()
+            process.join()
         for file in (output, errors):
             file.seek(0)
-        return subprocess.CompletedProcess(argv, process.exitcode, output.read(), errors.read())
+        code = next((process.exitcode for process in running if process.exitcode), 0)
+        return CompletedProcess(argv, code, output.read(), errors.read())
 
 
-def _run(argv: list[str], cwd: Path, output: IO[str], errors: IO[str]) -> None:
+def environments(processes: int) -> list[dict[str, str]]:
+    """What torchrun would put into the environment of each process of a run."""
+    if processes == 1:
+        return [{}]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
+
+
+def _run(argv: list[str], cwd: Path, environment: dict[str, str], output: IO[str], errors: IO[str]) -> None:
+    os.environ.update(environment)
     settle(cwd, output, errors)
     sys.argv = argv
     runpy.run_path(argv[0], run_name="__main__")

@@ -11,6 +11,7 @@ import yaml
 
 from helpers.checkpoint import find_weights, read_weights
 from helpers.saving.folders import find_checkpoints
+from tests.forked_script import forked_script
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,13 +31,13 @@ def script(*args: object, cwd: Path, processes: int = 1, timeout: int = 300) -> 
 
 def stop_after_an_epoch(*arguments: object, cwd: Path) -> None:
     """Runs a training script, and interrupts it when its first epoch is saved."""
-    stop = script("tests/end_to_end/stop_after_epoch.py", *arguments, cwd=cwd)
+    stop = forked_script("tests/end_to_end/stop_after_epoch.py", *arguments, cwd=cwd)
     assert stop.returncode == 130, stop.stderr
 
 
 def resume(*arguments: object, cwd: Path) -> None:
     """Runs a training script to its end, from where it stopped."""
-    resumed = script(*arguments, "--from_checkpoint", cwd=cwd)
+    resumed = forked_script(*arguments, "--from_checkpoint", cwd=cwd)
     assert resumed.returncode == 0, resumed.stderr
 
 

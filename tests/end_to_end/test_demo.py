@@ -85,7 +85,7 @@ def test_a_folder_of_odd_files(tmp_path, monkeypatch):
     (images / "notes.md").write_text("not an image")
     arguments = ("--config", ROOT / "configs" / "caption.yaml", "--labels", tmp_path / "labels")
     monkeypatch.setenv("PYTHONIOENCODING", "ascii:strict")  # of a terminal that lacks letters of the names
-    done = script("demo.py", "--images", images, *arguments, cwd=tmp_path)
+    done = forked_script("demo.py", "--images", images, *arguments, cwd=tmp_path)
     assert done.returncode == 3, done.stderr
     assert "broken.jpg: cannot identify it as an image\n" in done.stderr
     assert "skipped, not readable as images: broken.jpg, link.png\n" in done.stderr
@@ -177,7 +177,7 @@ def test_flags(folder):
     before = {path.name: path.read_bytes() for path in images.iterdir()}
     flags = ("--experts", "ocr_detection,obj_detection", "--beams", 2, "--max_length", 30, "--batch_size", 2)
     flags += ("--labels", "labels", "--device", "cpu", "--images", images)
-    done = script("demo.py", *flags, "--json", "--evidence", "evidence", cwd=folder)
+    done = forked_script("demo.py", *flags, "--json", "--evidence", "evidence", cwd=folder)
     assert done.returncode == 3, done.stderr
     for stage in ("loading ", "obj_detection, ocr_detection: ", "captions: "):
         assert stage in done.stderr
@@ -196,7 +196,9 @@ def test_flags(folder):
             assert sum(masses) == pytest.approx(1, abs=1e-3)
         assert row["score"] < 0
 
-    greedy = script("demo.py", *flags, "--beams", 1, "--max_length", 8, "--json", "told.json", cwd=folder)
+    greedy = forked_script(
+        "demo.py", *flags, "--beams", 1, "--max_length", 8, "--json", "told.json", cwd=folder
+    )
     assert greedy.returncode == 3, greedy.stderr
     short = json.loads((folder / "told.json").read_text())["images"]
     for row, longer in zip(short, told["images"], strict=True):
@@ -223,7 +225,7 @@ def test_a_question_is_answered_for_each_image(captioned):
     captions = {path: path.stat().st_mtime_ns for path in images.glob("*.txt")}
     labels = {path: path.stat().st_mtime_ns for path in (folder / "helpers" / "labels").rglob("*.png")}
     assert len(labels) == 6 * 6
-    done = script("demo.py", "--question", "is there a sign", cwd=folder)
+    done = forked_script("demo.py", "--question", "is there a sign", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "Is there a sign?" in done.stdout
     answers = dict(re.findall(r"^(\S+\.\w+) +-?\d\.\d\d  (.*)$", done.stdout, re.MULTILINE))
@@ -238,7 +240,7 @@ def test_a_question_is_answered_for_each_image(captioned):
 
 
 def test_counts_are_numbers(captioned):
-    done = script("demo.py", "--question", "How many red cubes are there?", cwd=captioned[0])
+    done = forked_script("demo.py", "--question", "How many red cubes are there?", cwd=captioned[0])
     assert done.returncode == 0, done.stderr
     answers = re.findall(r"^\S+\.\w+ +-?\d\.\d\d  (.*)$", done.stdout, re.MULTILINE)
     assert len(answers) == 6

@@ -12,7 +12,8 @@ import pytest
 from helpers.saving.folders import find_checkpoints
 from helpers.saving.sharded_tensors import read_whole
 from helpers.saving.training_state import OPTIMIZER, load_progress
-from tests.end_to_end.conftest import script, write_caption_config, write_config
+from tests.end_to_end.conftest import write_caption_config, write_config
+from tests.forked_script import forked_script
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def train(scenes: Path, work: Path, epochs: int, *flags: str) -> subprocess.Comp
     """Runs the script with two processes."""
     config = write_caption_config(work / "caption.yaml", scenes, max_epoch=epochs, metrics=["cider"])
     arguments = ("train_caption.py", "--exp_name", "tiny", "--config", config, *flags)
-    done = script(*arguments, cwd=work, processes=2)
+    done = forked_script(*arguments, cwd=work, processes=2)
     assert done.returncode == 0, done.stderr[-3000:]
     return done
 
@@ -52,9 +53,9 @@ def test_answers_of_a_sharded_model_are_those_of_one_process(scenes, tmp_path):
     changes = {"inference": "generate", "from_scratch": True, "max_epoch": 1, "batch_size_test": 1}
     config = write_config(tmp_path / "vqa.yaml", scenes, data_path=str(scenes), **changes)
     arguments = ("train_vqa.py", "--exp_name", "tiny", "--config", config)
-    done = script(*arguments, "--full_shard", cwd=tmp_path, processes=2)
+    done = forked_script(*arguments, "--full_shard", cwd=tmp_path, processes=2)
     assert done.returncode == 0, done.stderr[-3000:]
-    done = script(*arguments, "--from_checkpoint", "--evaluate", cwd=tmp_path)
+    done = forked_script(*arguments, "--from_checkpoint", "--evaluate", cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     results = tmp_path / "logging" / "vqa_tiny" / "results"
     sharded, alone = (json.loads((results / f"vqa_{name}.json").read_text()) for name in ("epoch_1", "test"))

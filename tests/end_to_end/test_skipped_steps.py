@@ -2,7 +2,8 @@
 
 import json
 
-from tests.end_to_end.conftest import script, write_caption_config
+from tests.end_to_end.conftest import write_caption_config
+from tests.forked_script import forked_script
 
 
 def test_a_run_that_cannot_go_on_names_the_samples(scenes, tmp_path):
@@ -16,7 +17,7 @@ def test_a_run_that_cannot_go_on_names_the_samples(scenes, tmp_path):
         activation_checkpointing="offload",
         sync_batchnorm=True,
     )
-    done = script("train_caption.py", "--exp_name", "tiny", "--config", config, cwd=tmp_path)
+    done = forked_script("train_caption.py", "--exp_name", "tiny", "--config", config, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert "global batch 4, 30 steps" in done.stdout
     assert done.stdout.count("its loss or gradient is not finite") == 2

@@ -4,7 +4,8 @@ import json
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.end_to_end.conftest import script, write_config
+from tests.end_to_end.conftest import write_config
+from tests.forked_script import forked_script
 
 
 def test_tensorboard_shows_what_metrics_jsonl_holds(scenes, tmp_path):
@@ -12,7 +13,7 @@ def test_tensorboard_shows_what_metrics_jsonl_holds(scenes, tmp_path):
     changes |= {"batch_size_train": 1, "captions_per_image": 1, "max_epoch": 2}
     config = write_config(tmp_path / "pretrain.yaml", scenes, **changes)
     arguments = ("train_pretrain.py", "--exp_name", "tiny", "--config", config, "--log_with", "tensorboard")
-    done = script(*arguments, cwd=tmp_path, processes=2)
+    done = forked_script(*arguments, cwd=tmp_path, processes=2)
     assert done.returncode == 0, done.stderr[-3000:]
 
     folder = tmp_path / "logging" / "pretrain_tiny"

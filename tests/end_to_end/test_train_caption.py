@@ -78,7 +78,7 @@ def test_a_run_that_was_stopped_after_an_epoch_ends_as_one_that_was_not(trained,
 def test_evaluation_of_a_checkpoint_gives_the_scores_of_training(trained, scenes):
     config = trained / "caption.yaml"
     args = ("train_caption.py", "--exp_name", "tiny", "--config", config, "--from_checkpoint", "--evaluate")
-    done = script(*args, cwd=trained)
+    done = forked_script(*args, cwd=trained)
     assert done.returncode == 0, done.stderr
     folder = trained / "logging" / "caption_tiny"
     scores = json.loads((folder / "results" / "coco_test_scores.json").read_text())["scores"]
@@ -94,7 +94,7 @@ def test_training_starts_from_pretrained_weights_of_another_resolution(trained, 
     config = write_caption_config(
         tmp_path / "caption.yaml", scenes, from_scratch=False, image_resolution=64, max_epoch=1
     )
-    done = script("train_caption.py", "--exp_name", "tiny", "--config", config, cwd=tmp_path)
+    done = forked_script("train_caption.py", "--exp_name", "tiny", "--config", config, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     positions = newest_weights(tmp_path / "logging" / "caption_tiny")["expert_encoder.positional_embedding"]
     assert positions.shape == (16, 128)
@@ -104,10 +104,10 @@ def test_prismerz_needs_no_labels_and_is_evaluated_zero_shot(scenes, tmp_path):
     changes = {"experts": "none", "label_path": "nowhere", "class_tables": "nowhere", "max_epoch": 1}
     config = write_caption_config(tmp_path / "caption.yaml", scenes, **changes, prefix="")
     arguments = ("train_caption.py", "--exp_name", "z", "--config", config)
-    done = script(*arguments, "--mixed_precision", "bf16", cwd=tmp_path)
+    done = forked_script(*arguments, "--mixed_precision", "bf16", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (tmp_path / "logging" / "caption_z").rename(tmp_path / "logging" / "pretrain_z")
-    done = script(*arguments, "--evaluate", cwd=tmp_path)
+    done = forked_script(*arguments, "--evaluate", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert 'prefix ""' in done.stdout
     assert (tmp_path / "logging" / "caption_z" / "results" / "coco_test.json").is_file()
@@ -125,7 +125,7 @@ def test_nocaps_is_captioned_and_scored_by_domain_where_that_is_known(trained, s
     config = write_caption_config(tmp_path / "caption.yaml", scenes, **changes)
     shutil.copytree(trained / "logging", tmp_path / "logging", ignore=shutil.ignore_patterns("results"))
     arguments = ("train_caption.py", "--exp_name", "tiny", "--config", config)
-    done = script(*arguments, "--from_checkpoint", "--evaluate", cwd=tmp_path)
+    done = forked_script(*arguments, "--from_checkpoint", "--evaluate", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "logging/caption_tiny/results/coco_test.json").read_text())
     assert [row["image_id"] for row in results] == [70, 71, 72, 73]
@@ -136,7 +136,7 @@ def test_nocaps_is_captioned_and_scored_by_domain_where_that_is_known(trained, s
     listed = [{"id": 70 + index, "domain": domain} for index, domain in enumerate(domains)]
     content = {"images": listed, "annotations": annotations}
     (data / "nocaps_val_4500_captions.json").write_text(json.dumps(content))
-    done = script(*arguments, "--from_checkpoint", "--evaluate", cwd=tmp_path)
+    done = forked_script(*arguments, "--from_checkpoint", "--evaluate", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     scores = json.loads((tmp_path / "logging/caption_tiny/results/coco_test_2_scores.json").read_text())
     assert list(scores["domains"]) == ["in-domain", "near-domain", "out-domain", "overall"]
@@ -161,7 +161,7 @@ def test_a_data_set_of_ones_own_needs_no_code(trained, scenes, tmp_path):
         test_list=str(tmp_path / "mine.csv"),
         max_epoch=1,
     )
-    done = script("train_caption.py", "--exp_name", "mine", "--config", config, cwd=tmp_path)
+    done = forked_script("train_caption.py", "--exp_name", "mine", "--config", config, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "logging/caption_mine/results/coco_epoch_1.json").read_text())
     assert [row["image_id"] for row in results] == [row["image"] for row in rows]
@@ -199,7 +199,7 @@ def test_a_label_of_another_size_is_one_line_from_a_worker_too(scenes, tmp_path)
     label = next((labels / "depth").rglob("*SCENE_train*.png"))
     Image.new("L", (7, 5)).save(label)
     config = write_caption_config(tmp_path / "caption.yaml", scenes, label_path=str(labels), num_workers=1)
-    done = script("train_caption.py", "--exp_name", "tiny", "--config", config, cwd=tmp_path)
+    done = forked_script("train_caption.py", "--exp_name", "tiny", "--config", config, cwd=tmp_path)
     assert done.returncode == 2
     message = done.stderr.strip().splitlines()[-1]
     assert message.startswith("error: ")
@@ -213,7 +213,7 @@ def test_a_corrupt_image_does_not_stop_a_training(scenes, tmp_path):
     image = next((data / "vqav2" / "train2014").iterdir())
     image.write_bytes(image.read_bytes()[:500])
     config = write_caption_config(tmp_path / "caption.yaml", data, max_epoch=1)
-    done = script("train_caption.py", "--exp_name", "tiny", "--config", config, cwd=tmp_path)
+    done = forked_script("train_caption.py", "--exp_name", "tiny", "--config", config, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert image.name in done.stderr
 
@@ -223,7 +223,7 @@ def test_a_checkpoint_of_another_size_names_the_first_keys(trained, scenes, tmp_
     pretrained.mkdir(parents=True)
     shutil.copy(trained / "logging" / "caption_tiny" / "model.safetensors", pretrained)
     config = write_caption_config(tmp_path / "caption.yaml", scenes, from_scratch=False, experts=["depth"])
-    done = script("train_caption.py", "--exp_name", "tiny", "--config", config, cwd=tmp_path)
+    done = forked_script("train_caption.py", "--exp_name", "tiny", "--config", config, cwd=tmp_path)
     assert done.returncode == 2
     assert "made for another model: unexpected 'expert_encoder." in done.stderr
     assert list(tmp_path.glob("logging/caption_*")) == []
@@ -235,6 +235,6 @@ def test_a_truncated_checkpoint_is_named(trained, scenes, tmp_path):
     whole = (trained / "logging" / "caption_tiny" / "model.safetensors").read_bytes()
     (pretrained / "model.safetensors").write_bytes(whole[: len(whole) // 2])
     config = write_caption_config(tmp_path / "caption.yaml", scenes, from_scratch=False)
-    done = script("train_caption.py", "--exp_name", "tiny", "--config", config, cwd=tmp_path)
+    done = forked_script("train_caption.py", "--exp_name", "tiny", "--config", config, cwd=tmp_path)
     assert done.returncode == 2
     assert "pretrain_tiny/model.safetensors: truncated or not a checkpoint" in done.stderr

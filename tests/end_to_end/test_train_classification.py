@@ -60,7 +60,7 @@ def test_it_trains_evaluates_and_resumes(classes, tmp_path):
     resume(*arguments, cwd=cut)
     assert_same_weights(cut / "logging/classification_tiny", folder)
 
-    done = script(*arguments, "--from_checkpoint", "--evaluate", cwd=whole)
+    done = forked_script(*arguments, "--from_checkpoint", "--evaluate", cwd=whole)
     assert done.returncode == 0, done.stderr
     assert json.loads((folder / "results" / "imagenet_test.json").read_text()) == results
 

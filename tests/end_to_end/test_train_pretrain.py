@@ -77,7 +77,7 @@ def test_four_sources_train_evaluate_resume_and_serve_other_tasks(sources, tmp_p
     resume(*arguments, cwd=cut)
     assert_same_weights(cut / "logging/pretrain_tiny", folder)
 
-    done = script(*arguments, "--evaluate", cwd=whole)
+    done = forked_script(*arguments, "--evaluate", cwd=whole)
     assert done.returncode == 0, done.stderr
     assert "CIDEr" in done.stdout
 

@@ -59,7 +59,7 @@ def test_evaluation_by_ranking_given_answers(trained, scenes, tmp_path):
     arguments = ("train_vqa.py", "--exp_name", "tiny", "--config", config_for(scenes, tmp_path))
     flags = ("--from_checkpoint", "--evaluate", "--answers", tmp_path / "few.txt", "--save_ranking")
     for name in ("vqa_test", "vqa_test_2"):
-        done = script(*arguments, *flags, cwd=trained)
+        done = forked_script(*arguments, *flags, cwd=trained)
         assert done.returncode == 0, done.stderr
         assert f"{name}.json" in done.stdout
         assert {row["answer"] for row in results_of(trained, name)} <= {"yes", "no", "2"}
@@ -76,16 +76,16 @@ def test_evaluation_by_generating_where_answers_are_unknown(trained, scenes, tmp
     (tmp_path / "mine.json").write_text(json.dumps(questions))
     changes = {"dataset": ["custom"], "data_path": str(scenes / "vqav2"), "inference": "generate"}
     config = config_for(scenes, tmp_path, **changes, test_list=str(tmp_path / "mine.json"), experts="none")
-    done = script(
+    done = forked_script(
         "train_vqa.py", "--exp_name", "z", "--config", config, "--from_checkpoint", "--evaluate", cwd=trained
     )
     assert "no weights of experiment 'z' in logging/vqa_z; there are: " in done.stderr
     assert done.returncode == 2
     fresh = config_for(scenes, tmp_path, experts="none", label_path="nowhere", max_epoch=1)
-    assert script("train_vqa.py", "--exp_name", "z", "--config", fresh, cwd=tmp_path).returncode == 0
+    assert forked_script("train_vqa.py", "--exp_name", "z", "--config", fresh, cwd=tmp_path).returncode == 0
     config = config_for(scenes, tmp_path, **changes, test_list=str(tmp_path / "mine.json"), experts="none")
     flags = ("--from_checkpoint", "--evaluate")
-    done = script("train_vqa.py", "--exp_name", "z", "--config", config, *flags, cwd=tmp_path)
+    done = forked_script("train_vqa.py", "--exp_name", "z", "--config", config, *flags, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "logging/vqa_z/results/vqa_test.json").read_text())
     assert [row["question_id"] for row in results] == list(range(7))
