@@ -1,11 +1,12 @@
 """Several data sets read as one."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import Dataset
 
 from dataset.order import BUFFER, Order, Source, counts, mixed, shuffled
@@ -79,3 +80,18 @@ class JoinedDataset(Dataset):
     def skipped(self) -> list[str]:
         """Images of the samples that were met so far and could not be read."""
         return [image for source in self.sources for image in source.skipped]
+
+    @property
+    def unreadable(self) -> torch.Tensor:
+        """Their indices, int (n,)."""
+        return torch.cat([source.unreadable + start for source, start in self._starts()])
+
+    def recall_unreadable(self, indices: torch.Tensor) -> None:
+        """Adds what the run had met before it was interrupted, int (n,)."""
+        for source, start in self._starts():
+            place = indices - start
+            source.recall_unreadable(place[(place >= 0) & (place < len(source))])
+
+    def _starts(self) -> Iterable[tuple[ImageLabelDataset, int]]:
+        """The sources, and where each begins."""
+        return zip(self.sources, [0, *self.ends[:-1]], strict=True)

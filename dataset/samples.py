@@ -147,7 +147,16 @@ class ImageLabelDataset(Dataset, ABC):
     @property
     def skipped(self) -> list[str]:
         """Images of the samples that were met so far and could not be read."""
-        return [self.images[index] for index in self._unreadable.nonzero().flatten().tolist()]
+        return [self.images[index] for index in self.unreadable.tolist()]
+
+    @property
+    def unreadable(self) -> torch.Tensor:
+        """Indices of the samples that were met so far and could not be read, int (n,)."""
+        return self._unreadable.nonzero().flatten()
+
+    def recall_unreadable(self, indices: torch.Tensor) -> None:
+        """Adds what the run had met before it was interrupted, int (n,)."""
+        self._unreadable[indices] = True
 
     def image_keys(self) -> list[str]:
         """What names each sample's image among all data sets: its labels' path."""

@@ -28,7 +28,8 @@ from helpers.evaluation import epoch_table
 from helpers.interruption import StopRequest
 from helpers.models import Usage, describe
 from helpers.optimisation import Schedule, build_optimizer, set_lr
-from helpers.parallel.processes import broadcast_from_main, sum_over_processes
+from helpers.parallel.batch_norm import average_statistics
+from helpers.parallel.processes import broadcast_from_main, count_over_processes
 from helpers.saving.saver import Saver
 from helpers.saving.training_state import save_best
 from helpers.session import Session
@@ -91,8 +92,7 @@ class Training:
         )
         self.stop = StopRequest(accelerator)
         self.description = describe(session.network, session.size.tokenizer, config.class_tables, self.usage)
-        samples = loader.sampler.length
-        self.saver = Saver(session, self.optimizer, self.scaler, self.description, samples)
+        self.saver = Saver(session, self.optimizer, self.scaler, self.description, loader.dataset)
         self.progress = self.saver.restore()
         settings = vars(session.args) | config_as_json(config)
         resumed_at = self.progress.step if session.args.from_checkpoint else None
@@ -143,6 +143,7 @@ class Training:
                 yield batch
                 self._after_batch()
             self._save()  # before the evaluation, which may take long
+        average_statistics(self.session.model, self.session.accelerator)
 
     def _begin_sums(self) -> None:
         """Random states and sums of a new epoch, or as they were inside one."""
@@ -209,8 +210,7 @@ class Training:
         record = {"epoch": self.progress.epoch, "step": self.progress.step}
         record |= {"train_loss": self._losses.mean(), "lr": self._lr}
         record |= self.meter.epoch(self.progress.step) | (scores or {})
-        skipped = sum_over_processes(len(self.loader.dataset.skipped), session.accelerator)
-        if skipped:
+        if skipped := count_over_processes(self.loader.dataset.unreadable, session.accelerator):
             record["skipped"] = skipped
         if self.progress.skipped_steps:
             record["skipped_steps"] = self.progress.skipped_steps

@@ -9,22 +9,34 @@ def average_statistics(model: nn.Module, accelerator: Accelerator) -> None:
     """Makes the running statistics those of all processes' data, equal on all of them.
 
     Each process has seen its own samples alone; without this, what is evaluated and saved would depend on
-    the process. Every process must call it, before every evaluation and every save; more often does not
-    change what they end up as, since running means of averages are averages of running means. Variances
-    are averaged as they are: all processes draw from the same data, so what their means differ by is the
-    error of these estimates rather than a spread of the data.
+    the process. Every process must call it, before every evaluation and every save; more often changes
+    what they end up as by rounding alone, since running means of averages are averages of running means.
+    Variances are averaged as they are: all processes draw from the same data, so what their means differ by
+    is the error of these estimates rather than a spread of the data.
     """
-    if accelerator.num_processes == 1:
+    mean = own_statistics(model)
+    if accelerator.num_processes == 1 or not mean.numel():
         return
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    statistics = [statistic for norm in norms for statistic in (norm.running_mean, norm.running_var)]
-    if not statistics:
-        return
-    mean = torch.cat(statistics)
     distributed.all_reduce(mean)
-    mean /= accelerator.num_processes
-    for statistic, average in zip(statistics, mean.split([len(each) for each in statistics]), strict=True):
-        statistic.copy_(average)
+    set_statistics(model, mean / accelerator.num_processes)
+
+
+def own_statistics(model: nn.Module) -> Tensor:
+    """A copy of this process's running statistics, (n,)."""
+    statistics = _statistics(model)
+    return torch.cat(statistics) if statistics else torch.empty(0)
+
+
+def set_statistics(model: nn.Module, values: Tensor) -> None:
+    """The reverse of `own_statistics`."""
+    statistics = _statistics(model)
+    for statistic, value in zip(statistics, values.split([len(each) for each in statistics]), strict=True):
+        statistic.copy_(value)
+
+
+def _statistics(model: nn.Module) -> list[Tensor]:
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    return [statistic for norm in norms for statistic in (norm.running_mean, norm.running_var)]
 
 
 def synchronise_batch_norms(model: nn.Module, accelerator: Accelerator) -> None:

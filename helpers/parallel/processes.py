@@ -12,6 +12,7 @@ from accelerate.utils import (
     broadcast_object_list,
     gather_object,
 )
+from torch import Tensor
 
 from model.errors import UserError
 
@@ -80,6 +81,8 @@ def broadcast_from_main(value: float) -> float:
     return broadcast_object_list([value])[0]
 
 
-def sum_over_processes(value: int, accelerator: Accelerator) -> int:
-    """The sum of all processes' values, on every process."""
-    return sum(gather_object([value])) if accelerator.num_processes > 1 else value
+def count_over_processes(indices: Tensor, accelerator: Accelerator) -> int:
+    """How many different indices the processes have together, on every process."""
+    if accelerator.num_processes > 1:
+        indices = torch.cat(gather_object([indices]))
+    return len(indices.unique())

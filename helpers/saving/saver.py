@@ -12,8 +12,10 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from dataset.files import write_text
+from dataset.joined import JoinedDataset
+from dataset.samples import ImageLabelDataset
 from helpers.config import config_as_json
-from helpers.parallel.batch_norm import average_statistics
+from helpers.parallel.batch_norm import average_statistics, own_statistics, set_statistics
 from helpers.saving.folders import checkpoint_folder, read_marker, remove_old, update_marker
 from helpers.saving.random_state import restore_random_state
 from helpers.saving.training_state import (
@@ -21,6 +23,7 @@ from helpers.saving.training_state import (
     load_optimizer,
     load_process,
     load_progress,
+    load_unreadable,
     save_checkpoint,
 )
 from helpers.session import Session
@@ -36,7 +39,7 @@ class Saver:
         optimizer: torch's.
         scaler: of the loss.
         description: of the model, see `describe`.
-        samples: of an epoch.
+        dataset: that the run trains on.
     """
 
     def __init__(
@@ -45,13 +48,15 @@ class Saver:
         optimizer: Optimizer,
         scaler: GradScaler,
         description: dict[str, Any],
-        samples: int,
+        dataset: ImageLabelDataset | JoinedDataset,
     ) -> None:
         self.session, self.optimizer, self.scaler, self.description = session, optimizer, scaler, description
+        self.dataset = dataset
         self._newest: Path | None = None  # of this run
         self._about = {
             "seed": session.args.seed,
-            "samples": samples,
+            "samples": dataset.epoch_length,
+            "listed": len(dataset),
             "config": config_as_json(session.config),
             "versions": {module.__name__: module.__version__ for module in (torch, accelerate)},
         }
@@ -75,6 +80,8 @@ class Saver:
         load_optimizer(folder, session.accelerator, session.model, self.optimizer)
         if self.scaler.is_enabled() and marker.get("scaler"):
             self.scaler.load_state_dict(marker["scaler"])
+        if marker.get("listed") == len(self.dataset):
+            self.dataset.recall_unreadable(load_unreadable(folder, session.accelerator))
         self._newest = folder
         if session.is_main:
             rewind_metrics(session.folder / METRICS, progress)
@@ -88,14 +95,16 @@ class Saver:
     def restore_epoch(self, progress: Progress) -> dict[str, Any] | None:
         """What this process had added up over the epoch that runs, if it goes on inside one.
 
-        The random states are restored, too; for another number of processes they stay as they are.
+        Its random states and running statistics are restored, too; for another number of processes they
+        stay as they are.
         """
         if not progress.consumed:
             return None
-        sums, states = load_process(self._newest, self.session.accelerator)
+        own, states = load_process(self._newest, self.session.accelerator)
         if states is not None:
             restore_random_state(states)
-        return sums
+            set_statistics(self.session.model, own["statistics"])
+        return own
 
     def save(self, progress: Progress, sums: Mapping[str, Any]) -> None:
         """Writes a checkpoint of where the run is, unless there is one, and removes the oldest.
@@ -108,11 +117,14 @@ class Saver:
         folder = checkpoint_folder(session.folder, progress.step)
         if folder == self._newest:
             return
-        average_statistics(session.model, session.accelerator)
         about = {"progress": asdict(progress), "scaler": self.scaler.state_dict(), **self._about}
+        statistics = own_statistics(session.model)
+        own = {**sums, "statistics": statistics, "unreadable": self.dataset.unreadable}
+        average_statistics(session.model, session.accelerator)
         save_checkpoint(
-            folder, session.accelerator, session.model, self.optimizer, self.description, sums, about
+            folder, session.accelerator, session.model, self.optimizer, self.description, own, about
         )
+        set_statistics(session.model, statistics)  # else weights would depend on when the run was saved
         self._newest = folder
         if session.is_main:
             remove_old(session.folder, session.config.keep_last, progress.step)

@@ -89,7 +89,7 @@ def save_checkpoint(
         model: what `distribute` returned; its statistics are averaged.
         optimizer: torch's.
         description: of the model, `model.json`: with it the folder can be used as a model's.
-        own: what this process adds up over the epoch, tensors and numbers.
+        own: what this process alone knows, tensors and numbers.
         about: what the marker is to say, as JSON: `progress` and what else there is.
 
     Raises:
@@ -192,18 +192,32 @@ def load_progress(folder: Path) -> Progress:
 
 
 def load_process(folder: Path, accelerator: Accelerator) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """What a process alone knew: what it added up, and its random states.
+    """What a process alone knew: `own` as it was saved, and its random states.
 
-    For another number of processes than it was saved by: what the first added up, and no states.
+    For another number of processes than it was saved by: what the first knew, and no states.
     """
     same = read_marker(folder).get("processes") == accelerator.num_processes
-    path = folder / _process_file(accelerator.process_index if same else 0)
+    content = _read_process(folder, accelerator.process_index if same else 0)
+    return send_to_device(content["own"], accelerator.device), content["random"] if same else None
+
+
+def load_unreadable(folder: Path, accelerator: Accelerator) -> Tensor:
+    """The samples that could not be read, int (n,); each process takes on what some of the former knew."""
+    former, first, every = (
+        read_marker(folder).get("processes", 0),
+        accelerator.process_index,
+        accelerator.num_processes,
+    )
+    found = [_read_process(folder, rank)["own"]["unreadable"] for rank in range(first, former, every)]
+    return torch.cat(found) if found else torch.zeros(0, dtype=torch.int64)
+
+
+def _read_process(folder: Path, rank: int) -> dict[str, Any]:
+    path = folder / _process_file(rank)
     content = read_torch(path, remedy="use the checkpoint before it", mmap=False)
-    try:
-        own = send_to_device(content["own"], accelerator.device)
-        return own, content["random"] if same else None
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path}: damaged ({first_line(error)}); use the checkpoint before it") from None
+    if not isinstance(content, dict) or not content.keys() >= {"own", "random"}:
+        raise UserError(f"{path}: damaged; use the checkpoint before it")
+    return content
 
 
 def save_best(

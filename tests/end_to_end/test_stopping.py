@@ -1,6 +1,7 @@
 """Signals, lost processes, full disks, damaged checkpoints, two runs at once: nothing is lost."""
 
 import errno
+import json
 import os
 import shutil
 import signal
@@ -178,6 +179,30 @@ def test_a_run_goes_on_with_another_number_of_processes(whole, tmp_path):
     assert f"0 epochs, {16 * reached} samples of the next, {reached} steps are done" in alone.output()
     assert "changed since: batch_size_train was 8, is 16" in alone.output()
     assert steps(alone)[0] == STEPS
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_what_each_process_alone_knows_comes_back(scenes, tmp_path, ranks):
+    """Running statistics of its own samples, though averages are saved; which images it could not read."""
+    data = tmp_path / "scenes"
+    shutil.copytree(scenes, data)
+    first = json.loads((data / "coco_karpathy_train.json").read_text())[0]["image"]
+    (data / "vqav2" / first).write_bytes(b"no image")
+    changes = {"experts": ["depth"], "label_resolution": 24, "save_every_steps": 0}
+    whole = tiny_trainer(tmp_path, data, **changes, batch_size_train=16 // ranks)
+    assert whole.finish(ranks=ranks) == [0] * ranks, whole.output()
+    expected = outcome(whole.folder)
+    assert [record["skipped"] for record in expected["records"]] == [5, 5]  # captions of that image
+
+    cut = Trainer(tmp_path / "cut", whole.config)
+    stop = partial(on_step, 2, partial(signal_self, signal.SIGTERM))
+    assert cut.finish(prepare=stop, ranks=ranks) == [143] * ranks, cut.output()
+    other = Trainer(tmp_path / "other", whole.config)
+    shutil.copytree(cut.work, other.work)
+    assert cut.finish(RESUME, ranks=ranks) == [0] * ranks, cut.output()
+    assert_same(outcome(cut.folder), expected)
+    assert other.finish(RESUME, ranks=3 - ranks) == [0] * (3 - ranks), other.output()
+    assert [record["skipped"] for record in outcome(other.folder)["records"]] == [5, 5]
 
 
 def full_disk_in_save(number: int) -> None:
