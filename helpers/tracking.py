@@ -5,17 +5,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 
-from dataset.files import append_json_line
+from dataset.files import append_json_line, write_text
 from model.errors import UserError, one_line
 
 PROJECT = "prismer"  # what trackers that collect several runs call their collection
 METRICS = "metrics.jsonl"
+WANDB_ID = "wandb/run_id"
 
 
 def check_tracker(name: str | None) -> None:
@@ -52,10 +54,11 @@ class Tracking:
         # TensorBoard writes to <folder>/tensorboard, wandb to <folder>/wandb, trackio to its own cache.
         project = name if name == "tensorboard" else PROJECT
         new = resumed_at is None
+        run_id = _run_id(folder / WANDB_ID, new) if name == "wandb" else None
         options: dict[str, dict[str, Any]] = {
             # What came after that step is done again: TensorBoard forgets it.
             "tensorboard": {} if new else {"purge_step": resumed_at + 1},
-            "wandb": {"name": folder.name, "group": folder.name, "dir": str(folder)},
+            "wandb": {"name": folder.name, "dir": str(folder), "id": run_id, "resume": "allow"},
             "trackio": {"name": folder.name, "embed": False, "resume": "never" if new else "allow"},
         }
         plain = {
@@ -82,6 +85,15 @@ class Tracking:
         """Waits until the tracker has written everything."""
         for tracker in self._accelerator.trackers:
             tracker.finish()
+
+
+def _run_id(file: Path, new: bool) -> str:
+    """What wandb knows a run by: a new run gets one, a resumed one has it in the experiment's folder."""
+    if not new and file.is_file():
+        return file.read_text(encoding="utf-8").strip()
+    run_id = uuid4().hex[:12]
+    write_text(file, run_id + "\n")
+    return run_id
 
 
 @dataclass

@@ -27,15 +27,16 @@ from helpers.tracking import Tracking
 folder = Path("logging/caption_tiny")
 accelerator = start_accelerator(None, tracker=sys.argv[2], folder=folder)
 settings = {"init_lr": 0.25, "experts": ["depth"], "label_path": Path("labels")}
-run = Tracking(accelerator, folder, settings, resumed_at=None)
+resumed_at = int(sys.argv[3]) if sys.argv[3:] else None
+run = Tracking(accelerator, folder, settings, resumed_at=resumed_at)
 for step in (50, 100):
     run.log({"loss": 10 / step}, step)
 run.finish()
 """
 
 
-def track(name: str, work: Path, **environment: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", RUN, str(ROOT), name]
+def track(name: str, work: Path, *resumed_at: str, **environment: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", RUN, str(ROOT), name, *resumed_at]
     return subprocess.run(
         command, cwd=work, env=os.environ | environment, capture_output=True, text=True, check=False
     )
@@ -48,6 +49,19 @@ def test_wandb_offline(tmp_path):
     (file,) = (tmp_path / "logging/caption_tiny/wandb").glob("offline-run-*/run-*.wandb")
     written = file.read_bytes()
     assert all(text in written for text in (b"caption_tiny", b"init_lr", b"loss", b"0.1"))
+
+
+def test_a_resumed_run_is_the_same_one_of_wandb_and_a_new_one_is_not(tmp_path):
+    pytest.importorskip("wandb")
+    folder, ids = tmp_path / "logging/caption_tiny/wandb", []
+    for resumed_at in ([], ["50"], []):
+        done = track("wandb", tmp_path, *resumed_at, WANDB_MODE="offline")
+        assert done.returncode == 0, done.stderr
+        ids.append((folder / "run_id").read_text().strip())
+    assert ids[0] == ids[1] != ids[2]
+    # wandb adds a number to the name of what began within the same second.
+    written = sorted(path.read_bytes() for path in folder.glob("offline-run-*/run-*.wandb"))
+    assert [sum(name.encode() in content for content in written) for name in ids] == [2, 2, 1]
 
 
 def test_trackio_on_this_machine(tmp_path):
