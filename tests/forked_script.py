@@ -5,6 +5,7 @@ import runpy
 import socket
 import sys
 import tempfile
+import threading
 import time
 from multiprocessing import get_context
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import IO
 
 import torch
 from accelerate.state import AcceleratorState
+from tqdm import tqdm
 
 FORK = get_context("fork")
 ROOT = Path(__file__).resolve().parents[1]
@@ -70,3 +72,9 @@ def settle(cwd: Path, output: IO[str], errors: IO[str]) -> None:
     os.dup2(output.fileno(), 1)
     os.dup2(errors.fileno(), 2)
     sys.stdout, sys.stderr = output, errors
+    own_progress()
+
+
+def own_progress() -> None:
+    """Gives a forked process a lock of its own for progress bars: it may be killed while it holds it."""
+    tqdm.set_lock(threading.RLock())

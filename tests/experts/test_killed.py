@@ -1,6 +1,5 @@
 """kill -9 at any moment, then a run to the end: the same bytes as of a run that was left alone."""
 
-import multiprocessing
 import os
 import random
 import shutil
@@ -20,6 +19,7 @@ from experts.manifest import MANIFEST, read_manifest
 from experts.nano.backend import LABELS
 from experts.runner import generate_labels
 from tests.experts.conftest import EXPERTS
+from tests.forked_script import FORK, own_progress
 from tests.parity.released_experts import write_expert
 
 NANO = dict.fromkeys(LABELS, "nano")
@@ -39,12 +39,21 @@ def count(folder: Path) -> int:
     return sum(path.is_file() and path.name != MANIFEST for path in folder.rglob("*"))
 
 
-def kill_when(due: Callable[[], bool], alive: Callable[[], bool], process: int) -> bool:
-    """Kills a process when it is due; False if it came to its end before.
+def forked(action: Callable[[], object]) -> BaseProcess:
+    """Starts a process that does something, with less of the processor than this one, which watches it."""
 
-    It is given less of the processor than this one, which otherwise could miss the moment.
-    """
-    os.setpriority(os.PRIO_PROCESS, process, 5)
+    def run() -> None:
+        os.nice(5)
+        own_progress()
+        action()
+
+    child = FORK.Process(target=run)
+    child.start()
+    return child
+
+
+def kill_when(due: Callable[[], bool], alive: Callable[[], bool], process: int) -> bool:
+    """Kills a process when it is due; False if it came to its end before."""
     while alive():
         if due():
             os.kill(process, signal.SIGKILL)
@@ -72,8 +81,7 @@ def label_with_kills(folder: Path, label: Callable[[], object], most: int) -> in
     """Labels in processes that are killed after at most so many files, until one comes to its end."""
     draw = random.Random(most)
     for kills in range(100):
-        child = multiprocessing.get_context("fork").Process(target=label)
-        child.start()
+        child = forked(label)
         killed = kill_after(draw.randint(1, most), folder, child)
         child.join()
         if not killed:
@@ -126,9 +134,9 @@ def test_labels_that_are_overwritten(scenes, tmp_path, grey):
 
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     label(killed, shift=0)
-    child = multiprocessing.get_context("fork").Process(target=label, args=(killed, 1, True))
-    child.start()
+    child = forked(lambda: label(killed, 1, True))
     while read_manifest(killed / "depth").options["shift"] == 0:
+        assert child.is_alive()
         time.sleep(0.001)
     assert kill_after(1, killed, child)
     child.join()
@@ -144,7 +152,7 @@ def test_the_command(scenes, tmp_path):
     config = tmp_path / "experts.yaml"
     settings = {"data_path": str(scenes), "backends": NANO, "num_workers": 2, "batch_size": 2}
     config.write_text(yaml.safe_dump(settings | {"save_path": str(killed)}))
-    command = [sys.executable, EXPERTS / "generate.py", "--config", config]
+    command = ["nice", "-n", "5", sys.executable, EXPERTS / "generate.py", "--config", config]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL) as process:
         assert kill_when(lambda: labelled(killed, names) > 0, lambda: process.poll() is None, process.pid)
