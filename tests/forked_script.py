@@ -1,5 +1,6 @@
 """A script in a process forked from this one, in which torch is imported: half a second instead of five."""
 
+import logging
 import os
 import runpy
 import socket
@@ -72,6 +73,7 @@ def settle(cwd: Path, output: IO[str], errors: IO[str]) -> None:
     os.dup2(output.fileno(), 1)
     os.dup2(errors.fileno(), 2)
     sys.stdout, sys.stderr = output, errors
+    logging.getLogger().handlers.clear()  # pytest's, which would keep what goes to stderr
     own_progress()
 
 

@@ -199,7 +199,7 @@ def test_a_label_of_another_size_is_one_line_from_a_worker_too(scenes, tmp_path)
     label = next((labels / "depth").rglob("*SCENE_train*.png"))
     Image.new("L", (7, 5)).save(label)
     config = write_caption_config(tmp_path / "caption.yaml", scenes, label_path=str(labels), num_workers=1)
-    done = forked_script("train_caption.py", "--exp_name", "tiny", "--config", config, cwd=tmp_path)
+    done = script("train_caption.py", "--exp_name", "tiny", "--config", config, cwd=tmp_path)
     assert done.returncode == 2
     message = done.stderr.strip().splitlines()[-1]
     assert message.startswith("error: ")
