@@ -257,6 +257,8 @@ def test_a_second_run_of_the_same_name_is_refused_until_the_first_is_gone(traine
         time.sleep(0.01)
     assert (trainer.folder / "lock").exists(), trainer.output()
     held = trainer.output()
+    # The first goes on printing; the second is to have a file of its own.
+    (trainer.work / "output_0").rename(trainer.work / "output_of_the_first")
     second = Trainer(trainer.work, trainer.config)
     assert codes(second.start(), SOON) == [2]
     line = second.output().strip()
