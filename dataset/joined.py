@@ -1,7 +1,7 @@
 """Several data sets read as one."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -30,6 +30,7 @@ class JoinedDataset(Dataset):
     ) -> None:
         self.sources = sources
         self.ends = list(accumulate(len(source) for source in sources))
+        self._starts = [0, *self.ends[:-1]]
         if samples_per_epoch is not None and weights is None:
             weights = [len(source) for source in sources]
         self.weights = weights
@@ -46,7 +47,7 @@ class JoinedDataset(Dataset):
         """
         visit, index = divmod(index, len(self))
         number = bisect_right(self.ends, index)
-        start = self.ends[number - 1] if number else 0
+        start = self._starts[number]
         sample = self.sources[number].visit(index - start, visit if self._is_mixed else None)
         return sample and sample | {"index": sample["index"] + start}
 
@@ -84,14 +85,12 @@ class JoinedDataset(Dataset):
     @property
     def unreadable(self) -> torch.Tensor:
         """Their indices, int (n,)."""
-        return torch.cat([source.unreadable + start for source, start in self._starts()])
+        return torch.cat(
+            [source.unreadable + start for source, start in zip(self.sources, self._starts, strict=True)]
+        )
 
     def recall_unreadable(self, indices: torch.Tensor) -> None:
         """Adds what the run had met before it was interrupted, int (n,)."""
-        for source, start in self._starts():
+        for source, start in zip(self.sources, self._starts, strict=True):
             place = indices - start
             source.recall_unreadable(place[(place >= 0) & (place < len(source))])
-
-    def _starts(self) -> Iterable[tuple[ImageLabelDataset, int]]:
-        """The sources, and where each begins."""
-        return zip(self.sources, [0, *self.ends[:-1]], strict=True)

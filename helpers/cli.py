@@ -14,6 +14,7 @@ from model.errors import UserError
 
 USER_ERROR = 2  # argparse's own code for bad arguments
 UNREADABLE_IMAGES = 3  # the work is done, but for images that cannot be read
+LOST_PROCESS = 4  # another process of the run died or hangs
 INTERRUPTED = 128 + signal.SIGINT
 _ROOM = "free some space or choose another folder"
 _RIGHTS = "choose another folder, or let this one be written to"
@@ -23,7 +24,6 @@ _REMEDIES = {
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _RIGHTS),
     **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST), _IN_THE_WAY),
 }
-LOST_PROCESS = 4  # another process of the run died or hangs
 _LOST = re.compile(
     r"closed by peer|reset by peer|Broken pipe|Timed out waiting"  # gloo
     r"|remote process exited|NCCL communicator was aborted"

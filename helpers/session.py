@@ -37,7 +37,7 @@ from helpers.sampler import EpochSampler, in_order
 from helpers.saving.run_lock import RunLock
 from helpers.task_configs import TaskConfig, prismer_config
 from helpers.tracking import check_tracker
-from model.modules.label_map import LabelMap
+from model.inputs import Experts
 from model.prismer import Prismer
 
 M = TypeVar("M", bound=Prismer)
@@ -180,7 +180,7 @@ class Session(Generic[M, C]):
         """The model without what wraps it for several processes."""
         return unwrap(self.model)
 
-    def inputs(self, batch: dict[str, Any]) -> dict[str, Tensor | LabelMap]:
+    def inputs(self, batch: dict[str, Any]) -> Experts:
         """The encoder's input from a collated batch, on the device."""
         # Texts stay on the host.
         visual = {key: batch[key] for key in ("rgb", "labels", "tables")}

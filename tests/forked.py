@@ -22,7 +22,7 @@ from helpers.saving.folders import find_checkpoints
 from helpers.saving.sharded_tensors import read_whole
 from helpers.saving.training_state import load_progress
 from tests.end_to_end.conftest import write_caption_config
-from tests.forked_script import FORK, environments, settle
+from tests.forked_script import FORK, codes, environments, settle
 from tests.model import tiny
 
 STEPS = 8  # of a whole run: 60 samples twice, 16 a step
@@ -70,17 +70,6 @@ def fork(target: Callable[[], object], work: Path, ranks: int = 1) -> list[BaseP
         processes.append(FORK.Process(target=_child, args=(target, work, environment, rank)))
         processes[-1].start()
     return processes
-
-
-def codes(processes: list[BaseProcess], seconds: float = 120) -> list[int | None]:
-    """The exit codes of processes, negative for signals; what does not end in time is killed: None."""
-    for process in processes:
-        process.join(seconds)
-    found = [process.exitcode for process in processes]
-    for process in processes:
-        process.kill()
-        process.join()
-    return found
 
 
 def _child(target: Callable[[], object], work: Path, environment: dict[str, str], rank: int) -> None:

@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import IO
@@ -34,16 +35,23 @@ def forked_script(path: str, *arguments: object, cwd: Path, processes: int = 1) 
         ]
         for process in running:
             process.start()
-        deadline = time.monotonic() + 300
-        for process in running:
-            process.join(max(0, deadline - time.monotonic()))
-        for process in running:
-            process.kill()
-            process.join()
+        found = codes(running, 300)
         for file in (output, errors):
             file.seek(0)
-        code = next((process.exitcode for process in running if process.exitcode), 0)
+        code = next((code for code in found if code != 0), 0)
         return CompletedProcess(argv, code, output.read(), errors.read())
+
+
+def codes(processes: list[BaseProcess], seconds: float = 120) -> list[int | None]:
+    """The exit codes of processes, negative for signals; what does not end in time is killed: None."""
+    deadline = time.monotonic() + seconds
+    for process in processes:
+        process.join(max(0, deadline - time.monotonic()))
+    found = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+        process.join()
+    return found
 
 
 def environments(processes: int) -> list[dict[str, str]]:

@@ -203,12 +203,9 @@ def load_process(folder: Path, accelerator: Accelerator) -> tuple[dict[str, Any]
 
 def load_unreadable(folder: Path, accelerator: Accelerator) -> Tensor:
     """The samples that could not be read, int (n,); each process takes on what some of the former knew."""
-    former, first, every = (
-        read_marker(folder).get("processes", 0),
-        accelerator.process_index,
-        accelerator.num_processes,
-    )
-    found = [_read_process(folder, rank)["own"]["unreadable"] for rank in range(first, former, every)]
+    former = read_marker(folder).get("processes", 0)
+    ranks = range(accelerator.process_index, former, accelerator.num_processes)
+    found = [_read_process(folder, rank)["own"]["unreadable"] for rank in ranks]
     return torch.cat(found) if found else torch.zeros(0, dtype=torch.int64)
 
 

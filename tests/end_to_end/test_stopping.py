@@ -24,7 +24,8 @@ from helpers.saving.folders import checkpoint_folder, find_checkpoints
 from helpers.saving.training_state import load_progress
 from helpers.stepping import Stepper
 from tests.end_to_end.conftest import ROOT, write_caption_config
-from tests.forked import STEPS, Trainer, assert_same, codes, outcome, ready_to_fork, tiny_trainer
+from tests.forked import STEPS, Trainer, assert_same, outcome, ready_to_fork, tiny_trainer
+from tests.forked_script import codes
 
 RESUME = "--from_checkpoint"
 SOON = 90  # seconds; on a busy machine
@@ -253,9 +254,9 @@ def test_a_file_system_that_is_full(scenes, whole, tmp_path):
 def test_a_second_run_of_the_same_name_is_refused_until_the_first_is_gone(trainer):
     (first,) = trainer.start(prepare=partial(on_step, 2, partial(time.sleep, 1000)))
     deadline = time.monotonic() + SOON
-    while not (trainer.folder / "lock").exists() and time.monotonic() < deadline:
+    while not (trainer.folder / "lock").exists():
+        assert time.monotonic() < deadline, trainer.output()
         time.sleep(0.01)
-    assert (trainer.folder / "lock").exists(), trainer.output()
     held = trainer.output()
     # The first goes on printing; the second is to have a file of its own.
     (trainer.work / "output_0").rename(trainer.work / "output_of_the_first")

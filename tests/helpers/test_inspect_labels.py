@@ -146,11 +146,8 @@ def test_labels_in_shards(disk: Disk, tmp_path: Path, images: str, form: str) ->
         found = inspect(data, tmp_path / "out/labels", EXPERTS, {}, ["set/"], num_workers=workers)
         assert found == expected
     assert inspect(data, tmp_path / "out/labels", EXPERTS, {}) == expected
-    if form == "png":
-        mixed = inspect(
-            tmp_path / "out", disk.labels, EXPERTS, {}, ["set"]
-        )  # the labels of shards may be files
-        assert mixed == expected
+    if form == "png":  # the labels of shards may be files
+        assert inspect(tmp_path / "out", disk.labels, EXPERTS, {}, ["set"]) == expected
 
 
 def test_what_is_wrong_in_shards(

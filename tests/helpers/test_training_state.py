@@ -23,7 +23,8 @@ from helpers.saving.random_state import random_state, restore_random_state
 from helpers.saving.sharded_tensors import read_whole
 from helpers.saving.training_state import load_optimizer, load_process, save_checkpoint
 from model.captioning import PrismerCaption
-from tests.forked import codes, fork, ready_to_fork
+from tests.forked import fork, ready_to_fork
+from tests.forked_script import codes
 from tests.model import tiny
 
 CONFIG = replace(tiny.CONFIG, experts=("depth",), label_resolution=24)
