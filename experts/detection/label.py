@@ -4,6 +4,7 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -16,11 +17,17 @@ from model.modalities import BACKGROUND, modality
 
 SAME_IOU = 0.95  # boxes that overlap more are one object
 
+# How a box is cut out of another. `signed` subtracts masks of numbers: where two boxes hide a third, its mask
+# is -1, and cutting that mask out of a fourth box can show the fourth box again. The released models were
+# trained with labels made so. With `binary` a pixel that is hidden stays hidden.
+Masks = Literal["signed", "binary"]
+
 
 class InstanceLabels:
     """Makes the labels of a data set; says once if there is no depth to tell who is in front."""
 
-    def __init__(self) -> None:
+    def __init__(self, masks: Masks) -> None:
+        self._masks: Masks = masks
         self._lock = Lock()  # labels are made in several threads
         self._said = False
 
@@ -29,7 +36,7 @@ class InstanceLabels:
         depth = read_depth(target, found.size)
         if depth is None:
             self._say_once(target.save_path)
-        ids, instances = draw(found.boxes.numpy(), found.classes.numpy(), found.size, depth)
+        ids, instances = draw(found.boxes.numpy(), found.classes.numpy(), found.size, depth, self._masks)
         height, width = target.size
         resized = Image.fromarray(ids).resize((width, height), Image.Resampling.NEAREST)
         return Label(np.asarray(resized), instances=instances)
@@ -68,28 +75,35 @@ def _depth_reader(save_path: Path, folder: str, packed: bool) -> LabelReader:
 
 
 def draw(
-    boxes: np.ndarray, classes: np.ndarray, size: tuple[int, int], depth: np.ndarray | None
+    boxes: np.ndarray,
+    classes: np.ndarray,
+    size: tuple[int, int],
+    depth: np.ndarray | None,
+    masks: Masks = "signed",
 ) -> tuple[np.ndarray, dict[int, int]]:
     """Draws boxes into a map, each without what others hide of it.
 
-    Of two boxes the one inside the other is in front; of two that cross each other it is the nearer one.
+    Of two boxes the one inside the other is in front. Of two that cross each other it is the nearer one, or
+    the later one if both are equally near.
 
     Args:
-        boxes: (n, 4) within the map, the surest first; those after the 255th are left out.
+        boxes: (n, 4), the surest first. Those after the 255th are left out, and parts outside the map.
         classes: (n,).
         size: height and width of the map.
         depth: (h, w), greater is nearer; None: the surer one is nearer.
+        masks: how a box is cut out of another.
 
     Returns:
         uint8 (h, w), the id at each pixel or 255; and the class of each id.
     """
-    corners = boxes.astype(np.int64)  # cut off, not rounded
+    height, width = size
+    corners = boxes.astype(np.int64).clip(0, [width, height] * 2)  # cut off, not rounded
     distinct = _distinct(corners)[:BACKGROUND]
     corners = corners[distinct]
-    masks = _visible(corners, _nearness(corners, depth))
+    left = _cut(corners, _nearness(corners, depth), masks)
     ids = np.full(size, BACKGROUND, np.uint8)
-    for index, ((x0, y0, x1, y1), mask) in enumerate(zip(corners.tolist(), masks, strict=True)):
-        ids[y0:y1, x0:x1][mask] = index
+    for index, ((x0, y0, x1, y1), mask) in enumerate(zip(corners.tolist(), left, strict=True)):
+        ids[y0:y1, x0:x1][mask > 0] = index
     return ids, {index: int(classes[box]) for index, box in enumerate(distinct)}
 
 
@@ -120,27 +134,31 @@ def _nearness(corners: np.ndarray, depth: np.ndarray | None) -> np.ndarray:
     return np.array([crop.mean(dtype=np.float64) if crop.size else 0 for crop in crops])
 
 
-def _visible(corners: np.ndarray, nearness: np.ndarray) -> list[np.ndarray]:
-    """What others leave of each box: a mask of the box's size."""
+def _cut(corners: np.ndarray, nearness: np.ndarray, masks: Masks) -> list[np.ndarray]:
+    """What others leave of each box, a mask of the box's size: a pixel above 0 is seen."""
     places = corners.tolist()
-    masks = [np.ones((max(y1 - y0, 0), max(x1 - x0, 0)), bool) for x0, y0, x1, y1 in places]
+    dtype = np.int64 if masks == "signed" else bool  # nested boxes double their numbers again and again
+    left = [np.ones((max(y1 - y0, 0), max(x1 - x0, 0)), dtype) for x0, y0, x1, y1 in places]
     overlap = _overlaps(corners)
 
-    def shared(index: int, other: int) -> np.ndarray:
-        """The part of a box's mask that the other box covers."""
-        left, top, right, bottom = places[index]
-        x0, y0, x1, y1 = places[other]
-        rows = slice(max(y0 - top, 0), min(y1, bottom) - top)
-        return masks[index][rows, max(x0 - left, 0) : min(x1, right) - left]
+    def cut(hidden: int, front: int, hider: np.ndarray | bool) -> None:
+        """Takes the hider, which covers the box in front, out of what is left of the hidden box."""
+        x, y = places[hidden][:2]
+        x0, y0, x1, y1 = places[front]
+        part = left[hidden][max(y0 - y, 0) : y1 - y, max(x0 - x, 0) : x1 - x]
+        if masks == "signed":
+            part -= hider
+        else:
+            part[...] &= np.logical_not(hider)
 
     for first, second in np.argwhere(np.triu(overlap, 1)).tolist():
         both = overlap[first, second]
         if both == overlap[first, first]:
-            shared(second, first)[masks[first]] = False
+            cut(second, first, left[first])
         elif both == overlap[second, second]:
-            shared(first, second)[masks[second]] = False
+            cut(first, second, left[second])
         elif nearness[first] > nearness[second]:
-            shared(second, first)[:] = False
+            cut(second, first, True)
         elif nearness[second] > nearness[first]:
-            shared(first, second)[:] = False
-    return masks
+            cut(first, second, True)
+    return left

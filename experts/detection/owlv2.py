@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, Owlv2ForObjectDetection
 from experts.base import Label, Setting, Target
 from experts.class_names import class_names
 from experts.detection.detections import Detections, detections
-from experts.detection.label import InstanceLabels
+from experts.detection.label import InstanceLabels, Masks
 from experts.hub import from_hub, local_files
 from experts.pretrained import load_checkpoint
 from model.config import STRICT
@@ -34,11 +34,13 @@ class Options:
     Attributes:
         checkpoint: a folder, or a name on the hub.
         score_threshold: a class is seen if its probability is greater.
+        masks: how a box is cut out of another, see `experts/detection/label.py`.
     """
 
     __pydantic_config__ = STRICT
     checkpoint: str = "google/owlv2-base-patch16-ensemble"
     score_threshold: Annotated[float, Field(ge=0, le=1)] = 0.1
+    masks: Masks = "signed"
 
 
 def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Path]:
@@ -93,7 +95,7 @@ class Owlv2Expert:
         self.score_threshold = options.score_threshold
         self.side = network.config.vision_config.image_size
         self.prepare = partial(prepare, side=self.side)
-        self.label = InstanceLabels()
+        self.label = InstanceLabels(options.masks)
         with torch.inference_mode():
             texts = self.network.owlv2.get_text_features(
                 token_ids.to(setting.device), attention_mask.to(setting.device)

@@ -14,7 +14,7 @@ from torch import Tensor
 from experts.base import Label, Setting, Target
 from experts.detection.checkpoint import load_network
 from experts.detection.detections import Detections
-from experts.detection.label import InstanceLabels
+from experts.detection.label import InstanceLabels, Masks
 from experts.detection.network import UniDet, normalise
 from experts.resize import shortest_side
 from model.config import STRICT
@@ -29,10 +29,12 @@ class Options:
     Attributes:
         channel_order: the colours as the network gets them. `bgr` is what the released models' labels
             were made with, `rgb` is what the network's mean and deviation are of.
+        masks: how a box is cut out of another, see `experts/detection/label.py`.
     """
 
     __pydantic_config__ = STRICT
     channel_order: Literal["bgr", "rgb"] = "bgr"
+    masks: Masks = "signed"
 
 
 def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Path]:
@@ -58,7 +60,7 @@ class UniDetExpert:
         self.network = network.to(setting.device, setting.dtype)
         self.setting = setting
         self.prepare = partial(prepare, channel_order=options.channel_order)
-        self.label = InstanceLabels()
+        self.label = InstanceLabels(options.masks)
 
     @torch.inference_mode()
     def predict(self, inputs: list[Tensor]) -> list[Detections]:

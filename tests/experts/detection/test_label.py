@@ -1,5 +1,7 @@
 """Boxes become a map: who hides whom, how many there may be, and where depth comes from."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -11,44 +13,89 @@ from experts.detection.label import InstanceLabels, draw, read_depth
 from model.errors import UserError
 
 
-def plain_draw(boxes: np.ndarray, size: tuple[int, int], depth: np.ndarray) -> np.ndarray:
-    """The definition, with a mask of the whole image for every box."""
-    masks = []
-    for x0, y0, x1, y1 in boxes.astype(int):
+def plain_draw(boxes, classes, size, depth, masks):
+    """The definition, word by word: a mask of the whole map for every box, numbers or truths."""
+    kept, whole = [], []
+    for index, (x0, y0, x1, y1) in enumerate(boxes.astype(int).tolist()):
         mask = np.zeros(size, bool)
-        mask[y0:y1, x0:x1] = True
-        ious = [(mask & other).sum() / max((mask | other).sum(), 1) for other in masks]
-        if max(ious, default=0) <= 0.95:
-            masks.append(mask)
-    current = [mask.copy() for mask in masks]
-    for i in range(len(masks)):
-        for j in range(i + 1, len(masks)):
-            both = masks[i] & masks[j]
-            if not both.any():
-                continue
-            if (both == masks[i]).all():
-                current[j] &= ~current[i]
-            elif (both == masks[j]).all():
-                current[i] &= ~current[j]
-            elif depth[masks[i]].mean() > depth[masks[j]].mean():
-                current[j] &= ~both
-            elif depth[masks[i]].mean() < depth[masks[j]].mean():
-                current[i] &= ~both
-    ids = np.full(size, 255, np.uint8)
+        mask[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = True
+        if all((mask & other).sum() <= 0.95 * (mask | other).sum() or not mask.any() for other in whole):
+            kept.append(index)
+            whole.append(mask)
+    kept, whole = kept[:255], whole[:255]
+    means = [depth[mask].mean() if mask.any() else 0 for mask in whole] if depth is not None else None
+    nearness = means or [-index for index in kept]
+    current = [mask.astype(int) for mask in whole]
+
+    def cut(hidden, hider):
+        current[hidden] = current[hidden] - hider if masks == "signed" else current[hidden] * (hider == 0)
+
+    for i, j in itertools.combinations(range(len(kept)), 2):
+        both = whole[i] & whole[j]
+        if not both.any():
+            continue
+        if (both == whole[i]).all():
+            cut(j, current[i])
+        elif (both == whole[j]).all():
+            cut(i, current[j])
+        elif nearness[i] > nearness[j]:
+            cut(j, both.astype(int))
+        elif nearness[j] > nearness[i]:
+            cut(i, both.astype(int))
+    ids = np.full(size, 255)
     for index, mask in enumerate(current):
-        ids[mask] = index
-    return ids
+        ids[mask > 0] = index
+    return ids, {index: classes[box] for index, box in enumerate(kept)}
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_small_masks_give_what_whole_ones_do(seed):
-    random = np.random.default_rng(seed)
-    corners = random.integers(0, 40, (60, 2, 2)) if seed % 2 else random.uniform(0, 40, (60, 2, 2))
-    boxes = np.concatenate([corners.min(1), corners.max(1)], axis=1).astype(np.float32)
-    depth = random.integers(0, 5 if seed < 4 else 256, (40, 44)).astype(np.uint8)
-    ids, instances = draw(boxes, np.arange(60), (40, 44), depth)
-    np.testing.assert_array_equal(ids, plain_draw(boxes, (40, 44), depth))
-    assert list(instances) == list(range(len(instances)))
+def scattered(random, count, height, width):
+    """Boxes anywhere, with parts outside the map, without area, and some of them twice."""
+    low = random.uniform(-4, [width, height], (count, 2))
+    boxes = np.concatenate([low, low + random.exponential(width / 3, (count, 2))], axis=1)
+    boxes[random.random(count) < 0.05, 2] = 0
+    twice = random.random(count) < 0.1
+    boxes[twice] = boxes[random.integers(0, count, twice.sum())]
+    return boxes
+
+
+def nested(random, count, height, width):
+    """Boxes around one another, in any order."""
+    margin = random.permutation(np.arange(count) % (min(height, width) // 2))[:, None]
+    return np.concatenate([margin, margin, width - margin, height - margin], axis=1).astype(float)
+
+
+@pytest.mark.parametrize("masks", ["signed", "binary"])
+@pytest.mark.parametrize(
+    ("cases", "count", "height", "width", "place"),
+    [
+        (60, 12, 20, 24, scattered),
+        (60, 40, 40, 33, scattered),
+        (10, 30, 60, 60, nested),
+        (1, 188, 40, 50, scattered),
+        (1, 300, 50, 64, scattered),
+    ],
+)
+def test_maps_are_those_of_whole_masks(masks, cases, count, height, width, place):
+    for seed in range(cases):
+        random = np.random.default_rng(seed)
+        boxes, classes = place(random, count, height, width), random.integers(0, 722, count)
+        depth = random.integers(0, (4, 256)[seed % 2], (height, width)).astype(np.uint8)
+        depth = None if seed % 5 == 4 else depth if seed % 5 else np.full_like(depth, 9)
+        ids, instances = draw(boxes, classes, (height, width), depth, masks)
+        expected, named = plain_draw(boxes, classes, (height, width), depth, masks)
+        np.testing.assert_array_equal(ids, expected)
+        assert instances == named
+
+
+def test_a_signed_mask_that_was_cut_twice_shows_what_it_is_cut_out_of():
+    """Boxes 0 and 1 hide box 2, which is -1 where they cross; box 0 alone hides box 3, around box 2."""
+    boxes = np.array([[4, 4, 6, 6], [3, 3, 12, 7], [1, 1, 9, 9], [0, 0, 10, 10]])
+    depth = np.zeros((10, 12), np.uint8)
+    depth[0], depth[3:7, 10:] = 255, 50  # box 3 is nearer than box 1, which is nearer than box 2
+    signed, _ = draw(boxes, np.arange(4), (10, 12), depth)
+    binary, _ = draw(boxes, np.arange(4), (10, 12), depth, "binary")
+    assert (signed[4:6, 4:6] == 3).all()
+    assert (binary[4:6, 4:6] == 0).all()
 
 
 def test_nothing_found_is_background():
@@ -71,7 +118,7 @@ def test_the_255_surest_of_many_are_kept():
 def test_without_depth_the_surer_one_is_in_front_and_that_is_said_once(tmp_path, capsys):
     boxes = torch.tensor([[0.0, 0, 6, 6], [3, 3, 9, 9], [7, 7, 8, 8]])
     found = Detections(boxes, torch.tensor([0.9, 0.8, 0.7]), torch.tensor([5, 700, 1]), (10, 12))
-    labels = InstanceLabels()
+    labels = InstanceLabels("signed")
     for name in ("one", "two"):
         label = labels(found, Target((20, 24), name, tmp_path))
         assert label.instances == {0: 5, 1: 700, 2: 1}
@@ -89,7 +136,7 @@ def test_nearer_boxes_are_in_front_by_a_depth_label_of_the_images_size(tmp_path,
     boxes = torch.tensor([[0.0, 0, 5, 12], [0, 8, 10, 20]])
     found = Detections(boxes, torch.tensor([0.9, 0.8]), torch.tensor([1, 2]), (20, 10))
     target = Target((40, 20), "set/a.b", tmp_path)
-    label = InstanceLabels()(found, target)
+    label = InstanceLabels("signed")(found, target)
     assert (label.map[:16, :10] == 0).all()
     assert (label.map[16:] == 1).all()
     resized = read_depth(target, (20, 10))

@@ -1,10 +1,15 @@
-"""Files that are not the released one are named in a line."""
+"""Files that are not the released one are named in a line; a config says how boxes are cut."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from experts.base import Setting
+from experts.base import Setting, Target
 from experts.detection import unidet
+from experts.detection.detections import Detections
 from model.errors import UserError
 
 
@@ -43,3 +48,19 @@ def test_a_truncated_file(tmp_path):
 def test_a_missing_file(tmp_path):
     with pytest.raises(UserError, match=r"missing.*download_checkpoints.py --download_experts"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(("options", "shown"), [({}, 3), ({"masks": "signed"}, 3), ({"masks": "binary"}, 0)])
+def test_boxes_are_cut_as_the_config_says(options, shown, tmp_path):
+    """Boxes 0 and 1 hide box 2, and box 0 alone hides box 3, which is around box 2."""
+    depth = np.zeros((10, 12), np.uint8)
+    depth[0], depth[3:7, 10:] = 255, 50  # box 3 is nearer than box 1, which is nearer than box 2
+    (tmp_path / "depth").mkdir()
+    Image.fromarray(depth).save(tmp_path / "depth" / "a.png")
+    expert = unidet.UniDetExpert(
+        torch.nn.Identity(), unidet.Options(**options), Setting(torch.device("cpu"), Path())
+    )
+    boxes = torch.tensor([[4.0, 4, 6, 6], [3, 3, 12, 7], [1, 1, 9, 9], [0, 0, 10, 10]])
+    found = Detections(boxes, torch.tensor([0.9, 0.8, 0.7, 0.6]), torch.arange(4), (10, 12))
+    label = expert.decode(found, Target((10, 12), "a", tmp_path))["obj_detection"]
+    assert label.map[4, 4] == shown
