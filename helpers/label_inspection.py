@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from dataset.images import UnreadableImage, read_image
+from dataset.images import UnreadableImage, read_image, stored_size
 from dataset.labels import NO_CLASS, read_picture, sidecars
 from dataset.packed_labels import SUFFIX as PACKED
 from dataset.shards.folder import ShardFile
@@ -121,8 +120,7 @@ class _Looker:
         looks: dict[str, _Look] = {}
         reason = None
         try:
-            with item.file.open("rb") as file, Image.open(file) as picture:
-                size = picture.size
+            size = stored_size(item.file)
             looks = {expert: self.look(expert, item, size) for expert in self.stored}
             if any(look.state == "missing" for look in looks.values()):
                 read_image(item.file)  # whether there could be a label

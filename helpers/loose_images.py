@@ -9,13 +9,13 @@ from PIL import Image
 
 from dataset.captions import CaptionDataset, CaptionRow
 from dataset.files import write_atomically
-from dataset.images import UnreadableImage, read_image
+from dataset.images import ImageSource, UnreadableImage, read_image
 from dataset.samples import ImageFolder, Visual
 from experts.runner import generate_labels
 from helpers.config import Backends
 from model.errors import UserError
 
-AnyImage = str | Path | Image.Image
+AnyImage = str | ImageSource
 
 
 class LooseImages:
@@ -62,9 +62,7 @@ class LooseImages:
 
 
 def _read(image: AnyImage) -> Image.Image:
-    if isinstance(image, Image.Image):
-        return image.convert("RGB")
     try:
-        return read_image(Path(image))
+        return read_image(Path(image) if isinstance(image, str) else image)
     except UnreadableImage as error:
         raise UserError(f"image {error}; leave it out or replace it") from None

@@ -3,7 +3,7 @@
 import warnings
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from dataset.images import UnreadableImage, read_image
 from model.errors import UserError
@@ -28,9 +28,11 @@ def read_upload(path: Path, max_pixels: int) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as image:  # reads the header alone
                 width, height = image.size
-            if width * height > max_pixels:
-                raise UserError(f"This image is too large: {width} x {height} pixels, the limit is {limit}.")
-            picture = ImageOps.exif_transpose(read_image(path))
+                if width * height > max_pixels:
+                    raise UserError(
+                        f"This image is too large: {width} x {height} pixels, the limit is {limit}."
+                    )
+                picture = read_image(image, upright=True)
     except Image.DecompressionBombError:
         raise UserError(f"This image is too large: the limit is {limit}.") from None
     except UnidentifiedImageError:

@@ -4,33 +4,98 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms, ImageOps
 
-from dataset.images import UnreadableImage, list_images, read_image
+from dataset.images import UnreadableImage, list_images, read_image, stored_size, turned_when_shown
 from model.errors import UserError
 
+GREY = np.arange(0, 256, 2, dtype=np.uint8).reshape(8, 16)
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1"])
-def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
-    grey = Image.linear_gradient("L").resize((16, 16))
-    grey.convert(mode).save(tmp_path / "x.png")
-    image = read_image(tmp_path / "x.png")
-    assert image.mode == "RGB"
-    if mode != "1":
-        np.testing.assert_allclose(np.asarray(image)[..., 1], np.asarray(grey), atol=4)
+
+def everywhere(path: Path) -> np.ndarray:
+    """The pixels of a file, which are the same by path, by content, in an open file and in memory."""
+    pixels = np.asarray(read_image(path))
+    with path.open("rb") as file, Image.open(path) as lazy:
+        for source in (path.read_bytes(), file, lazy):
+            np.testing.assert_array_equal(np.asarray(read_image(source)), pixels)
+    return pixels
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix"),
+    [(mode, "png") for mode in ("RGB", "RGBA", "L", "LA", "P")]
+    + [(mode, "tif") for mode in ("RGBA", "RGBX", "CMYK", "LA", "PA", "P")]
+    + [("YCbCr", "jpg"), ("CMYK", "jpg"), ("RGB", "webp"), ("P", "gif"), ("1", "png")],
+)
+def test_every_mode_becomes_rgb(tmp_path: Path, mode: str, suffix: str) -> None:
+    grey = Image.fromarray(GREY)
+    if mode == "1":
+        grey = grey.point(lambda value: 255 * (value > 127))
+    grey.convert(mode).save(tmp_path / f"x.{suffix}")
+    np.testing.assert_allclose(everywhere(tmp_path / f"x.{suffix}")[..., 1], np.asarray(grey), atol=6)
+
+
+@pytest.mark.parametrize("mode", ["La", "RGBa", "LAB", "HSV"])
+def test_modes_that_only_memory_has(mode: str) -> None:
+    image = Image.fromarray(GREY).convert("LA" if mode == "La" else "RGBA" if mode == "RGBa" else "RGB")
+    if mode == "LAB":
+        spaces = [ImageCms.createProfile(name) for name in ("sRGB", "LAB")]
+        image = ImageCms.profileToProfile(image, *spaces, outputMode="LAB")
+    np.testing.assert_allclose(np.asarray(read_image(image.convert(mode)))[..., 1], GREY, atol=4)
+
+
+@pytest.mark.parametrize(
+    ("values", "suffix"),
+    [
+        (GREY.astype("<u2") * 257, "png"),
+        (GREY.astype("<u2") * 257, "tif"),
+        (GREY.astype(">u2") * 257, "tif"),
+        (GREY.astype("i4"), "tif"),
+        (GREY.astype("i4") * 257, "tif"),
+        (GREY.astype("i4") * 0x808080, "tif"),
+        (GREY.astype("f4") / 255, "tif"),
+        (GREY.astype("f4"), "tif"),
+        (GREY.astype("f4") * 257, "tif"),
+    ],
+)
+def test_deep_grey_levels_keep_their_shade(tmp_path: Path, values: np.ndarray, suffix: str) -> None:
+    Image.fromarray(values).save(tmp_path / f"x.{suffix}")
+    np.testing.assert_allclose(everywhere(tmp_path / f"x.{suffix}")[..., 0], GREY, atol=1)
+    np.testing.assert_allclose(np.asarray(read_image(Image.fromarray(values)))[..., 0], GREY, atol=1)
 
 
 def test_16_bits_keep_the_upper_8(tmp_path: Path) -> None:
     values = np.array([[0, 256, 0x1234, 65535]], dtype=np.uint16)
     Image.fromarray(values).save(tmp_path / "x.png")
     assert np.asarray(read_image(tmp_path / "x.png"))[0, :, 0].tolist() == [0, 1, 0x12, 255]
+    Image.fromarray(values).save(tmp_path / "x.tif", tiffinfo={262: 0})  # 0 is white
+    assert np.asarray(read_image(tmp_path / "x.tif"))[0, :, 0].tolist() == [255, 254, 0xED, 0]
 
 
-def test_the_exif_orientation_is_ignored(tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [np.float32("nan"), np.float32("inf"), np.float32(-1), np.int32(-1)])
+def test_values_that_are_no_shade_of_grey_are_not_guessed(value: np.generic) -> None:
+    with pytest.raises(UnreadableImage, match="no shades of grey; save it with 8 or 16 bits"):
+        read_image(Image.fromarray(np.array([[value, 100]], dtype=value.dtype)))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+def test_an_image_is_read_as_stored_and_turned_on_request(
+    tmp_path: Path, suffix: str, orientation: int
+) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # turned by 90 degrees
-    Image.new("RGB", (20, 10)).save(tmp_path / "x.jpg", exif=exif)
-    assert read_image(tmp_path / "x.jpg").size == (20, 10)
+    exif[0x0112] = orientation
+    stored = np.zeros((16, 32, 3), dtype=np.uint8)
+    stored[:8, :8] = 255
+    path = tmp_path / f"x.{suffix}"
+    Image.fromarray(stored).save(path, exif=exif)
+    np.testing.assert_allclose(everywhere(path), stored, atol=40)
+    assert stored_size(path) == (32, 16)
+    assert turned_when_shown(path) == (orientation != 1)
+    turned = np.asarray(read_image(path, upright=True))
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    np.testing.assert_array_equal(turned, expected)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
