@@ -147,7 +147,7 @@ class FolderDataset(CaptionDataset):
         try:
             return super()._load(index)
         except MissingImage as error:
-            raise UnreadableImage(self.file(index), error.reason) from None
+            raise UnreadableImage(f"{self.file(index)}: {error.reason}", error.reason) from None
 
 
 def caption_dataset(

@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -25,7 +26,8 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
 
 def temporary_name(path: Path) -> Path:
     """What this process calls a file until it is whole; `remove_leftovers` knows it."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    short = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]  # the name may be as long as one may be
+    return path.with_name(f".{short}.{os.getpid()}.tmp")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -34,8 +36,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text atomically, in UTF-8."""
-    write_atomically(path, lambda name: name.write_text(text, encoding="utf-8"))
+    """Writes a text atomically, in UTF-8; what is not Unicode as an escape, which JSON reads back."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, content: Any, indent: int | None = None) -> None:

@@ -1,7 +1,10 @@
 """Reading images, and saying which of two things is wrong when that fails."""
 
+import errno
 import io
+import logging
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +18,7 @@ from dataset.shards.folder import IMAGES as SUFFIXES
 from dataset.shards.folder import ShardFile
 from model.errors import UserError, one_line
 
+logger = logging.getLogger(__name__)
 ImageSource = Path | ShardFile | bytes | BinaryIO | Image.Image
 _TURNS = {  # what a viewer does, by the orientation tag
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -28,21 +32,22 @@ _TURNS = {  # what a viewer does, by the orientation tag
 _INVERSE = {_TURNS[6]: _TURNS[8], _TURNS[8]: _TURNS[6]}  # the others are their own
 _PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}  # Pillow's modes that become RGB only through another
 _BITS = 258  # TIFF's tag BitsPerSample
+_LONGEST_STEM = 255 - len(".json")  # bytes that a file system gives a name; labels are named like the image
 
 
 class UnreadableImage(Exception):
-    """The file is there but is not a whole image; data sets skip it."""
+    """The file is there but is not a whole image; data sets skip it. `reason`: the message without path."""
 
-    def __init__(self, path: Path | ShardFile | str, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
         self.reason = reason
 
 
 class MissingImage(UserError):
-    """A file that is named is not there, or may not be read."""
+    """A file that is named is not there, or may not be read. `reason`: the message without path."""
 
-    def __init__(self, path: Path | ShardFile | str, reason: str) -> None:
-        super().__init__(f"image {path}: {reason}; check data_path and the list")
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
         self.reason = reason
 
 
@@ -62,23 +67,15 @@ def read_image(source: ImageSource, *, upright: bool = False) -> Image.Image:
         MissingImage: there is no such file, or it may not be read.
         UnreadableImage: it is empty, truncated, no image, or its values are no shades of grey.
     """
-    name = source if isinstance(source, Path | ShardFile) else "in memory"
-    try:
-        with _opened(source) as image:
-            return _stored_pixels(image, upright)
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise MissingImage(name, error.strerror) from None
-    except UnidentifiedImageError:
-        raise UnreadableImage(name, "cannot identify it as an image") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UnreadableImage(name, one_line(error)) from None
+    with _opened(source) as image:
+        return _stored_pixels(image, upright)
 
 
 def stored_size(file: Path | ShardFile) -> tuple[int, int]:
     """Width and height of what `read_image` gives, from the file's header.
 
     Raises:
-        OSError, SyntaxError, ValueError: there is no such file, or it is no image.
+        MissingImage, UnreadableImage: as `read_image`.
     """
     with _opened(file) as image:
         if isinstance(image, TiffImageFile):  # whose `size` is that after turning
@@ -91,20 +88,48 @@ def turned_when_shown(path: Path) -> bool:
     try:
         with _opened(path) as image:
             return _orientation(image) in _TURNS
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except (MissingImage, UnreadableImage):
         return False
 
 
 @contextmanager
 def _opened(source: ImageSource) -> Iterator[Image.Image]:
-    if isinstance(source, Image.Image):
-        yield source  # which stays open: it is the caller's
-    elif isinstance(source, Path | ShardFile):
-        with source.open("rb") as file, Image.open(file) as image:
-            yield image
-    else:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            yield image
+    """An open image. What is raised here, and while it is used, becomes one of our two exceptions."""
+    name = source if isinstance(source, Path | ShardFile) else "in memory"
+    try:
+        if isinstance(source, Image.Image):
+            yield source  # which stays open: it is the caller's
+        elif isinstance(source, Path | ShardFile):
+            with _open(source) as file, Image.open(file) as image:
+                yield _no_program(image)
+        else:
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+                yield _no_program(image)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        reason = error.strerror
+        raise MissingImage(f"image {name}: {reason}; check data_path and the list", reason) from None
+    except Exception as error:  # decoders raise anything
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            raise  # too many files are open: nothing is wrong with this one
+        reason = one_line(error)
+        if isinstance(error, UnidentifiedImageError):  # which says where in memory the file object is
+            reason = "cannot identify it as an image"
+        raise UnreadableImage(f"{name}: {reason}", reason) from None
+
+
+def _open(file: Path | ShardFile) -> BinaryIO:
+    """Opens a file. What is none is left alone: a pipe would be waited for, and a device never ends."""
+    if isinstance(file, Path) and not stat.S_ISREG(mode := file.stat().st_mode):
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        raise ValueError("is a pipe, a socket or a device, and no file")
+    return file.open("rb")
+
+
+def _no_program(image: Image.Image) -> Image.Image:
+    if image.format == "EPS":
+        raise ValueError("PostScript is a program, which is not started")
+    return image
 
 
 def _stored_pixels(image: Image.Image, upright: bool) -> Image.Image:
@@ -181,6 +206,9 @@ def list_images(folder: Path, leave_out: Path | None = None) -> list[str]:
     found: dict[str, str] = {}  # path without suffix -> path
     for relative in sorted(image_paths(folder, leave_out)):
         stem = os.path.splitext(relative)[0]
+        if len(os.fsencode(os.path.basename(stem))) > _LONGEST_STEM:
+            logger.warning("skipped %s/%s: its name is too long for its labels; rename it", folder, relative)
+            continue
         if stem in found:
             raise UserError(f"{folder}: {found[stem]} and {relative} would share labels; rename one")
         found[stem] = relative
@@ -197,15 +225,20 @@ def is_image(name: str) -> bool:
 def image_paths(folder: Path, leave_out: Path | None = None) -> Iterator[str]:
     """Paths of all images, relative to the folder, in no order.
 
-    Links to folders are followed, as data sets often are links.
+    Links to folders are followed, as data sets often are links; those to a folder around them are not.
     """
     excluded = leave_out and os.path.abspath(leave_out)
+
+    def is_meant(parent: str, name: str) -> bool:
+        path = os.path.join(parent, name)
+        if name.startswith(".") or os.path.abspath(path) == excluded:
+            return False
+        if not os.path.islink(path):
+            return True
+        return not Path(os.path.realpath(parent)).is_relative_to(os.path.realpath(path))
+
     for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [
-            name
-            for name in folders
-            if not name.startswith(".") and os.path.abspath(os.path.join(parent, name)) != excluded
-        ]
+        folders[:] = [name for name in folders if is_meant(parent, name)]
         # Texts, not `Path`s: there may be millions.
         below = os.path.relpath(parent, folder).replace(os.sep, "/")
         start = "" if below == "." else f"{below}/"

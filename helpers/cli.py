@@ -15,7 +15,6 @@ from model.errors import UserError
 USER_ERROR = 2  # argparse's own code for bad arguments
 UNREADABLE_IMAGES = 3  # the work is done, but for images that cannot be read
 LOST_PROCESS = 4  # another process of the run died or hangs
-INTERRUPTED = 128 + signal.SIGINT
 _ROOM = "free some space or choose another folder"
 _RIGHTS = "choose another folder, or let this one be written to"
 _IN_THE_WAY = "move what is there away, or choose another folder"
@@ -31,15 +30,16 @@ _LOST = re.compile(
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal ends a run.
+    """A signal ends a run. `number`: the signal."""
 
-    Args:
-        number: the signal.
-    """
+    def __init__(self, message: str, number: int = signal.SIGTERM) -> None:
+        super().__init__(message)
+        self.number = number
 
-    def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}")
-        self.code = 128 + number  # as a shell tells of it
+    @classmethod
+    def by(cls, number: int) -> "Stopped":
+        """By this signal."""
+        return cls(f"stopped by {signal.Signals(number).name}", number)
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -60,7 +60,7 @@ def run(main: Callable[[], int | None]) -> None:
         code = USER_ERROR
     except KeyboardInterrupt as stop:
         print(str(stop) or "interrupted", file=sys.stderr)
-        code = stop.code if isinstance(stop, Stopped) else INTERRUPTED
+        code = 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)  # as a shell tells of it
     except RuntimeError as error:
         if _LOST.search(str(error)) is None:  # what gloo and NCCL say in a collective operation
             raise

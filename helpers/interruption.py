@@ -35,7 +35,7 @@ class StopRequest:
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         insists = self._received and number == signal.SIGINT and self._once_more
         if insists or not self._steps:
-            raise Stopped(number)
+            raise Stopped.by(number)
         if not self._received:
             self._received = number
             hint = "; Ctrl-C: stops at once" if self._once_more else ""
@@ -54,11 +54,11 @@ class StopRequest:
             yield
             self.ask()
             if number := self.answer():
-                raise Stopped(number)
+                raise Stopped.by(number)
         finally:
             self._steps = False
         if self._received:
-            raise Stopped(self._received)
+            raise Stopped.by(self._received)
 
     def ask(self) -> None:
         """Begins to find out, at the beginning of a step, whether any process is to stop."""

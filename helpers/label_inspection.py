@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dataset.images import UnreadableImage, read_image, stored_size
+from dataset.images import MissingImage, UnreadableImage, read_image, stored_size
 from dataset.labels import NO_CLASS, read_picture, sidecars
 from dataset.packed_labels import SUFFIX as PACKED
 from dataset.shards.folder import ShardFile
@@ -124,10 +124,8 @@ class _Looker:
             looks = {expert: self.look(expert, item, size) for expert in self.stored}
             if any(look.state == "missing" for look in looks.values()):
                 read_image(item.file)  # whether there could be a label
-        except UnreadableImage as error:
+        except (UnreadableImage, MissingImage) as error:
             reason = error.reason
-        except (OSError, SyntaxError, ValueError, UserError) as error:
-            reason = str(error)
         return _Looks(item.label, str(item.file), reason, looks)
 
     def look(self, expert: str, item: Item, size: tuple[int, int]) -> _Look:

@@ -192,7 +192,7 @@ class Training:
         if signal or (every and self.progress.step % every == 0):
             self._save()
         if signal:
-            raise Stopped(signal)
+            raise Stopped.by(signal)
 
     def _save(self) -> None:
         self.progress.skipped_steps += self.skipped_steps.check()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from dataset.images import UnreadableImage, read_image
+from dataset.images import read_image
 from model.errors import UserError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")  # what Pillow itself decodes; EPS would start a program
@@ -35,9 +35,11 @@ def read_upload(path: Path, max_pixels: int) -> Image.Image:
                 picture = read_image(image, upright=True)
     except Image.DecompressionBombError:
         raise UserError(f"This image is too large: the limit is {limit}.") from None
+    except UserError:
+        raise
     except UnidentifiedImageError:
         raise UserError(f"This file is not an image that can be read here ({', '.join(FORMATS)}).") from None
-    except (UnreadableImage, OSError, SyntaxError, ValueError):
+    except Exception:  # decoders raise anything
         raise UserError("This image is damaged: it cannot be decoded.") from None
     picture.thumbnail((LONG_SIDE, LONG_SIDE), Image.Resampling.LANCZOS)
     return picture

@@ -1,5 +1,7 @@
 """Files appear whole or not at all."""
 
+import json
+
 import pytest
 
 from dataset.files import append_json_line, numbered, write_atomically, write_json
@@ -36,3 +38,10 @@ def test_a_file_that_exists_is_kept_and_the_next_is_numbered(tmp_path):
     (tmp_path / "coco_test_2.json").unlink()
     assert numbered(tmp_path / "coco_test.json").name == "coco_test_2.json"
     assert numbered(tmp_path / "absent" / "scores").name == "scores"
+
+
+def test_a_name_may_be_as_long_as_the_file_system_allows_and_no_unicode(tmp_path):
+    path = tmp_path / ("x" * 250 + ".json")
+    write_json(path, {"image": "caf\udce9.jpg", "caption": "café"})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"image": "caf\udce9.jpg", "caption": "café"}
+    assert "café" in path.read_text(encoding="utf-8")

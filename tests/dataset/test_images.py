@@ -1,5 +1,8 @@
 """Reading and listing images."""
 
+import io
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +11,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from dataset.images import UnreadableImage, list_images, read_image, stored_size, turned_when_shown
 from model.errors import UserError
+from tests.mutations import mutated
 
 GREY = np.arange(0, 256, 2, dtype=np.uint8).reshape(8, 16)
 
@@ -108,6 +112,66 @@ def test_unreadable(tmp_path: Path, suffix: str) -> None:
         path.write_bytes(content)
         with pytest.raises(UnreadableImage, match=str(path)):
             read_image(path)
+
+
+_HEADERS = {  # of formats that Pillow reads and does not write
+    "DCX": b"\xb1\x68\xde\x3a\x10\0\0\0",
+    "FITS": b"SIMPLE  =                    T".ljust(80) + b"BITPIX  =  8".ljust(80),
+    "FLI": b"\x20\0\0\0\x12\xaf\1\0\x10\0\x10\0\x08\0",
+    "FTEX": b"FTEX\0\0\0\x01\x10\0\0\0\x10\0\0\0",
+    "GBR": b"\0\0\0\x1c\0\0\0\2\0\0\0\x10\0\0\0\x10\0\0\0\4GIMP",
+    "PCD": b"\0" * 2048 + b"PCD_",
+    "PIXAR": b"\200\350\000\000",
+    "PSD": b"8BPS\0\1\0\0\0\0\0\0\0\3\0\0\0\x10\0\0\0\x10\0\x08\0\3",
+    "SUN": b"\x59\xa6\x6a\x95\0\0\0\x10\0\0\0\x10\0\0\0\x08",
+    "XPM": b'/* XPM */\n"16 16 2 1",\n"a c #000000",',
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow's, of damage that it reads all the same
+def test_whatever_a_decoder_raises_the_image_is_unreadable(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    whole = [content.ljust(400, b"\1") for content in _HEADERS.values()]
+    Image.init()
+    for form in sorted(Image.SAVE):
+        for mode in ("RGB", "L", "1", "F"):
+            buffer = io.BytesIO()
+            with suppress(Exception):  # this library lacks the codec, or the format the mode
+                Image.fromarray(pixels).convert(mode).save(buffer, form)
+                whole.append(buffer.getvalue())
+                break
+    path, unreadable = tmp_path / "x.png", 0
+    for content in whole:
+        for damaged in mutated(content, 6, seed=len(content)):
+            path.write_bytes(damaged)
+            try:
+                assert read_image(path).mode == "RGB"
+                assert min(stored_size(path)) > 0
+            except UnreadableImage:
+                unreadable += 1
+            turned_when_shown(path)
+    assert unreadable > 3 * len(whole)
+
+
+def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    (tmp_path / "x.jpg").touch()
+    (tmp_path / "again").symlink_to(tmp_path)
+    names = list_images(tmp_path)
+    assert names == ["device.png", "loop.png", "pipe.jpg", "x.jpg"]
+    for name in names:
+        with pytest.raises(UnreadableImage, match=str(tmp_path / name)):
+            read_image(tmp_path / name)
+
+
+def test_a_name_too_long_for_its_labels_is_skipped(tmp_path: Path, caplog) -> None:
+    names = ["a" * 250 + ".jpg", "b" * 251 + ".jpg"]
+    for name in names:
+        (tmp_path / name).touch()
+    assert list_images(tmp_path) == names[:1]
+    assert f"skipped {tmp_path}/{names[1]}: its name is too long" in caplog.text
 
 
 def test_a_missing_image_is_the_users_mistake(tmp_path: Path) -> None:
