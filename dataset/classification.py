@@ -24,7 +24,7 @@ class ClassNames:
     """The classes of a data set.
 
     Attributes:
-        names: by class index.
+        names: by class index, cleaned as the captions with them are: what is learned is ranked, too.
         folders: class index by folder.
     """
 
@@ -127,12 +127,16 @@ def read_class_names(data_path: Path | Url) -> ClassNames:
             raise UserError(f"list {answers}: class {error} is missing; expected 0 to n - 1") from None
     if not isinstance(content, list) or not all(isinstance(name, str) and name.strip() for name in content):
         raise UserError(f"list {answers}: expected class names by index")
+    names = [training_caption("", name) for name in content]
+    if "" in names:
+        number = names.index("")
+        raise UserError(f"list {answers}: the name of class {number}, '{content[number]}', has no letters")
     folders = parse_json(classes, read_text(classes))
     if not isinstance(folders, dict) or not folders:
         raise UserError(f"list {classes}: expected an object from folder to class index")
     for folder, number in folders.items():
-        if not isinstance(number, int) or not 0 <= number < len(content):
+        if type(number) is not int or not 0 <= number < len(content):
             raise UserError(
                 f"list {classes}: class of '{folder}' is {number!r}, {answers.name} has {len(content)} names"
             )
-    return ClassNames(content, dict(sorted(folders.items())))
+    return ClassNames(names, dict(sorted(folders.items())))

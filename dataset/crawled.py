@@ -41,8 +41,8 @@ class CrawledDataset(ImageLabelDataset):
         """`image_id` and `image` (its path) and `caption`, prefix included."""
         image = self.images[index]
         path = self.file(index).with_suffix(".txt")
-        caption = read_text(path).strip()
-        if not caption:
-            raise UserError(f"caption {path}: empty")
+        caption = read_text(path)
+        if not training_caption("", caption):
+            raise UserError(f"caption {path}: it has no words")
         captions = [training_caption(self.prefix, caption)] * self.captions_per_image
         return {"image_id": image, "image": image, "caption": captions}

@@ -6,15 +6,19 @@ MAX_WORDS = 30
 _PUNCTUATION = str.maketrans(dict.fromkeys('.!"()*#:;~', " "))
 
 
-def clean_caption(text: str) -> str:
+def clean_caption(text: str, words: int = MAX_WORDS) -> str:
     """A caption: first letter up and the rest down, no punctuation, single spaces, at most 30 words."""
     text = re.sub(r"\s{2,}", " ", text.capitalize().translate(_PUNCTUATION)).strip()
-    return _cut(text)
+    return _cut(text, words)
 
 
 def training_caption(prefix: str, caption: str) -> str:
-    """Prefix and caption, cleaned together; without a prefix the first letter stays small."""
-    return clean_caption(f"{prefix} {caption}")
+    """The prefix as it is written, and the caption cleaned, its first letter small: 30 words together.
+
+    So the tokens of the prefix alone, which have no loss and which generation starts from, begin the text.
+    """
+    caption = clean_caption(f" {caption}", max(MAX_WORDS - len(prefix.split()), 0))
+    return f"{prefix} {caption}" if prefix and caption else prefix + caption
 
 
 def clean_question(text: str) -> str:
@@ -28,5 +32,5 @@ def as_sentence(text: str) -> str:
     return text.strip().capitalize() + "."
 
 
-def _cut(text: str) -> str:
-    return " ".join(text.split(" ")[:MAX_WORDS])
+def _cut(text: str, words: int = MAX_WORDS) -> str:
+    return " ".join(text.split(" ")[:words])

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from dataset.text import MAX_WORDS
 from model.config import STRICT, TextConfig, VisionConfig
 from model.errors import UserError, one_line
 from model.modalities import modality
@@ -37,6 +38,13 @@ def _expert_list(value: Any) -> Any:
     return value
 
 
+def _short(prefix: str) -> str:
+    if len(prefix.split()) >= MAX_WORDS:
+        raise ValueError(f"should have less than {MAX_WORDS} words, which a training caption has at most")
+    return prefix
+
+
+Prefix = Annotated[str, AfterValidator(_short)]
 PositiveInt = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(ge=0)]
 Experts = Annotated[list[str], BeforeValidator(_expert_list)]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 
 from dataset.places import Place, Url
-from helpers.config import Experts, Metric, ModelSize, PositiveInt, Rate
+from helpers.config import Experts, Metric, ModelSize, PositiveInt, Prefix, Rate
 from helpers.parallel.activation_checkpointing import ActivationCheckpointing
 from model.config import STRICT, FreezeMode, PrismerConfig
 from model.errors import UserError
@@ -77,7 +77,7 @@ class DecodingConfig(TaskConfig):
         metrics: what an evaluation computes; METEOR and SPICE need Java and seconds to start.
     """
 
-    prefix: str = ""
+    prefix: Prefix = ""
     captions_per_image: PositiveInt = 1
     num_beams: PositiveInt = 3
     max_length: PositiveInt = 20
@@ -171,7 +171,7 @@ class ClassificationConfig(TaskConfig):
 
     dataset: Literal["imagenet"]
     data_path: Place
-    prefix: str = "A photo of a"
+    prefix: Prefix = "A photo of a"
     shots: PositiveInt = 1
     inference: Literal["rank"] = "rank"
     k_test: PositiveInt = 32

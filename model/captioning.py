@@ -35,11 +35,20 @@ class PrismerCaption(Prismer):
 
         Returns:
             The mean over samples of the summed losses of their tokens, scalar.
+
+        Raises:
+            UserError: the prefix leaves no room for a caption.
         """
+        start = len(self.start_ids(prefix))
+        if start >= MAX_CAPTION_TOKENS - 1:
+            raise UserError(
+                f"prefix '{prefix}' leaves no room in the {MAX_CAPTION_TOKENS} tokens of a training caption; "
+                "shorten `prefix` in the config"
+            )
         encoded = self.encode(experts, len(captions), instance_indices=instance_indices)
         ids, mask = self.tokens(captions, truncation=True, max_length=MAX_CAPTION_TOKENS)
         labels = ids.masked_fill(mask == 0, IGNORE)
-        labels[:, : len(self.start_ids(prefix))] = IGNORE
+        labels[:, :start] = IGNORE
         return self.text_decoder.loss(ids, mask, labels, encoded).mean()
 
     @torch.no_grad()
@@ -86,7 +95,7 @@ class PrismerCaption(Prismer):
             length_penalty=1.0,
         )
         texts = self.tokenizer.batch_decode(found.ids, skip_special_tokens=True)
-        captions = [text[1:] for text in texts] if prefix else texts  # without the space after the prefix
+        captions = [text.removeprefix(" ") for text in texts] if prefix else texts  # that after the prefix
         return (captions, found.scores.tolist()) if return_scores else captions
 
     @torch.no_grad()

@@ -31,10 +31,10 @@ def test_the_first_images_of_each_class_by_name_are_learned(disk: Disk) -> None:
 
 
 def test_all_test_images_come_with_the_test_transform(disk: Disk) -> None:
-    add_classes(disk, {"0": "tench", "1": "goldfish"})
+    add_classes(disk, {"0": "Tench", "1": "Gold-fish (a pet)"})
     data = open_data(disk, "test")
     assert [data[index]["image"] for index in range(len(data))] == ["n01/val_n01.JPEG", "n02/val_n02.JPEG"]
-    assert data.names == ["tench", "goldfish"]
+    assert data.names == ["tench", "gold-fish a pet"]  # as captions are, which are learned
     assert data.transform.crop_scale is None
     assert "caption" not in data[0]
 
@@ -45,6 +45,7 @@ def test_all_test_images_come_with_the_test_transform(disk: Disk) -> None:
         ("imagenet_answer.json", {"0": "a", "2": "b"}, "class '1' is missing"),
         ("imagenet_answer.json", ["a", ""], "expected class names by index"),
         ("imagenet_answer.json", ["a"], "class of 'n02' is 1, imagenet_answer.json has 1 names"),
+        ("imagenet_answer.json", ["a", "(!)"], r"the name of class 1, '\(!\)', has no letters"),
         ("imagenet_class.json", [], "expected an object from folder to class index"),
         ("imagenet_class.json", {"n03": 0}, "n03 is missing"),
     ],

@@ -62,7 +62,7 @@ def test_broken_samples_are_skipped_and_counted(disk: Disk, caplog: Any) -> None
     assert len(data.skipped) == 6
     reasons = " ".join(record.getMessage() for record in caplog.records)
     for reason in (
-        "2.txt: empty",
+        "2.txt: it has no words",
         "3.txt, line 1: not UTF-8",
         "4.txt: No such file",
         "5.jpg",

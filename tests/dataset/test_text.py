@@ -3,6 +3,7 @@
 import pytest
 
 from dataset.text import MAX_WORDS, clean_caption, clean_question, training_caption
+from model.tokenizer import load_tokenizer
 
 
 @pytest.mark.parametrize("empty", ["", "   ", "?", "..."])
@@ -10,7 +11,32 @@ def test_an_empty_question_becomes_a_question_mark(empty: str) -> None:
     assert clean_question(empty) == "?"
 
 
-def test_prefix_and_caption_are_cleaned_together() -> None:
+PREFIXES = [
+    "A picture of",
+    "A picture of ",
+    " a\tpicture\n",
+    "Caption:",
+    '"A picture of"',
+    "...",
+    "3",
+    "日本 é🎉",
+    "",
+]
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_a_training_caption_begins_with_the_tokens_of_its_prefix(prefix: str) -> None:
+    tokenizer = load_tokenizer("nano/tokenizer")
+    start = tokenizer(prefix).input_ids[:-1]
+    for caption in ("A red  ball.", "'s hat", "3 dogs", '... "hi"', "\tx", "日本"):
+        text = training_caption(prefix, caption)
+        ids = tokenizer(text).input_ids
+        assert ids[: len(start)] == start
+        learned = tokenizer.decode(ids[len(start) : -1])
+        assert learned == " " * bool(prefix) + clean_caption(f" {caption}")
+
+
+def test_the_prefix_stays_and_the_caption_is_cleaned() -> None:
     assert training_caption("A picture of", "A Red  Ball.") == "A picture of a red ball"
     long = training_caption("A picture of", " ".join(["word"] * 60))
     assert len(long.split()) == MAX_WORDS

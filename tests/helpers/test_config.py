@@ -73,6 +73,7 @@ def test_a_number_without_a_point_in_its_exponent_form_is_a_number(tmp_path):
         ({"freeze": "all"}, "should be 'none', 'freeze_vision'"),
         ({"from_scratch": "yes"}, "key 'from_scratch': should be a valid boolean"),
         ({"metrics": ["bleu", "f1"]}, "key 'metrics.1'"),
+        ({"prefix": "a b " * 15}, "key 'prefix': should have less than 30 words"),
     ],
 )
 def test_a_mistake_is_one_line_with_file_key_and_expectation(tmp_path, changes, expected):

@@ -86,3 +86,5 @@ def test_under_bfloat16_autocast():
 def test_prefix_longer_than_the_caption_may_be():
     with pytest.raises(UserError, match="max_length 4 is no more than the prefix 'A picture of'"):
         tiny.build(PrismerCaption).generate(tiny.images(1), PREFIX, max_length=4)
+    with pytest.raises(UserError, match="leaves no room in the 30 tokens of a training caption"):
+        tiny.build(PrismerCaption)(tiny.images(1), ["a dog"], "a long prefix " * 10)
