@@ -2,7 +2,7 @@
 
 Of ten people who answered a question each is left out in turn. If three of the others gave the answer it is
 wholly right, if fewer in part; the accuracy is the mean of the ten (0.3, 0.6, 0.9, 1 for one to four people).
-Answers are compared in a normal form (`normalise`).
+Answers are compared in a normal form (`normalise`), but as they are written where all people gave one answer.
 """
 
 import re
@@ -98,18 +98,18 @@ def score_answers(results: Sequence[Mapping[str, Any]], references: Mapping[Id, 
 def answer_accuracy(answer: str, references: Sequence[str]) -> float:
     """How far people agree with an answer, 0 to 1.
 
-    Of up to four people who answered it is the share who gave this answer, which continues the rule for
-    ten. Where several people all gave the same answer, the evaluator compares it as it is written, without
-    its normal form, but still with the normal form of `answer`; so do we.
+    Where several people all gave one answer, the challenge's evaluator compares both texts as written
+    (since March 2021); in all other cases it compares their normal forms. Of up to four people who answered
+    it is the share who gave this answer, which continues the rule for ten.
 
     Args:
         answer: the one to score, as the model says it.
         references: one a person.
     """
-    given = [_one_line(text) for text in references]
+    answer, given = _one_line(answer), [_one_line(text) for text in references]
     if len(given) == 1 or len(set(given)) > 1:
-        given = [normalise(text) for text in given]
-    people, agree = len(given), given.count(normalise(answer))
+        answer, given = normalise(answer), [normalise(text) for text in given]
+    people, agree = len(given), given.count(answer)
     if people == 1:
         return float(agree)
     enough = min(ENOUGH, people - 1)

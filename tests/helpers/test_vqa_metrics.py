@@ -59,16 +59,26 @@ def test_normal_form(text, normal):
     assert normalise(text) == normal
 
 
-def test_where_all_agree_their_answer_is_taken_as_written():
-    assert answer_accuracy("Yes.", ["yes"] * 10) == 1
-    assert answer_accuracy("two", [" two\n"] * 10) == 0
-    assert answer_accuracy("2", [" 2\n"] * 10) == 1
-    assert answer_accuracy("two", ["two"] * 9 + ["2"]) == 1
-    assert answer_accuracy("two", ["two"]) == 1  # one person alone agrees with nobody
+@pytest.mark.parametrize(
+    ("answer", "people", "accuracy"),
+    [
+        ("t-shirt", ["t-shirt"] * 10, 1),
+        ("1,000", ["1,000"] * 3, 1),
+        ("the\tbeach\n", [" the beach"] * 10, 1),  # white space alone is evened out
+        ("the  beach", ["the beach"] * 10, 0),
+        ("Yes", ["yes"] * 10, 0),
+        ("black.", ["black"] * 2, 0),
+        ("two", ["2"] * 10, 0),
+        ("two", ["two"] * 9 + ["2"], 1),  # not all wrote the same
+        ("Two.", ["two"], 1),  # one person alone agrees with nobody
+    ],
+)
+def test_where_all_agree_both_texts_are_compared_as_written(answer, people, accuracy):
+    assert answer_accuracy(answer, people) == accuracy
 
 
 def test_answers_of_scenes_are_in_normal_form():
-    """All ten people of Scenes agree, so an answer in another form could not be matched."""
+    """All ten people of Scenes agree, so answers are compared as written."""
     assert [normalise(answer) for answer in answer_list()] == answer_list()
 
 
