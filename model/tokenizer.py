@@ -4,12 +4,14 @@ from pathlib import Path
 
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HFValidationError
+from tokenizers import AddedToken
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerBase, RobertaTokenizer
 
 from model.errors import UserError
 
 FILES = ("vocab.json", "merges.txt")
+MASK = AddedToken("<mask>", lstrip=True, special=True)  # takes the space before it, as roberta-base's does
 
 
 def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
@@ -33,7 +35,7 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
         vocab, merges = (_download(str(source), name) for name in FILES)
     try:
         words, pairs = BPE.read_file(str(vocab), str(merges))
-        return RobertaTokenizer(vocab=words, merges=pairs)
+        return RobertaTokenizer(vocab=words, merges=pairs, mask_token=MASK)
     except Exception as error:  # the Rust library has no other type
         raise UserError(f"{vocab}: damaged, or not the vocabulary of {merges.name} ({error})") from None
 

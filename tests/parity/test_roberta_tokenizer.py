@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from dataset.text import clean_caption
 from model.tokenizer import load_tokenizer
@@ -74,6 +74,18 @@ def test_special_tokens(tokenizer):
         tokenizer.convert_tokens_to_ids(token) for token in ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
     ]
     assert special == [0, 1, 2, 3, VOCAB_SIZE - 1]
+
+
+def test_mask_takes_the_space_before_it_and_no_other_token_does(tokenizer, tmp_path):
+    """As in roberta-base's tokenizer.json. What we save is the same tokenizer for us and for transformers."""
+    tokenizer.backend_tokenizer.model.save(str(tmp_path))
+    tokenizer.save_pretrained(tmp_path)
+    for saved in (tokenizer, load_tokenizer(tmp_path), AutoTokenizer.from_pretrained(tmp_path)):
+        flags = {str(token): token.lstrip for token in saved.added_tokens_decoder.values()}
+        assert flags == {"<s>": False, "<pad>": False, "</s>": False, "<unk>": False, "<mask>": True}
+        assert not any(token.rstrip or token.single_word for token in saved.added_tokens_decoder.values())
+        assert saved("A <mask> dog").input_ids == [0, 250, VOCAB_SIZE - 1, 2335, 2]
+        assert saved("A </s> dog", add_special_tokens=False).input_ids == [250, 1437, 2, 2335]
 
 
 def test_captions_come_back_unchanged(tokenizer, captions):
