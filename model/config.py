@@ -17,6 +17,10 @@ class VisionConfig:
         activation: `quick_gelu` (OpenAI) or `gelu` (OpenCLIP ViT-H/14).
         latents_std: standard deviation of the resampler's new latents; None is width ** -0.5, as the
             original has it. So small ones soon look alike, and take long to part when trained from scratch.
+        attention_std: standard deviation of new input projections of attention, the resampler's too; None:
+            Xavier's uniform ones, as the original has them.
+        adaptors_std: standard deviation of new adaptors' weights, beside zero biases; None: torch's uniform
+            ones, as the original has them. Small ones add little at first.
     """
 
     __pydantic_config__ = STRICT
@@ -26,6 +30,8 @@ class VisionConfig:
     patch_size: int
     activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
     latents_std: float | None = None
+    attention_std: float | None = None
+    adaptors_std: float | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from model.cache import DecoderCache
 from model.config import PrismerConfig, TextConfig
-from model.modules.roberta import DecoderLayer, Embeddings, LMHead, RobertaLayer, init_weights
+from model.modules.initialisation import init_weights
+from model.modules.roberta import DecoderLayer, Embeddings, LMHead, RobertaLayer
 
 IGNORE = -100  # the label of a token without loss
 LABEL_SMOOTHING = 0.1

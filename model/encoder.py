@@ -66,7 +66,7 @@ class ExpertEncoder(nn.Module):
             self.conv1[entry.stem] = stem(entry, width, self.patch_size)
         self.transformer = VisionTransformer(vision)
         if self.modalities:
-            self.resampler = Resampler(width, vision.latents_std)
+            self.resampler = Resampler(vision)
         self.ln_pre = LayerNorm(width)
         self.ln_post = LayerNorm(width)
 

@@ -3,22 +3,22 @@
 Neither has a bottleneck: both projections are d -> d.
 """
 
+from functools import partial
+
 from torch import Tensor, nn
 
+from model.modules.initialisation import init_weights
 from model.modules.mlp import squared_relu
 from model.modules.norm import LayerNorm
 
 
 class Projections(nn.Module):
-    """Down, squared ReLU, up. Weights start at N(0, 0.02), so that a new adaptor adds little."""
+    """Down, squared ReLU, up."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.down_proj = nn.Linear(width, width)
         self.up_proj = nn.Linear(width, width)
-        for projection in (self.down_proj, self.up_proj):
-            nn.init.normal_(projection.weight, std=0.02)
-            nn.init.zeros_(projection.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, l, d) -> (b, l, d)."""
@@ -26,12 +26,19 @@ class Projections(nn.Module):
 
 
 class VisionAdaptor(nn.Module):
-    """Adaptor of the vision tower; its norm comes first."""
+    """Adaptor of the vision tower; its norm comes first.
 
-    def __init__(self, width: int) -> None:
+    Args:
+        width: of tokens.
+        std: standard deviation of new weights, beside zero biases; None: torch's uniform ones.
+    """
+
+    def __init__(self, width: int, std: float | None = None) -> None:
         super().__init__()
         self.adaptor = Projections(width)
         self.adaptor_ln = LayerNorm(width)
+        if std is not None:
+            self.adaptor.apply(partial(init_weights, std=std))
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, l, d) -> (b, l, d)."""
@@ -39,7 +46,7 @@ class VisionAdaptor(nn.Module):
 
 
 class LanguageAdaptor(nn.Module):
-    """Adaptor of the language tower; its norm comes last."""
+    """Adaptor of the language tower; its norm comes last. `TextDecoder` makes its new weights."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -6,15 +6,24 @@ from torch.nn import functional as F
 
 
 class Attention(nn.Module):
-    """Self- or cross-attention, batch first, through `scaled_dot_product_attention`."""
+    """Self- or cross-attention, batch first, through `scaled_dot_product_attention`.
 
-    def __init__(self, width: int, heads: int) -> None:
+    Args:
+        width: of tokens.
+        heads: divide the width.
+        std: standard deviation of new input projections; None: Xavier's uniform ones, as torch's.
+    """
+
+    def __init__(self, width: int, heads: int, std: float | None = None) -> None:
         super().__init__()
         self.heads = heads
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
         self.out_proj = nn.Linear(width, width)
-        nn.init.normal_(self.in_proj_weight, std=width**-0.5)  # as CLIP's
+        if std is None:
+            nn.init.xavier_uniform_(self.in_proj_weight)
+        else:
+            nn.init.normal_(self.in_proj_weight, std=std)
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:

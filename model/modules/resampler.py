@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from model.config import VisionConfig
 from model.modules.attention import Attention
 from model.modules.mlp import MLP, squared_relu
 from model.modules.norm import LayerNorm
@@ -13,9 +14,9 @@ LATENTS, BLOCKS, HEADS = 64, 4, 8
 class ResamplerBlock(nn.Module):
     """Latents look at themselves and at the tokens; the latents' norm `ln_1` serves queries and keys."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, attention_std: float | None) -> None:
         super().__init__()
-        self.attn = Attention(width, HEADS)
+        self.attn = Attention(width, HEADS, attention_std)
         self.mlp = MLP(width, squared_relu)
         self.ln_1 = LayerNorm(width)
         self.ln_2 = LayerNorm(width)
@@ -31,11 +32,13 @@ class ResamplerBlock(nn.Module):
 class Resampler(nn.Module):
     """A perceiver, https://arxiv.org/abs/2103.03206."""
 
-    def __init__(self, width: int, latents_std: float | None = None) -> None:
+    def __init__(self, config: VisionConfig) -> None:
         super().__init__()
+        width, std = config.width, config.latents_std
         self.latents = nn.Parameter(torch.empty(LATENTS, width))
-        nn.init.normal_(self.latents, std=width**-0.5 if latents_std is None else latents_std)
-        self.perceiver_blocks = nn.ModuleList(ResamplerBlock(width) for _ in range(BLOCKS))
+        nn.init.normal_(self.latents, std=width**-0.5 if std is None else std)
+        blocks = (ResamplerBlock(width, config.attention_std) for _ in range(BLOCKS))
+        self.perceiver_blocks = nn.ModuleList(blocks)
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (b, l, d) -> (b, 64, d)."""

@@ -173,11 +173,3 @@ class LMHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., d) -> (..., vocabulary)."""
         return self.decoder(self.layer_norm(F.gelu(self.dense(x))))
-
-
-def init_weights(module: nn.Module, std: float) -> None:
-    """RoBERTa's initialisation of one module: N(0, std), no biases."""
-    if isinstance(module, nn.Linear | nn.Embedding):
-        nn.init.normal_(module.weight, std=std)
-    if isinstance(module, nn.Linear):
-        nn.init.zeros_(module.bias)

@@ -17,7 +17,7 @@ class ClipBlock(nn.Module):
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
-        self.attn = Attention(config.width, config.heads)
+        self.attn = Attention(config.width, config.heads, config.attention_std)
         self.mlp = MLP(config.width, ACTIVATIONS[config.activation])
         self.ln_1 = LayerNorm(config.width)
         self.ln_2 = LayerNorm(config.width)
@@ -35,7 +35,7 @@ class VisionLayer(nn.Sequential):
     """One layer of the tower: CLIP's block is child `0`, the adaptor child `1`."""
 
     def __init__(self, config: VisionConfig) -> None:
-        super().__init__(ClipBlock(config), VisionAdaptor(config.width))
+        super().__init__(ClipBlock(config), VisionAdaptor(config.width, config.adaptors_std))
 
     def forward(self, x: Tensor) -> Tensor:
         """Attention, adaptor, MLP: (b, l, d) -> (b, l, d)."""

@@ -146,7 +146,8 @@ def test_the_vision_tower_computes_what_clip_does(tmp_path, lm, patch, activatio
             assert torch.equal(value, models[0].state_dict()[key]), key
     encoder = models[0].expert_encoder
     for layer in encoder.transformer.resblocks:  # adaptors that add nothing
-        layer[1].adaptor.up_proj.weight.zero_()
+        for parameter in layer[1].adaptor.up_proj.parameters():
+            parameter.zero_()
     rgb = torch.randn(2, 3, GRID * patch, GRID * patch, generator=torch.Generator().manual_seed(0))
     tower = getattr(clip, "vision_model", clip)
     hidden = tower.embeddings.patch_embedding(rgb).flatten(2).transpose(1, 2)
