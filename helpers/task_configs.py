@@ -26,7 +26,7 @@ class TaskConfig:
         from_scratch: start from the backbones of the size, or new weights where it has none, instead of
             `logging/pretrain_<exp_name>`.
         warmup_steps: the learning rate rises linearly from `warmup_lr` over so many steps.
-        accumulate_steps: batches whose gradients make one optimizer step.
+        accumulate_steps: batches whose gradients make one optimizer step; each sample counts alike.
         max_grad_norm: longer gradients are shortened to this norm; None: never.
         max_skipped_steps: so many steps in a row whose loss or gradient is not finite end the run.
         activation_checkpointing: what the blocks compute is computed again in the backward pass; their

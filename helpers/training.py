@@ -82,7 +82,12 @@ class Training:
         half = accelerator.mixed_precision == "fp16"
         self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=half)
         self.stepper = Stepper(
-            session.model, self.optimizer, self.scaler, config.accumulate_steps, config.max_grad_norm
+            session.model,
+            self.optimizer,
+            self.scaler,
+            config.accumulate_steps,
+            config.max_grad_norm,
+            config.batch_size_train,
         )
         self.skipped_steps = SkippedSteps(
             config.max_skipped_steps,
@@ -151,7 +156,7 @@ class Training:
         set_seed(self.session.args.seed + 1000 * self.progress.epoch, device_specific=True)
         self._losses = MeanLoss()
         if sums := self.saver.restore_epoch(self.progress):
-            self._losses.sum, self._losses.count, self._lr = sums["loss"], sums["batches"], sums["lr"]
+            self._losses.sum, self._losses.samples, self._lr = sums["loss"], sums["samples"], sums["lr"]
 
     def _scheduled_step(self) -> int:
         """The step by which the learning rate goes: the position in the data, whatever the global batch."""
@@ -159,13 +164,16 @@ class Training:
         return self.progress.epoch * self.schedule.steps_per_epoch + inside
 
     def step(self, loss: Tensor) -> None:
-        """Adds the gradient of a batch's loss, a scalar; after the last batch of a step, takes the step.
+        """Adds the gradient of a batch's loss; after the last batch of a step, takes the step.
+
+        Args:
+            loss: the mean over the batch's samples, a scalar.
 
         Raises:
             UserError: too many steps in a row had a loss or gradient that was not finite.
         """
         norm = self.stepper.step(loss)
-        self._losses.add(loss.detach())
+        self._losses.add(loss.detach(), self.stepper.samples)
         if norm is None:
             return
         self.progress.step += 1  # a skipped step counts: its batches are behind
@@ -196,7 +204,7 @@ class Training:
 
     def _save(self) -> None:
         self.progress.skipped_steps += self.skipped_steps.check()
-        sums = {"loss": self._losses.sum, "batches": self._losses.count, "lr": self._lr}
+        sums = {"loss": self._losses.sum, "samples": self._losses.samples, "lr": self._lr}
         self.saver.save(self.progress, sums)
 
     def end_epoch(self, scores: dict[str, float] | None = None) -> None:

@@ -16,7 +16,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, distributed, nn
-from torch.distributed.tensor import DTensor
 
 from benchmarks.networks import TOKENIZER, experts
 from helpers.config import read_model_size
@@ -27,7 +26,7 @@ from helpers.parallel.preparation import prepare_model
 from helpers.parallel.processes import start_accelerator
 from helpers.parallel.sharding import Sharding, full_state_dict, gathered, unwrap
 from helpers.skipped_steps import SkippedSteps
-from helpers.stepping import Stepper
+from helpers.stepping import MeanLoss, Stepper, local
 from model.captioning import PrismerCaption
 from model.config import PrismerConfig
 from model.errors import UserError
@@ -36,7 +35,10 @@ from model.modules.label_map import LabelMap
 MODES: dict[str, Sharding] = {"ddp": "none", "zero2": "shard_grad_op", "zero3": "full_shard"}
 EXPERTS = ("depth", "seg_coco", "obj_detection")  # one of each kind of stem
 STEPS, IMAGES, PREFIX, LR = 20, 4, "A picture of", 1e-4
-CAPTIONS = [f"{PREFIX} {end}" for end in ("a red cube", "two cones", "a sign on a table", "blue")]
+ENDS = ("a red cube", "two cones", "a sign on a table", "blue", "a yellow wall", "night")
+CAPTIONS = [f"{PREFIX} {end}" for end in ENDS]
+# Of six images, those of each process's two batches: as uneven as the end of an epoch can be.
+UNEVEN = (slice(0, 3), slice(3, 4)), (slice(4, 5), slice(5, 6))
 ANSWERS = ["a cube", "two cones", "a sign"]
 
 
@@ -47,10 +49,14 @@ def new_model() -> PrismerCaption:
     return build_model(PrismerCaption, PrismerConfig(size.vision, size.text, EXPERTS, 96, 64), TOKENIZER)
 
 
-def inputs(config: PrismerConfig, step: int, rank: int = 0, processes: int = 1) -> tuple[dict, list[str]]:
-    """Images and captions of a process in a step; all processes together have the same, however many."""
-    everything = experts(config, IMAGES)
-    share = slice(rank * IMAGES // processes, (rank + 1) * IMAGES // processes)
+def share_of(rank: int, processes: int) -> slice:
+    """A process's part of `IMAGES`."""
+    return slice(rank * IMAGES // processes, (rank + 1) * IMAGES // processes)
+
+
+def inputs(config: PrismerConfig, step: int, share: slice) -> tuple[dict, list[str]]:
+    """Images and captions of a batch in a step, some of all there are."""
+    everything = experts(config, len(CAPTIONS))
 
     def part(x: Tensor | LabelMap) -> Tensor | LabelMap:
         if isinstance(x, LabelMap):
@@ -80,23 +86,31 @@ class Run:
         self.optimizer = build_optimizer(self.model, LR, weight_decay=0.05)
         self.scaler = torch.amp.GradScaler("cpu", enabled=scale > 0, init_scale=scale)
         self.stepper = Stepper(self.model, self.optimizer, self.scaler, accumulate_steps, max_grad_norm)
+        self.share = share_of(accelerator.process_index, accelerator.num_processes)
 
-    def forward(self, step: int, part: int = 0, parts: int = 1) -> Tensor:
-        """The loss of a part of this process's samples."""
-        torch.manual_seed(step)  # instance embeddings are drawn in training
-        place = self.accelerator.process_index * parts + part
-        images, captions = inputs(self.config, step, place, self.accelerator.num_processes * parts)
+    def forward(self, images: dict, captions: list[str]) -> Tensor:
+        """The loss of a batch."""
         with self.accelerator.autocast():
             return self.model(images, captions, PREFIX)
 
-    def step(self, step: int) -> tuple[float, float]:
-        """One step; the loss of all processes' samples, and the norm of its gradient."""
-        losses, parts = [], self.stepper.accumulate_steps
-        for part in self.stepper.batches(range(parts), parts):
-            losses.append(self.forward(step, part, parts))
-            norm = self.stepper.step(losses[-1])
-        loss = self.accelerator.reduce(torch.stack(losses).mean().detach(), "mean")
-        return loss.item(), norm.item()
+    def step(self, step: int, *shares: slice) -> tuple[float, float]:
+        """One step; the loss of all processes' samples, and the norm of its gradient.
+
+        Args:
+            step: its number.
+            shares: this process's batches; by default one, its part of `IMAGES`.
+        """
+        shares = shares or (self.share,)
+        losses = MeanLoss()
+        for images, captions in self.stepper.batches(
+            [inputs(self.config, step, share) for share in shares], len(shares)
+        ):
+            torch.manual_seed(step)  # instance embeddings are drawn in training
+            loss = self.forward(images, captions)
+            losses.add(loss.detach(), self.stepper.samples)
+            norm = self.stepper.step(loss)
+        total, samples = self.accelerator.reduce(torch.stack([losses.sum, losses.samples]), "sum")
+        return (total / samples).item(), norm.item()
 
     def train(self, steps: int = STEPS) -> dict[str, Any]:
         """Losses, norms of gradients, and final weights."""
@@ -114,11 +128,6 @@ def fixed_norms(run: Run) -> Run:
     return run
 
 
-def local(x: Tensor) -> Tensor:
-    """A tensor's part on this process."""
-    return x.to_local() if isinstance(x, DTensor) else x
-
-
 def held(tensors: Iterable[Tensor]) -> int:
     """Bytes of tensors on this process."""
     return sum(local(x).nbytes for x in tensors)
@@ -128,7 +137,7 @@ def memory(run: Run) -> dict[str, int]:
     """Bytes on this process, by what and when."""
     parameters = run.model.parameters
     found = {"parameters": held(parameters())}
-    loss = run.forward(0)
+    loss = run.forward(*inputs(run.config, 0, run.share))
     found["parameters after forward"] = held(parameters())
     with patch.object(run.optimizer, "zero_grad"):
         run.stepper.step(loss)
@@ -142,7 +151,7 @@ def memory(run: Run) -> dict[str, int]:
 def use(run: Run, sharding: Sharding) -> dict[str, Any]:
     """What a model says of its process's images; one process asks more often, as in an evaluation."""
     rank, model = run.accelerator.process_index, unwrap(run.model)
-    images, _ = inputs(run.config, 0, rank, 2)
+    images, _ = inputs(run.config, 0, run.share)
     model.eval()
     with torch.inference_mode(), gathered(run.model, sharding):
         captions = [model.generate(images, PREFIX) for _ in range(1 + rank)]
@@ -159,7 +168,7 @@ def skip(run: Run) -> dict[str, Any]:
         return [local(x).clone() for x in [*run.model.parameters(), *moments]]
 
     before = state()
-    loss = run.forward(0)
+    loss = run.forward(*inputs(run.config, 0, run.share))
     if run.accelerator.process_index == 1:
         loss = loss * torch.inf
     norm = run.stepper.step(loss).item()
@@ -205,7 +214,8 @@ def main(folder: Path) -> None:
         found[mode] = run.train() | {"use": use(run, sharding), "memory": memory(run), "skip": skip(run)}
         found[mode] |= {"tied": tied(run), "dtypes": [p.dtype for p in run.model.parameters()]}
         run = fixed_norms(Run(accelerator, sharding=sharding, accumulate_steps=2, max_grad_norm=1.0))
-        found[mode]["accumulated"] = [run.step(step) for step in range(2)]
+        shares = UNEVEN[accelerator.process_index]
+        found[mode]["accumulated"] = [run.step(step, *shares) for step in range(2)]
     options = {"sharding": "full_shard", "sync_batchnorm": True, "activation_checkpointing": "offload"}
     # Without generating C++, which takes half a minute.
     with patch.object(torch, "compile", partial(torch.compile, backend="aot_eager")):

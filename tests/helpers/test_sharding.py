@@ -12,7 +12,18 @@ import torch
 from torch import Tensor
 
 from helpers.parallel.processes import start_accelerator
-from tests.helpers.spread import ANSWERS, MODES, PREFIX, Run, fixed_norms, held, inputs, new_model
+from tests.helpers.spread import (
+    ANSWERS,
+    CAPTIONS,
+    MODES,
+    PREFIX,
+    Run,
+    fixed_norms,
+    held,
+    inputs,
+    new_model,
+    share_of,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 Found = list[dict[str, Any]]  # by process
@@ -104,7 +115,7 @@ def test_the_model_speaks_as_it_does_on_one_process(found, mode):
     for rank, process in enumerate(found):
         model = new_model().eval()
         model.load_state_dict(found[0][mode]["weights"])
-        images, _ = inputs(model.config, 0, rank, 2)
+        images, _ = inputs(model.config, 0, share_of(rank, 2))
         assert process[mode]["use"]["captions"] == model.generate(images, PREFIX)
         scores = model.rank(images, ANSWERS, k=2, prefix=PREFIX).scores
         torch.testing.assert_close(process[mode]["use"]["scores"], scores, rtol=1e-4, atol=1e-4)
@@ -125,9 +136,9 @@ def test_both_processes_stop_after_too_many_and_the_samples_of_both_are_named(fo
 
 
 @every_mode
-def test_gradients_accumulate_to_those_of_one_batch(found, mode):
+def test_uneven_batches_of_all_processes_accumulate_to_the_gradient_of_one(found, mode):
     run = fixed_norms(Run(start_accelerator("no"), max_grad_norm=1.0))
-    whole = [run.step(step) for step in range(2)]
+    whole = [run.step(step, slice(0, len(CAPTIONS))) for step in range(2)]
     for process in found:
         for accumulated, expected in zip(process[mode]["accumulated"], whole, strict=True):
             assert accumulated == pytest.approx(expected, rel=1e-5)

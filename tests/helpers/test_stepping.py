@@ -19,12 +19,14 @@ from model.errors import UserError
 X = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
 
 
-def new_stepper(accumulate_steps: int = 1, max_grad_norm: float | None = None, scale: float = 0) -> Stepper:
+def new_stepper(
+    accumulate_steps: int = 1, max_grad_norm: float | None = None, scale: float = 0, batch_size: int = 1
+) -> Stepper:
     torch.manual_seed(1)
     model = nn.Linear(3, 2)
     scaler = torch.amp.GradScaler("cpu", enabled=scale > 0, init_scale=scale)
     optimizer = build_optimizer(model, lr=0.1, weight_decay=0.05)
-    return Stepper(model, optimizer, scaler, accumulate_steps, max_grad_norm)
+    return Stepper(model, optimizer, scaler, accumulate_steps, max_grad_norm, batch_size)
 
 
 def loss_of(stepper: Stepper, x: torch.Tensor) -> torch.Tensor:
@@ -40,21 +42,28 @@ def assert_same(first: Stepper, second: Stepper) -> None:
     torch.testing.assert_close(state(first), state(second), rtol=1e-5, atol=1e-6)
 
 
-def test_batches_accumulate_to_the_gradient_of_one():
-    whole, parts = new_stepper(), new_stepper(accumulate_steps=3)
-    expected = whole.step(loss_of(whole, X))
-    norms = [parts.step(loss_of(parts, x)) for x in parts.batches(X.split(2), 3)]
-    assert norms[:2] == [None, None]
-    torch.testing.assert_close(norms[2], expected)
-    assert_same(parts, whole)
-
-
-def test_the_last_step_of_an_epoch_has_the_batches_that_are_left():
-    whole, parts = new_stepper(), new_stepper(accumulate_steps=2)
-    for x in (X[:4], X[4:]):
-        whole.step(loss_of(whole, x))
-    norms = [parts.step(loss_of(parts, x)) for x in parts.batches(X.split(2), 3)]
-    assert [norm is None for norm in norms] == [True, False, False]
+@pytest.mark.parametrize("batch_size", [1, 2, 4])  # what the stepper is told changes nothing
+@pytest.mark.parametrize("scale", [0, 2.0**10])
+@pytest.mark.parametrize(
+    ("sizes", "accumulate_steps", "steps"),
+    [
+        ([2, 2, 2], 3, [[0, 1, 2]]),
+        ([4, 1, 1], 3, [[0, 1, 2]]),
+        ([2, 2, 2], 2, [[0, 1], [2]]),  # the last step of an epoch has the batches that are left
+        ([1, 2, 2, 1], 2, [[0, 1], [2, 3]]),
+    ],
+)
+def test_batches_accumulate_to_the_gradient_of_their_samples_together(
+    sizes, accumulate_steps, steps, scale, batch_size
+):
+    whole, parts = new_stepper(scale=scale), new_stepper(accumulate_steps, scale=scale, batch_size=batch_size)
+    batches, found = X.split(sizes), []
+    expected = [whole.step(loss_of(whole, torch.cat([batches[i] for i in step]))) for step in steps]
+    for x in parts.batches([{"rgb": x, "index": 0} for x in batches], len(batches)):
+        found.append(parts.step(loss_of(parts, x["rgb"])))
+    lasts = [step[-1] for step in steps]
+    assert [norm is not None for norm in found] == [i in lasts for i in range(len(batches))]
+    torch.testing.assert_close([found[i] for i in lasts], expected)
     assert_same(parts, whole)
 
 
@@ -114,11 +123,11 @@ def test_float16_lowers_its_scale_and_then_learns_what_float32_does():
     torch.testing.assert_close(state(half)[0], state(whole)[0], rtol=1e-2, atol=1e-2)
 
 
-def test_losses_that_are_not_finite_do_not_count():
+def test_a_loss_counts_as_often_as_it_has_samples_and_not_at_all_if_it_is_not_finite():
     losses = MeanLoss()
     assert losses.mean() == 0
-    for loss in (1.0, math.nan, 3.0, math.inf):
-        losses.add(torch.tensor(loss))
+    for loss, samples in ((1.0, 3), (math.nan, 3), (5.0, 1), (math.inf, 1)):
+        losses.add(torch.tensor(loss), samples)
     assert losses.mean() == 2
 
 
