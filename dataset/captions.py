@@ -11,6 +11,7 @@ from dataset.image_list import (
     Split,
     captions_of,
     check_data_path,
+    checked_id,
     custom_list,
     read_list,
 )
@@ -192,14 +193,16 @@ def caption_dataset(
     elif name == "custom":
         folder = ImageFolder(data_path, "")
         path = data_path / custom_list(split, train_list, test_list)
-        rows = _rows(read_list(path, ("caption",) if training else ()), by_image, lambda row: row["image"])
+        listed = read_list(path, ("caption",) if training else ())
+        rows = _rows(listed, by_image, lambda row: row["image"], path)
         without = [row.image for row in rows if not row.captions]
         if 0 < len(without) < len(rows):
             raise UserError(f"list {path}: image '{without[0]}' has no caption, others have")
     elif (name, split) in PUBLIC_LISTS:
         layout = PUBLIC_LISTS[name, split]
         folder = ImageFolder(data_path / layout.folder, layout.folder)
-        rows = _rows(read_list(data_path / layout.file, layout.required), by_image, layout.image_id)
+        path = data_path / layout.file
+        rows = _rows(read_list(path, layout.required), by_image, layout.image_id, path)
         if layout.ground_truth and (data_path / layout.ground_truth).is_file():
             path = data_path / layout.ground_truth
             references, domains = read_nocaps(path) if layout.domains else (read_ground_truth(path), None)
@@ -231,9 +234,16 @@ def demo_label_folder(images: Path) -> str:
 
 
 def _rows(
-    listed: list[dict[str, Any]], by_image: bool, image_id: Callable[[dict[str, Any]], ImageId]
+    listed: list[dict[str, Any]],
+    by_image: bool,
+    image_id: Callable[[dict[str, Any]], ImageId],
+    path: Path | Url,
 ) -> list[CaptionRow]:
-    """A sample for each image, with its captions together; or one for each caption."""
+    """A sample for each image, with its captions together; or one for each caption.
+
+    Raises:
+        UserError: samples of images cannot be told apart by their ids.
+    """
     if not by_image:
         return [
             CaptionRow(row["image"], image_id(row), (caption,))
@@ -242,7 +252,13 @@ def _rows(
         ]
     ids: dict[str, ImageId] = {}
     captions: dict[str, list[str]] = {}  # by image
-    for row in listed:
-        ids.setdefault(row["image"], image_id(row))
-        captions.setdefault(row["image"], []).extend(captions_of(row))
+    images: dict[str, str] = {}  # by id as text: servers and files do not tell 1 from "1"
+    for number, row in enumerate(listed, start=1):
+        where, image = f"list {path}, row {number}", row["image"]
+        own = checked_id(image_id(row), "image id", where)
+        if ids.setdefault(image, own) != own:
+            raise UserError(f"{where}: image '{image}' has the id {own}, but {ids[image]} in a row before")
+        if images.setdefault(str(own), image) != image:
+            raise UserError(f"{where}: image '{image}' has the id {own} of '{images[str(own)]}'")
+        captions.setdefault(image, []).extend(captions_of(row))
     return [CaptionRow(image, ids[image], tuple(captions[image])) for image in ids]

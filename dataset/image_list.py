@@ -1,9 +1,11 @@
 """Lists of images with their texts: JSON, JSON lines or CSV, each row checked."""
 
+import ast
 import csv
 import io
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -12,6 +14,10 @@ from dataset.shards.folder import ShardFile
 from model.errors import UserError
 
 Split = Literal["train", "test"]
+# What programs write into a cell for "no value". An answer may be "none", so only these spellings count.
+_NO_VALUE = {"nan", "NaN", "NAN", "NaT", "<NA>", "#N/A", "null", "NULL", "None"}
+_CELLS = ("image", "caption", "question", "answer", "type", "question_type")  # texts that are read
+_IDS = ("question_id", "img_id")
 
 
 def check_data_path(path: Path | Url | str) -> Path | Url:
@@ -73,11 +79,24 @@ def read_text(path: Path | Url | ShardFile) -> str:
 
 
 def parse_json(path: Path | Url, text: str) -> Any:
-    """Parses the text of a JSON file; what is not JSON is a `UserError`."""
+    """Parses the text of a JSON file; what is not JSON, or has a key twice, is a `UserError`."""
+    return _parsed(text, lambda line: f"list {path}, line {line}")
+
+
+def _parsed(text: str, where: Callable[[int], str]) -> Any:
+    def as_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):  # of the two values, the parser would take the last
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            line = 1 + text[: text.find(json.dumps(pairs[0][1], ensure_ascii=False))].count("\n")
+            raise UserError(f"{where(line)}: an object has the key '{twice}' twice; remove one")
+        return found
+
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=as_dict)
     except json.JSONDecodeError as error:
-        raise UserError(f"list {path}, line {error.lineno}: not JSON ({error.msg})") from None
+        raise UserError(f"{where(error.lineno)}: not JSON ({error.msg})") from None
 
 
 def _json_rows(path: Path, text: str) -> Iterator[tuple[str, Any]]:
@@ -89,27 +108,56 @@ def _json_rows(path: Path, text: str) -> Iterator[tuple[str, Any]]:
 
 
 def _json_line_rows(path: Path, text: str) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            yield f"line {number}", json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"list {path}, line {number}: not JSON ({error.msg})") from None
+    for number, line in enumerate(re.split(r"\r\n|\n|\r", text), start=1):
+        if line.strip():
+            yield f"line {number}", _parsed(line, lambda _, number=number: f"list {path}, line {number}")
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    rows: list[tuple[str, dict[str, Any]]] = []
     try:
+        names = [name for name in reader.fieldnames or () if name]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise UserError(f"list {path}, line 1: two columns are named '{twice[0]}'; rename one")
+        if len(names) == 1 and (other := re.search("[;\t|]", names[0])):
+            raise UserError(f"list {path}, line 1: columns are separated by {other[0]!r}; use commas")
         for row in reader:
+            where = f"line {reader.line_num}"
             if None in row:
                 raise UserError(
-                    f"list {path}, line {reader.line_num}: more columns than the header; "
+                    f"list {path}, {where}: more columns than the header; "
                     "put texts with commas in double quotes"
                 )
-            yield f"line {reader.line_num}", row
+            for name in _CELLS:
+                if reason := _no_text(row.get(name)):
+                    raise UserError(f"list {path}, {where}: '{name}' is {row[name]}, {reason}")
+            rows.append((where, row))
     except csv.Error as error:
         raise UserError(f"list {path}, line {reader.line_num}: not CSV ({error})") from None
+    for name in _IDS:  # a CSV has texts alone, but an evaluation server compares numbers
+        if all(_is_number(row.get(name)) for _, row in rows):
+            for _, row in rows:
+                row[name] = int(row[name].removesuffix(".0"))
+    yield from rows
+
+
+def _no_text(cell: str | None) -> str | None:
+    """Why a cell of a CSV is not the text that it should be."""
+    if cell in _NO_VALUE:
+        return "which stands for no value; leave the row out or fill it in"
+    if cell and cell.lstrip()[:1] in ("[", "{"):
+        try:
+            ast.literal_eval(cell.strip())
+        except (SyntaxError, ValueError, MemoryError, RecursionError):
+            return None  # a text that begins so
+        return "not one text; give each text a row of its own, or write the list as .json"
+    return None
+
+
+def _is_number(cell: str | None) -> bool:
+    """Whether a cell is a whole number as programs write it: no zeros before it, but perhaps one behind."""
+    return bool(cell) and re.fullmatch(r"(0|-?[1-9][0-9]{0,17})(\.0)?", cell) is not None
 
 
 def _checked(
@@ -125,9 +173,21 @@ def _checked(
         raise UserError(f"{where}: 'image' must be a path, found {type(image).__name__}")
     if PurePosixPath(image).is_absolute() or ".." in PurePosixPath(image).parts:
         raise UserError(f"{where}: image '{image}' must be a path below the image folder (data_path)")
+    row["image"] = PurePosixPath(image).as_posix()  # one name for one file: `./a.jpg` is `a.jpg`
     if not all(isinstance(caption, str) and caption.strip() for caption in captions_of(row)):
         raise UserError(f"{where}: 'caption' must be text, or a list of texts, none of them empty")
     return row
+
+
+def checked_id(value: Any, key: str, where: str) -> int | str:
+    """The value of a row that names it in results.
+
+    Raises:
+        UserError: it is no whole number and no text.
+    """
+    if not isinstance(value, int | str) or isinstance(value, bool) or value == "":
+        raise UserError(f"{where}: '{key}' must be a number or a text, found {value!r}")
+    return value
 
 
 def captions_of(row: dict[str, Any]) -> list[str]:

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataset.image_list import Split, check_data_path, custom_list, parse_json, read_list, read_text
+from dataset.image_list import (
+    Split,
+    check_data_path,
+    checked_id,
+    custom_list,
+    parse_json,
+    read_list,
+    read_text,
+)
 from dataset.places import Url
 from dataset.samples import ImageFolder, ImageLabelDataset, Visual
 from dataset.text import clean_question
@@ -198,14 +206,14 @@ def _training_questions(path: Path, listed: list[dict[str, Any]], weight: float 
         where = f"list {path}, row {number}"
         own = row.get("weight", 1.0) if weight is None else weight
         try:
-            own = float(own)
+            own = math.nan if isinstance(own, bool) else float(own)
         except (TypeError, ValueError):
             own = math.nan
         if not 0 <= own < math.inf:
             raise UserError(f"{where}: 'weight' must be a number from 0 on, found {row.get('weight')!r}")
         question = _question(row, where)
         for answer in _answers(row, where):
-            pairs.append((row["image"], Question(question, answer, own, type=_type(row))))
+            pairs.append((row["image"], Question(question, answer, own, type=_type(row, where))))
     return pairs
 
 
@@ -213,17 +221,18 @@ def _test_questions(path: Path, listed: list[dict[str, Any]]) -> _Pairs:
     pairs, seen = [], {}
     for number, row in enumerate(listed, start=1):
         where = f"list {path}, row {number}"
-        question_id = row.get("question_id", number - 1)
-        if not isinstance(question_id, int | str):
-            raise UserError(f"{where}: 'question_id' must be a number or a text, found {question_id!r}")
-        if question_id in seen:
-            raise UserError(f"{where}: question_id {question_id} is that of row {seen[question_id]}, too")
-        seen[question_id] = number
+        question_id = checked_id(row.get("question_id", number - 1), "question_id", where)
+        # As text: servers and files do not tell 1 from "1".
+        if (row_before := seen.setdefault(str(question_id), number)) != number:
+            raise UserError(f"{where}: question_id {question_id} is that of row {row_before}, too")
+        has_answer = row.get("answer") not in (None, "", [])
+        if pairs and has_answer != bool(pairs[0][1].references):
+            raise UserError(f"{where}: rows with and without 'answer'; give an answer to all or to none")
         question = Question(
             _question(row, where),
             question_id=question_id,
-            references=tuple(_answers(row, where)) if row.get("answer") else (),
-            type=_type(row),
+            references=tuple(_answers(row, where)) if has_answer else (),
+            type=_type(row, where),
         )
         pairs.append((row["image"], question))
     return pairs
@@ -236,9 +245,9 @@ def _question(row: dict[str, Any], where: str) -> str:
     return question
 
 
-def _type(row: dict[str, Any]) -> str | None:
+def _type(row: dict[str, Any], where: str) -> str | None:
     kind = row.get("type") or row.get("question_type")
-    return None if kind is None else str(kind)
+    return None if kind is None else str(checked_id(kind, "type", where))
 
 
 def _answers(row: dict[str, Any], where: str) -> list[str]:

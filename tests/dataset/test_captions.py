@@ -76,6 +76,27 @@ def test_nocaps(disk: Disk) -> None:
     assert test.references() is None
 
 
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([("a.png", 1), ("a.png", 2)], "row 2: image 'a.png' has the id 2, but 1 in a row before"),
+        ([("a.png", 1), ("b.png", "1")], "row 2: image 'b.png' has the id 1 of 'a.png'"),
+        ([("a.png", True)], "row 1: 'image id' must be a number or a text"),
+    ],
+)
+def test_ids_tell_test_images_apart(disk: Disk, rows: list, message: str) -> None:
+    disk.write("nocaps_val.json", [{"image": image, "img_id": number} for image, number in rows])
+    with pytest.raises(UserError, match=message):
+        open_data(disk, "nocaps", "test")
+
+
+def test_two_names_that_end_in_one_number(disk: Disk) -> None:
+    rows = [{"image": f"val/{name}_9.png", "caption": ["x"]} for name in ("a", "b")]
+    disk.write("coco_karpathy_test.json", rows)
+    with pytest.raises(UserError, match=r"row 2: image 'val/b_9.png' has the id 9 of 'val/a_9.png'"):
+        open_data(disk, "coco", "test")
+
+
 def test_custom_lists(disk: Disk) -> None:
     disk.add("a.png")
     disk.add("sub/b.jpg")

@@ -12,6 +12,8 @@ CAPTIONS = {
     "list.json": '[{"image": "a/1.jpg", "caption": "one, two"}, {"image": "a/2.jpg", "caption": "zwölf"}]',
     "list.jsonl": '{"image": "a/1.jpg", "caption": "one, two"}\n\n{"image": "a/2.jpg", "caption": "zwölf"}\n',
     "list.csv": 'image,caption\na/1.jpg,"one, two"\na/2.jpg,zwölf\n',
+    "mac.csv": 'image,caption\ra/1.jpg,"one, two"\r./a//2.jpg,zwölf\r',
+    "mac.jsonl": '{"image": "a/1.jpg", "caption": "one, two"}\r{"image": "./a/2.jpg", "caption": "zwölf"}',
     "LIST.CSV": '\ufeffimage,caption\r\na/1.jpg,"one, two"\r\na/2.jpg,zwölf\r\n',
 }
 
@@ -28,6 +30,25 @@ def test_questions_and_answers(tmp_path: Path) -> None:
     assert read_list(path, ("question", "answer")) == [
         {"image": "1.jpg", "question": "what?", "answer": "a cat"}
     ]
+
+
+def test_brackets_may_begin_a_caption(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("image,caption\na.jpg,[man riding] a horse\n")
+    assert read_list(tmp_path / "a.csv", ("caption",))[0]["caption"] == "[man riding] a horse"
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["393225003", "0"], [393225003, 0]),
+        (["1.0", "2.0"], [1, 2]),  # as pandas writes them if one is missing
+        (["007", "8"], ["007", "8"]),
+        (["a", "8"], ["a", "8"]),
+    ],
+)
+def test_ids_of_a_csv_are_numbers_if_all_are(tmp_path: Path, cells: list[str], expected: list) -> None:
+    (tmp_path / "a.csv").write_text("image,question_id\n" + "".join(f"a.jpg,{cell}\n" for cell in cells))
+    assert [row["question_id"] for row in read_list(tmp_path / "a.csv", ())] == expected
 
 
 def test_captions_may_be_one_several_or_none() -> None:
@@ -62,6 +83,34 @@ WRONG = {
     ),
     "an empty caption": ("list.json", b'[{"image": "a", "caption": ["b", " "]}]', "row 1: 'caption' must be"),
     "an image that is a number": ("list.json", b'[{"image": 3, "caption": "b"}]', "row 1: 'image' must be"),
+    "a list in a cell": (
+        "list.csv",
+        b"image,caption\na,\"['b', 'c']\"\n",
+        "line 2: 'caption' is ['b', 'c'], not one",
+    ),
+    "an object in a cell": (
+        "list.csv",
+        b'image,caption\na,{"b": 1}\n',
+        "'caption' is {\"b\": 1}, not one text",
+    ),
+    "no value in a cell": (
+        "list.csv",
+        b"image,caption\na,b\na,nan\n",
+        "line 3: 'caption' is nan, which stands for",
+    ),
+    "two columns of a name": (
+        "list.csv",
+        b"image,caption,caption\na,b,c\n",
+        "two columns are named 'caption'",
+    ),
+    "a key that is there twice": (
+        "list.json",
+        b'[{"image": "a", "caption": "b"},\n{"image": "c", "caption": "b", "caption": "d"}]',
+        "line 2: an object has the key 'caption' twice",
+    ),
+    "semicolons": ("list.csv", b"image;caption\na;b\n", "line 1: columns are separated by ';'; use commas"),
+    "NaN": ("list.json", b'[{"image": "a", "caption": NaN}]', "row 1: 'caption' must be text"),
+    "a boolean": ("list.json", b'[{"image": "a", "caption": false}]', "row 1: 'caption' must be text"),
     "an absolute path": ("list.json", b'[{"image": "/a.jpg", "caption": "b"}]', "must be a path below"),
     "a path that climbs": ("list.json", b'[{"image": "../a.jpg", "caption": "b"}]', "must be a path below"),
 }

@@ -96,6 +96,15 @@ def test_lists_of_ones_own(disk: Disk) -> None:
         ("train", {"question": "Who?", "answer": ["me", " "]}, "row 2: 'answer' must be text"),
         ("train", {"question": 3, "answer": "me"}, "row 2: 'question' must be text"),
         ("test", {"question": "Who?", "question_id": 7}, "row 2: question_id 7 is that of row 1, too"),
+        ("test", {"question": "Who?", "question_id": "7"}, "row 2: question_id 7 is that of row 1, too"),
+        (
+            "test",
+            {"question": "Who?", "question_id": True},
+            "row 2: 'question_id' must be a number or a text",
+        ),
+        ("test", {"question": "Who?", "question_id": 8}, "row 2: rows with and without 'answer'"),
+        ("test", {"question": "Who?", "question_id": 8, "answer": 0}, "row 2: 'answer' must be text"),
+        ("train", {"question": "Who?", "answer": "me", "weight": True}, "row 2: 'weight' must be a number"),
         ("test", {"question": "Who?", "question_id": [7]}, "row 2: 'question_id' must be a number or a text"),
     ],
 )
