@@ -74,7 +74,8 @@ def train(args: argparse.Namespace) -> None:
                 best_first = sorted(zip(scores, kept, strict=True), reverse=True)
                 row["ranking"] = {answers[index]: round(score, 4) for score, index in best_first}
         else:
-            rows = [{"answer": text} for text in session.prismer.generate(experts, questions, counts=counts)]
+            texts = session.prismer.generate(experts, questions, counts=counts, **config.decoding)
+            rows = [{"answer": text} for text in texts]
         named = zip(batch["question_id"], rows, strict=True)
         flat = iter([{"question_id": name, **row} for name, row in named])
         return [[next(flat) for _ in range(count)] for count in counts]
@@ -88,6 +89,8 @@ def train(args: argparse.Namespace) -> None:
         settings = {"inference": config.inference, "image_resolution": config.image_resolution}
         if rank:
             settings |= {"answers": len(answers), "k_test": config.k_test}
+        else:
+            settings |= config.decoding
         record, scores = {"settings": settings}, None
         if references := test_set.references():
             # Without the images that could not be read; the loader has named them.
@@ -111,7 +114,7 @@ def train(args: argparse.Namespace) -> None:
 
     if session.is_main:
         warn_of_overlap(train_loader.dataset, test_set)
-    usage = Usage(prefix="", answers=answers, k=config.k_test)
+    usage = Usage(prefix="", answers=answers, k=config.k_test, answering=config.decoding)
     training = Training(session, train_loader, usage, score="accuracy", lr_by_epoch=True)
     for epoch in training.epochs():
         for batch in training.batches():

@@ -33,7 +33,7 @@ class Captioner(Predictor[PrismerCaption]):
         *,
         experts: Sequence[str] | None = None,
         evidence: bool = False,
-        **decoding: int,
+        **decoding: float,
     ) -> list[Prediction]:
         """Captions image files, or images in memory; otherwise as `captions`."""
         dataset = self._dataset(images, experts)
@@ -41,7 +41,7 @@ class Captioner(Predictor[PrismerCaption]):
         return [prediction for _, prediction in found]
 
     def captions(
-        self, dataset: CaptionDataset, batch_size: int, *, evidence: bool = False, **decoding: int
+        self, dataset: CaptionDataset, batch_size: int, *, evidence: bool = False, **decoding: float
     ) -> Iterator[tuple[str, Prediction]]:
         """The readable images of a data set with their captions.
 
@@ -80,7 +80,7 @@ class Answerer(Predictor[PrismerVQA]):
         *,
         experts: Sequence[str] | None = None,
         evidence: bool = False,
-        **decoding: int,
+        **decoding: float,
     ) -> list[Prediction]:
         """Answers a question about each image.
 
@@ -93,7 +93,8 @@ class Answerer(Predictor[PrismerVQA]):
             batch_size: images at once.
             experts: see the class.
             evidence: whether to find out what the answers were read from (`model/evidence.py`).
-            decoding: `num_beams`, `max_new` and `min_new`, where answers are written freely.
+            decoding: `num_beams`, `max_new`, `min_new` and `length_penalty` that are not to be those of the
+                model's task, where answers are written freely.
         """
         questions = [questions] * len(images) if isinstance(questions, str) else questions
         if len(questions) != len(images):
@@ -111,10 +112,11 @@ class Answerer(Predictor[PrismerVQA]):
         k: int | None = None,
         *,
         evidence: bool = False,
-        **decoding: int,
+        **decoding: float,
     ) -> Iterator[tuple[str, Prediction]]:
         """The readable images of a data set with the answers to their questions, otherwise as `answer`."""
         choices = self.usage.answers if answers is None else list(answers)
+        settings = self.usage.answering | decoding
         if choices and decoding:
             raise UserError(
                 f"this model chooses its answer among {len(choices)}, so there is no beam search to set "
@@ -130,7 +132,7 @@ class Answerer(Predictor[PrismerVQA]):
                     _chosen([(choices[i], score) for i, score in zip(*row, strict=True)]) for row in rows
                 ]
             else:
-                texts, scores = self.model.generate(experts, asked, **decoding, return_scores=True)
+                texts, scores = self.model.generate(experts, asked, **settings, return_scores=True)
                 found = [Prediction(text, score) for text, score in zip(texts, scores, strict=True)]
             if not evidence:
                 return found

@@ -66,6 +66,7 @@ class Usage:
     Attributes:
         prefix: what captions begin with.
         decoding: settings of the beam search for captions.
+        answering: settings of the beam search for written answers.
         answers: the answers to choose from; empty: answers are written freely.
         k: how many of them are scored in full.
         backends: the networks that made the labels it was trained on, by expert, as far as they are known.
@@ -73,9 +74,10 @@ class Usage:
 
     __pydantic_config__ = STRICT
     prefix: str = "A picture of"
-    decoding: dict[str, int] = field(
+    decoding: dict[str, int | float] = field(
         default_factory=lambda: {"num_beams": 3, "max_length": 20, "min_length": 8}
     )
+    answering: dict[str, int | float] = field(default_factory=dict)
     answers: list[str] = field(default_factory=list)
     k: int = 16
     backends: Backends = field(default_factory=dict)

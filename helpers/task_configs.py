@@ -15,6 +15,7 @@ from model.errors import UserError
 Count = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Inference = Literal["rank", "generate"]
+Decoding = dict[str, int | float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,17 +82,18 @@ class DecodingConfig(TaskConfig):
     captions_per_image: PositiveInt = 1
     num_beams: PositiveInt = 3
     max_length: PositiveInt = 20
-    min_length: PositiveInt = 8
+    min_length: Count = 8
+    length_penalty: float = 1.0
     metrics: list[Metric] = field(default_factory=lambda: list(get_args(Metric)))
 
+    def __post_init__(self) -> None:
+        if self.min_length > self.max_length:
+            raise ValueError(f"min_length {self.min_length} is more than max_length {self.max_length}")
+
     @property
-    def decoding(self) -> dict[str, int]:
+    def decoding(self) -> Decoding:
         """The settings of the beam search."""
-        return {
-            "num_beams": self.num_beams,
-            "max_length": self.max_length,
-            "min_length": self.min_length,
-        }
+        return chosen(self, "num_beams", "max_length", "min_length", "length_penalty")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +150,7 @@ class VQAConfig(TaskConfig):
             questions, which then count as one sample of `batch_size_train`.
         inference: `rank` chooses among the answers of `answer_list`, `generate` writes.
         k_test: how many answers are scored in full.
+        num_beams, max_new, min_new, length_penalty: of written answers, see `PrismerVQA.generate`.
     """
 
     dataset: list[Literal["vqav2", "vg", "custom"]]
@@ -158,6 +161,19 @@ class VQAConfig(TaskConfig):
     questions_per_image: PositiveInt = 1
     inference: Inference = "rank"
     k_test: PositiveInt = 16
+    num_beams: PositiveInt = 3
+    max_new: PositiveInt = 10
+    min_new: Count | None = None
+    length_penalty: float = -1.0
+
+    def __post_init__(self) -> None:
+        if self.min_new is not None and self.min_new > self.max_new:
+            raise ValueError(f"min_new {self.min_new} is more than max_new {self.max_new}")
+
+    @property
+    def decoding(self) -> Decoding:
+        """The settings of the beam search."""
+        return chosen(self, "num_beams", "max_new", "min_new", "length_penalty")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +192,11 @@ class ClassificationConfig(TaskConfig):
     inference: Literal["rank"] = "rank"
     k_test: PositiveInt = 32
     eval_every: PositiveInt = 5
+
+
+def chosen(config: TaskConfig, *keys: str) -> Decoding:
+    """These settings by name, without those that are left to the model."""
+    return {key: value for key in keys if (value := getattr(config, key)) is not None}
 
 
 def prismer_config(config: TaskConfig, size: ModelSize) -> PrismerConfig:

@@ -60,6 +60,7 @@ class PrismerCaption(Prismer):
         num_beams: int = 3,
         max_length: int = 20,
         min_length: int = 8,
+        length_penalty: float = 1.0,
         return_scores: bool = False,
         instance_indices: Tensor | None = None,
     ) -> list[str] | tuple[list[str], list[float]]:
@@ -71,12 +72,13 @@ class PrismerCaption(Prismer):
             num_beams: beams of each image.
             max_length: the most tokens of a caption; start token, prefix and end token count.
             min_length: the fewest; start token and prefix count.
+            length_penalty: above 0 prefers long texts, below 0 short ones.
             return_scores: whether to return the captions' scores as well.
             instance_indices: those of `ExpertEncoder`.
 
         Returns:
-            b captions without the prefix; with `return_scores` a pair of these and of their mean
-            log-probabilities.
+            b captions without the prefix; with `return_scores` a pair of these and of their scores: the
+            log-probability over the number of tokens to the power of `length_penalty`.
         """
         encoded = self.expert_encoder(experts, instance_indices)
         prompt = self.prompt(prefix, encoded)
@@ -92,10 +94,10 @@ class PrismerCaption(Prismer):
             num_beams=num_beams,
             max_new=max_length - start,
             min_new=min_length - start,
-            length_penalty=1.0,
+            length_penalty=length_penalty,
         )
         texts = self.tokenizer.batch_decode(found.ids, skip_special_tokens=True)
-        captions = [text.removeprefix(" ") for text in texts] if prefix else texts  # that after the prefix
+        captions = [text[1:] for text in texts] if prefix else texts  # without the space after the prefix
         return (captions, found.scores.tolist()) if return_scores else captions
 
     @torch.no_grad()

@@ -38,5 +38,7 @@ def _describe(error: ValidationError, cls: type) -> str:
         return f"unknown key '{key}'" + (f"; known keys: {known or 'none'}" if "." not in key else "")
     if problem["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"key '{key}' is missing"
+    if not problem["loc"] and problem["type"] == "value_error":  # of several keys together
+        return problem["msg"].removeprefix("Value error, ")
     message = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
     return f"key '{key}': {message}, got {json.dumps(problem['input'], default=str)}"

@@ -55,7 +55,8 @@ class PrismerVQA(Prismer):
         *,
         num_beams: int = 3,
         max_new: int = 10,
-        min_new: int = 2,
+        min_new: int | None = None,
+        length_penalty: float = -1.0,
         return_scores: bool = False,
         instance_indices: Tensor | None = None,
         counts: Sequence[int] | None = None,
@@ -67,15 +68,20 @@ class PrismerVQA(Prismer):
             questions: q questions, those of an image together.
             num_beams: beams of each question.
             max_new: the most tokens of an answer, end token included.
-            min_new: the fewest, end token excluded.
+            min_new: the fewest, end token excluded; None: 1, or with `compat` 2 as in the original, which
+                then cannot say `yes`.
+            length_penalty: above 0 prefers long texts, below 0 short ones; the question counts.
             return_scores: whether to return the answers' scores as well.
             instance_indices: those of `ExpertEncoder`.
             counts: how many questions each image has; None: all as many.
 
         Returns:
             q answers in lower case; with `return_scores` a pair of these and of their scores: the
-            log-probability times the number of tokens, the question's included.
+            log-probability over the number of tokens, the question's included, to the power of
+            `length_penalty`.
         """
+        if min_new is None:
+            min_new = 2 if self.config.compat else 1
         encoded = self.encode(experts, len(questions), counts, instance_indices)
         answers: list[str] = []
         scores: list[float] = []
@@ -87,7 +93,7 @@ class PrismerVQA(Prismer):
                 num_beams=num_beams,
                 max_new=max_new,
                 min_new=min_new,
-                length_penalty=-1.0,
+                length_penalty=length_penalty,
             )
             texts = self.tokenizer.batch_decode(found.ids, skip_special_tokens=True)
             answers += [text.lower().strip() for text in texts]

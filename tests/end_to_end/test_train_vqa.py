@@ -74,7 +74,12 @@ def test_evaluation_by_generating_where_answers_are_unknown(trained, scenes, tmp
     questions = [{"image": row["image"], "question": row["question"]} for row in rows[:7]]
     questions[3]["question"] = ""
     (tmp_path / "mine.json").write_text(json.dumps(questions))
-    changes = {"dataset": ["custom"], "data_path": str(scenes / "vqav2"), "inference": "generate"}
+    changes = {
+        "dataset": ["custom"],
+        "data_path": str(scenes / "vqav2"),
+        "inference": "generate",
+        "max_new": 4,
+    }
     config = config_for(scenes, tmp_path, **changes, test_list=str(tmp_path / "mine.json"), experts="none")
     done = forked_script(
         "train_vqa.py", "--exp_name", "z", "--config", config, "--from_checkpoint", "--evaluate", cwd=trained
@@ -90,6 +95,9 @@ def test_evaluation_by_generating_where_answers_are_unknown(trained, scenes, tmp
     results = json.loads((tmp_path / "logging/vqa_z/results/vqa_test.json").read_text())
     assert [row["question_id"] for row in results] == list(range(7))
     assert "no answers, so no scores" in done.stdout
+    record = json.loads((tmp_path / "logging/vqa_z/results/vqa_test_scores.json").read_text())
+    decoding = {"num_beams": 3, "max_new": 4, "length_penalty": -1.0}
+    assert record["settings"].items() >= decoding.items()
 
 
 @pytest.mark.parametrize(
@@ -97,6 +105,7 @@ def test_evaluation_by_generating_where_answers_are_unknown(trained, scenes, tmp
     [
         ({"dataset": ["vqav3"]}, (), "key 'dataset.0'"),
         ({"k_test": 0}, (), "key 'k_test'"),
+        ({"min_new": 3, "max_new": 2}, (), "vqa.yaml: min_new 3 is more than max_new 2"),
         ({"answer_list": "none.json"}, (), "none.json: No such file"),
         ({"inference": "generate"}, ("--answers", "few.txt"), "--answers needs 'rank'"),
         ({}, ("--answers", "few.txt"), "few.txt: answer 2 is ''; expected a text"),

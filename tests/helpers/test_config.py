@@ -72,6 +72,8 @@ def test_a_number_without_a_point_in_its_exponent_form_is_a_number(tmp_path):
         ({"experts": "depth"}, "key 'experts'"),
         ({"freeze": "all"}, "should be 'none', 'freeze_vision'"),
         ({"from_scratch": "yes"}, "key 'from_scratch': should be a valid boolean"),
+        ({"max_length": 5}, "min_length 8 is more than max_length 5"),
+        ({"length_penalty": "short"}, "key 'length_penalty': should be a valid number"),
         ({"metrics": ["bleu", "f1"]}, "key 'metrics.1'"),
         ({"prefix": "a b " * 15}, "key 'prefix': should have less than 30 words"),
     ],

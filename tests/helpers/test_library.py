@@ -123,6 +123,13 @@ def test_answers_are_written(answerer, pictures):
     assert [answer.text for answer in found] == texts
     assert [answer.score for answer in found] == pytest.approx(scores, rel=1e-4)
     assert answerer.answer(pictures[:1], "who")[0] != found[0]
+    of_the_task = {"num_beams": 1, "max_new": 2}
+    usage = Usage(prefix="", answering=of_the_task)
+    brief = Answerer(replace(answerer.loaded, usage=usage))
+    expected = answerer.model.generate(inputs(answerer, pictures), asked, **of_the_task)
+    assert [answer.text for answer in brief.answer(pictures, questions)] == expected
+    again = brief.answer(pictures, questions, num_beams=3, max_new=10)
+    assert [answer.text for answer in again] == texts
     with pytest.raises(UserError, match="2 questions for 3 images"):
         answerer.answer(pictures, questions[:2])
 

@@ -99,6 +99,25 @@ def test_the_loss_of_a_mixed_batch_is_what_each_question_has_alone():
     torch.testing.assert_close(model(images, QUESTIONS, answers, weights), torch.stack(alone).mean())
 
 
+@pytest.mark.parametrize(
+    ("compat", "settings", "fewest"),
+    [(False, {}, 1), (True, {}, 2), (True, {"min_new": 1}, 1), (False, {"min_new": 4}, 4)],
+)
+def test_an_answer_has_one_token_at_least_and_two_with_compat(compat, settings, fewest):
+    model = tiny.build(PrismerVQA, end=40.0, compat=compat)  # it ends as soon as it may
+    ids = []
+    decode = model.tokenizer.batch_decode
+    model.tokenizer.batch_decode = lambda found, **flags: ids.append(found) or decode(found, **flags)
+    model.generate(tiny.images(3), QUESTIONS, **settings)
+    assert (ids[0] == model.text_decoder.eos_id).int().argmax(dim=1).tolist() == [fewest] * 3
+
+
+def test_a_length_penalty_above_0_prefers_long_answers():
+    model, images = tiny.build(PrismerVQA, end=4.0), tiny.images(3)
+    short, long = (model.generate(images, QUESTIONS, length_penalty=penalty) for penalty in (-4.0, 4.0))
+    assert sum(map(len, short)) < sum(map(len, long))
+
+
 def test_long_questions_are_cut():
     model = tiny.build(PrismerVQA)
     prompt = model.prompt(["is the man " * 30], torch.zeros(1, 1, 1))
