@@ -12,15 +12,14 @@ where demo_vis.py draws them. All flags: docs/demo.md.
 
 import argparse
 import json
-import os
 import sys
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dataset.outputs import Outputs, add_flag
 from helpers.cli import UNREADABLE_IMAGES, names, natural, printable, run
-from model.errors import UserError
 
 if TYPE_CHECKING:
     from experts.images import ImageFile
@@ -68,11 +67,15 @@ def main() -> int:
         help="write what each word attended to, and what each expert changed (default: %(const)s)",
     )
     parser.add_argument("--config", type=Path, default=Path("configs/caption.yaml"))
+    add_flag(parser)
     return demo(parser.parse_args())
 
 
 def demo(args: argparse.Namespace) -> int:
     """Labels the images; captions them and writes the captions, or answers; prints all."""
+    outputs = Outputs("demo.py", args.overwrite, "have JSON with --json and another name")
+    if args.json not in (None, STDOUT):
+        outputs.check([args.json])
     # Imported here, so that --help and a mistyped flag are answered at once.
     from tqdm import tqdm
 
@@ -96,11 +99,11 @@ def demo(args: argparse.Namespace) -> int:
     folder = find_experiment(task, args.exp_name)
     label_folder = demo_label_folder(images)
     listed = images_to_label(images, prefix=label_folder, leave_out=labels)
-    if args.json is not None and args.json.is_dir():
-        raise UserError(f"--json {args.json} is a folder; name a file in it, or none for stdout")
     writes_captions = kind == "caption" and args.json is None
     if writes_captions:
-        check_writable({Path(image.path).parent for image in listed})
+        outputs.check(Path(image.path).with_suffix(".txt") for image in listed)
+    if args.evidence is not None:
+        outputs.check(evidence_file(args.evidence, image.label) for image in listed)
     if args.device:
         use_device(args.device)
 
@@ -122,17 +125,20 @@ def demo(args: argparse.Namespace) -> int:
     rows = []
     for image, found in tqdm(predictions, f"{kind}s", len(dataset), unit="image"):
         if writes_captions:
-            write_text((images / image).with_suffix(".txt"), found.text + "\n")
+            path = (images / image).with_suffix(".txt")
+            with outputs.writing(path):
+                write_text(path, found.text + "\n")
         if found.evidence is not None:
             path = evidence_file(args.evidence, dataset.folder.label_key(image))
-            write_evidence(path, Told(found.text, question, found.evidence))
+            with outputs.writing(path):
+                write_evidence(path, Told(found.text, question, found.evidence))
         rows.append({"image": image, kind: found.text, "score": found.score})
         if found.ranked:
             rows[-1]["ranked"] = dict(found.ranked)
 
     if args.json is not None:
         record = {"model": args.exp_name, "experts": experts, "question": question}
-        write_record(args.json, {**record, "images": rows, "skipped": dataset.skipped})
+        write_record(args.json, {**record, "images": rows, "skipped": dataset.skipped}, outputs)
     if args.json != STDOUT:
         print_table(rows, kind, question)
     if turned := [printable(row["image"]) for row in rows if turned_when_shown(images / row["image"])]:
@@ -145,16 +151,6 @@ def demo(args: argparse.Namespace) -> int:
         skipped = ", ".join(map(printable, dataset.skipped))
         print(f"skipped, not readable as images: {skipped}", file=sys.stderr)
     return UNREADABLE_IMAGES if dataset.skipped else 0
-
-
-def check_writable(folders: Collection[Path]) -> None:
-    """Finds out before the work that captions cannot be written beside the images."""
-    for folder in folders:
-        if not os.access(folder, os.W_OK):
-            raise UserError(
-                f"image folder {folder} cannot be written to, and captions go beside their images; "
-                "have them as JSON with --json, or copy the images elsewhere"
-            )
 
 
 def check_experts(
@@ -177,7 +173,7 @@ def decoding(args: argparse.Namespace, usual: dict[str, int], kind: str) -> dict
     return changes
 
 
-def write_record(path: Path, record: dict[str, Any]) -> None:
+def write_record(path: Path, record: dict[str, Any], outputs: Outputs) -> None:
     """Writes JSON to a file, or to stdout; in ASCII, since a file's name may be no Unicode."""
     from dataset.files import write_text
 
@@ -185,7 +181,8 @@ def write_record(path: Path, record: dict[str, Any]) -> None:
     if path == STDOUT:
         print(text)
     else:
-        write_text(path, f"{text}\n")
+        with outputs.writing(path):
+            write_text(path, f"{text}\n")
 
 
 def print_table(rows: Sequence[dict[str, Any]], kind: str, question: str | None) -> None:

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataset.outputs import Outputs, add_flag
 from helpers.cli import UNREADABLE_IMAGES, natural, printable, run
 from model.errors import UserError
 
@@ -44,6 +45,7 @@ def main() -> int:
         type=Path,
         help="folder with the names of classes (default: those of the networks that made the labels)",
     )
+    add_flag(parser)
     return draw(parser.parse_args())
 
 
@@ -72,12 +74,16 @@ def draw(args: argparse.Namespace) -> int:
     else:
         tables = label_names(args.labels, experts)
     images = list_images(args.images, leave_out=args.labels)
-    if alike := [name for name in images if Path(name).stem == SHEET and "/" not in name]:
-        raise UserError(
-            f"image {args.images / alike[0]}: its picture would be named like the sheet; rename it"
-        )
-
-    code, sheets, sheet = 0, 0, []
+    pictures = {name: args.out / f"{Path(name).with_suffix('').as_posix()}.png" for name in images}
+    sheets = [
+        args.out / f"{SHEET}{'' if number == 1 else f'_{number}'}.png"
+        for number in range(1, -(-len(images) // (SHEET_ROWS * args.columns)) + 1)
+    ]
+    if alike := [name for name, picture in pictures.items() if picture in sheets]:
+        raise UserError(f"image {args.images / alike[0]}: its picture would be named like a sheet; rename it")
+    outputs = Outputs("demo_vis.py", args.overwrite, "name another folder with --out")
+    outputs.check([*pictures.values(), *sheets, args.out / REPORT])
+    code, sheet = 0, []
     with Report(args.columns) as report:
         for place, name in enumerate(images, start=1):
             try:
@@ -87,22 +93,22 @@ def draw(args: argparse.Namespace) -> int:
                 print(f"skipped, not readable as an image: {reason}", file=sys.stderr)
                 code = UNREADABLE_IMAGES
             else:
-                stem = Path(name).with_suffix("").as_posix()
-                key = f"{demo_label_folder(args.images)}/{stem}"
+                key = f"{demo_label_folder(args.images)}/{Path(name).with_suffix('').as_posix()}"
                 text, evidence = told(args.images / name, read_evidence(evidence_file(args.evidence, key)))
                 panels = draw_panels(image, key, args.labels, experts, tables)
-                picture = args.out / f"{stem}.png"
-                save_picture(draw_figure(panels, name, text, args.columns, evidence), picture)
-                print(printable(str(picture)))
+                with outputs.writing(pictures[name]):
+                    save_picture(draw_figure(panels, name, text, args.columns, evidence), pictures[name])
+                print(printable(str(pictures[name])))
                 sheet.append((name, text, thumbnail(image)))
                 report.add(*sheet[-1], panels, evidence)
             if sheet and (len(sheet) == SHEET_ROWS * args.columns or place == len(images)):
-                sheets += 1
-                path = args.out / (f"{SHEET}.png" if sheets == 1 else f"{SHEET}_{sheets}.png")
-                save_picture(draw_sheet(sheet, args.columns), path)
+                path = sheets.pop(0)
+                with outputs.writing(path):
+                    save_picture(draw_sheet(sheet, args.columns), path)
                 print(path)
                 sheet = []
-        report.write(args.out / REPORT, f"What the experts saw in {args.images}")
+        with outputs.writing(args.out / REPORT):
+            report.write(args.out / REPORT, f"What the experts saw in {args.images}")
         print(args.out / REPORT)
     return code
 

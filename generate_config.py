@@ -15,7 +15,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataset.files import numbered, write_atomically, write_bytes
+from dataset.files import write_atomically
+from dataset.outputs import Outputs, add_flag
 from helpers.cli import run
 from model.errors import UserError
 
@@ -50,13 +51,14 @@ def main() -> None:
         type=Path,
         help="what to write (default: the file that `accelerate launch` reads by itself)",
     )
+    add_flag(parser)
     args = parser.parse_args(plain_dashes(sys.argv[1:]))
     # Imported here, so that --help and a mistyped flag are answered at once.
     from accelerate.commands.config.config_args import default_yaml_config_file
 
     config = cluster_config(args)
     path = args.config_file or Path(default_yaml_config_file)
-    write_config(path, config)
+    write_config(path, config, Outputs("generate_config.py", args.overwrite, "name another --config_file"))
     each = config.num_processes // config.num_machines
     unit = "CPU processes" if config.use_cpu else "GPUs"
     print(f"machine {config.machine_rank} of {config.num_machines}; {unit} on each: {each}")
@@ -136,14 +138,12 @@ def check_port(port: int) -> None:
             raise UserError(f"--port {port}: {error.strerror}; choose another, on every machine") from None
 
 
-def write_config(path: Path, config: "ClusterConfig") -> None:
-    """Writes the YAML, which accelerate must read as it was meant; another file of this name is kept."""
+def write_config(path: Path, config: "ClusterConfig", outputs: Outputs) -> None:
+    """Writes the YAML, which accelerate must read as it was meant."""
     from accelerate.commands.config.config_args import load_config_from_file
 
     if path.suffix not in (".yaml", ".yml"):
         raise UserError(f"{path}: accelerate reads a YAML file by the name *.yaml")
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder; name a file")
 
     def write(temporary: Path) -> None:
         config.to_yaml_file(temporary)
@@ -151,18 +151,9 @@ def write_config(path: Path, config: "ClusterConfig") -> None:
         if read.to_dict() != config.to_dict():
             raise AssertionError(f"accelerate reads {read}, written was {config}")
 
-    old = path.read_bytes() if path.exists() else None
-    if old is not None:
-        kept = numbered(path)
-        write_bytes(kept, old)
-    write_atomically(path, write)
-    if old is None:
-        print(f"{path}: written")
-    elif path.read_bytes() == old:
-        kept.unlink()
-        print(f"{path}: was so already")
-    else:
-        print(f"{path}: replaced; what was in it is in {kept.name}")
+    with outputs.writing(path):
+        write_atomically(path, write)
+    print(f"{path}: written")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable
 from itertools import chain, count
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 _TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp")  # as `write_atomically` names them, with the process's number
@@ -42,20 +42,41 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Any, indent: int | None = None) -> None:
     """Writes JSON atomically."""
-    write_text(path, json.dumps(content, indent=indent, ensure_ascii=False) + "\n")
+    write_text(path, json_text(content, indent))
+
+
+def json_text(content: Any, indent: int | None = None) -> str:
+    """What `write_json` writes."""
+    return json.dumps(content, indent=indent, ensure_ascii=False) + "\n"
 
 
 def numbered(path: Path) -> Path:
     """`path` if nothing is there, else the first free of `<stem>_2<suffix>`, `<stem>_3<suffix>`, ..."""
     names = chain([path], (path.with_stem(f"{path.stem}_{number}") for number in count(2)))
-    return next(name for name in names if not name.exists())
+    return next(name for name in names if not os.path.lexists(name))
+
+
+def leads_out(name: str, folder: Path | None = None) -> bool:
+    """Whether a path that data gives does not stay in its folder.
+
+    Args:
+        name: the path, which should be relative.
+        folder: where it starts, to look for links on the way; None if that is not on this machine.
+    """
+    path = PurePosixPath(name)
+    if not path.name or path.is_absolute() or ".." in path.parts or "\0" in name:
+        return True
+    return folder is not None and not (folder / path.parent).resolve().is_relative_to(folder.resolve())
 
 
 def append_json_line(path: Path, record: dict[str, Any]) -> None:
-    """Adds one record to a file of JSON lines."""
+    """Adds one record to a file of JSON lines; the last one may have been cut off."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
+    with path.open("a+b") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+        line = json.dumps(record).encode() + b"\n"
+        file.write(line if file.read() in (b"", b"\n") else b"\n" + line)
 
 
 def remove_leftovers(folder: Path) -> list[str]:

@@ -8,6 +8,7 @@ A name is embedded as it stands, by CLIP's text tower and the PCA of the release
 import argparse
 from pathlib import Path
 
+from dataset.outputs import Outputs, add_flag
 from helpers.cli import run
 
 
@@ -33,6 +34,7 @@ def main() -> None:
         default=Path("experts/expert_weights"),
         help="folder of the PCA, clip_pca.npz or clip_pca.pkl (default: %(default)s)",
     )
+    add_flag(parser)
     build(parser.parse_args())
 
 
@@ -43,6 +45,8 @@ def build(args: argparse.Namespace) -> None:
     names = read_names(args.names)
     if args.out.suffix != ".npz":
         raise UserError(f"{args.out}: must end in .npz")
+    outputs = Outputs("helpers.build_class_tables", args.overwrite)
+    outputs.check([args.out], sources=[args.names])
 
     import numpy as np
     import torch
@@ -65,7 +69,8 @@ def build(args: argparse.Namespace) -> None:
         with path.open("wb") as file:  # `np.savez` would put another suffix after the name
             np.savez(file, **arrays)
 
-    write_atomically(args.out, write)
+    with outputs.writing(args.out):
+        write_atomically(args.out, write)
     print(f"{args.out}: {len(names)} classes")
 
 

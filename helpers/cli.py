@@ -111,10 +111,16 @@ def training_parser(description: str, config: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--exp_name", required=True, help="the experiment; names its folder under logging/")
     parser.add_argument("--config", type=Path, default=Path(config), help="YAML file (default: %(default)s)")
-    parser.add_argument(
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument(
         "--from_checkpoint",
         action="store_true",
         help="continue from, or evaluate, this task's own checkpoint instead of the pre-trained one",
+    )
+    start.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="start anew: replace the experiment's weights, checkpoints and metrics of an earlier run",
     )
     parser.add_argument("--evaluate", action="store_true", help="evaluate only")
     parser.add_argument("--mixed_precision", choices=["no", "bf16", "fp16"], help="default: bf16 on a GPU")

@@ -11,6 +11,7 @@ The keys are the released ones either way. In half precision norms, biases and s
 import argparse
 from pathlib import Path
 
+from dataset.outputs import Outputs, add_flag
 from helpers.cli import run
 from model.errors import UserError
 
@@ -22,26 +23,42 @@ def main() -> None:
     parser.add_argument("source", type=Path, help="a checkpoint's folder, or its weight file")
     parser.add_argument("target", type=Path, help="a file .safetensors or .bin; model.json goes beside it")
     parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="float32")
+    add_flag(parser)
     args = parser.parse_args()
     if args.target.suffix not in (".safetensors", ".bin"):
         raise UserError(f"{args.target}: name a file that ends with .safetensors or .bin")
-    convert(args.source, args.target, args.dtype)
+    convert(args.source, args.target, args.dtype, args.overwrite)
 
 
-def convert(source: Path, target: Path, dtype: str) -> None:
-    """Reads a checkpoint through its network, which says which keys there must be, and writes it."""
+def convert(source: Path, target: Path, dtype: str, overwrite: bool = False) -> None:
+    """Reads a checkpoint through its network, which says which keys there must be, and writes it.
+
+    Args:
+        source: its folder or weight file.
+        target: the file; `model.json` goes beside it.
+        dtype: of the matrices.
+        overwrite: replace also what this did not write.
+
+    Raises:
+        UserError: no checkpoint there, or the target is not to be replaced.
+    """
     # Imported here, so that --help and a mistyped flag are answered at once.
     import torch
 
-    from dataset.files import write_json
-    from helpers.checkpoint import find_weights, read_weights, write_weights
+    from dataset.files import json_text, write_text
+    from helpers.checkpoint import find_weights, read_weights, weight_files, write_weights
     from helpers.models import DESCRIPTION, describe, restore_network
 
     weights = find_weights(source)
+    outputs = Outputs("helpers.convert", overwrite)
+    outputs.check([target], sources=weight_files(weights))
     network, known = restore_network(read_weights(weights), weights)
-    write_weights(target, network.state_dict(), getattr(torch, dtype))
     description = describe(known.network, known.tokenizer, known.class_tables, known.usage)
-    write_json(target.with_name(DESCRIPTION), description, indent=2)
+    text, beside = json_text(description, indent=2), target.with_name(DESCRIPTION)
+    outputs.check([beside], known=lambda path: path.read_bytes() == text.encode())  # the source's own
+    with outputs.writing(target, beside):
+        write_weights(target, network.state_dict(), getattr(torch, dtype))
+        write_text(beside, text)
     print(f"{target}: {target.stat().st_size / 1e6:.1f} MB, {dtype}")
 
 

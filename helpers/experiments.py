@@ -1,15 +1,18 @@
 """Folders of experiments: `logging/<task>_<exp_name>`, and the miniature that comes with the project."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
+from dataset.outputs import Outputs
 from helpers.checkpoint import WEIGHT_FILES
 from helpers.config import ROOT
 from helpers.download.released import MODELS
-from helpers.saving.folders import FOLDER, damage, find_checkpoints
+from helpers.saving.folders import FOLDER, damage, find_checkpoints, remove_checkpoint
+from helpers.tracking import METRICS
 from model.errors import UserError
 
 LOGGING = Path("logging")
@@ -74,17 +77,33 @@ def newest_checkpoint(task: str, exp_name: str, accelerator: Accelerator) -> Pat
     raise UserError(f"{folder / FOLDER}: no checkpoint there is whole; remove the folder to start anew")
 
 
-def refuse_to_start_over(folder: Path) -> None:
-    """A new run must not write between the checkpoints of an earlier one.
+def refuse_to_start_over(folder: Path, files: Iterable[str], overwrite: bool = False) -> None:
+    """A new run must not write between the checkpoints of an earlier one, nor replace weights.
+
+    Args:
+        folder: of the experiment.
+        files: what the run is going to write in it; whoever wrote them, they took long to make.
+        overwrite: the user confirms it.
 
     Raises:
-        UserError: the experiment has checkpoints.
+        UserError: the experiment has checkpoints or such files, or the folder cannot be written to.
     """
-    if found := find_checkpoints(folder):
+    if not overwrite and (found := find_checkpoints(folder)):
         raise UserError(
             f"{folder}: has checkpoints of an earlier run (newest: {found[0].name}); go on from them with "
-            f"--from_checkpoint, or remove {folder / FOLDER} to start anew"
+            "--from_checkpoint, or replace them with --overwrite"
         )
+    outputs = Outputs("this run", overwrite, "choose another --exp_name")
+    # To a run's metrics, which are there if it was stopped before its first checkpoint, records are added.
+    outputs.check((folder / name for name in files), known=lambda path: path.name == METRICS)
+
+
+def remove_earlier_run(folder: Path, files: Iterable[str]) -> None:
+    """Removes the checkpoints of an experiment and the files that a new run is going to write."""
+    for checkpoint in find_checkpoints(folder):
+        remove_checkpoint(checkpoint)
+    for name in files:
+        (folder / name).unlink(missing_ok=True)
 
 
 def _has_weights(folder: Path) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataset.outputs import Outputs, add_flag
 from helpers.cli import run, whole
 
 if TYPE_CHECKING:
@@ -35,7 +36,11 @@ def main() -> int:
     )
     parser.add_argument("--report", type=Path, help="JSON file for the whole report")
     parser.add_argument("--num_workers", type=whole, default=2, help="processes (default: %(default)s)")
+    add_flag(parser)
     args = parser.parse_args()
+    outputs = Outputs("helpers.inspect_labels", args.overwrite, "name another file with --report")
+    if args.report:
+        outputs.check([args.report])
 
     from dataclasses import asdict
 
@@ -56,7 +61,8 @@ def main() -> int:
         names = {name: labels[table] for name, table in tables.items() if table}
     found = inspect(args.data_path, args.label_path, experts, names, args.datasets, args.num_workers)
     if args.report:
-        write_json(args.report, asdict(found), indent=2)
+        with outputs.writing(args.report):
+            write_json(args.report, asdict(found), indent=2)
     print(_as_text(found))
     return 0 if all(report.is_whole for report in found.experts.values()) else INCOMPLETE
 

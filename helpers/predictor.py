@@ -84,7 +84,12 @@ class Predictor(Generic[M]):
         return cls(load_model(cls.network, find_folder(name)), backends, cache)
 
     def save_pretrained(
-        self, folder: str | Path, *, license: str | None = None, metrics: Mapping[str, float] | None = None
+        self,
+        folder: str | Path,
+        *,
+        license: str | None = None,
+        metrics: Mapping[str, float] | None = None,
+        overwrite: bool = False,
     ) -> None:
         """Writes a folder that `from_pretrained` reads and that needs no other file, see `helpers.publish`.
 
@@ -92,9 +97,13 @@ class Predictor(Generic[M]):
             folder: made if it is not there.
             license: of the weights, as the hub abbreviates it, for the model card.
             metrics: scores by name, for the model card.
+            overwrite: replace files in the folder that this did not write.
+
+        Raises:
+            UserError: there are such files.
         """
         card = Card(self.card.task, self.card.example, license, metrics or {})
-        write_folder(self.loaded, Path(folder), type(self).__name__, card)
+        write_folder(self.loaded, Path(folder), type(self).__name__, card, overwrite)
 
     def push_to_hub(
         self, repository: str, *, private: bool | None = None, token: str | None = None, **card: Any

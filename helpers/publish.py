@@ -4,16 +4,19 @@
 model card, `README.md`.
 """
 
-from collections.abc import Mapping
+import io
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from huggingface_hub import HfApi, ModelCardData, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 
 from dataset.class_tables import BACKGROUND_TABLE, read_class_tables
-from dataset.files import write_atomically, write_json, write_text
+from dataset.files import json_text, write_bytes
+from dataset.outputs import NOTES, Outputs
 from helpers.checkpoint import write_weights
 from helpers.config import ROOT
 from helpers.download.hub import check_settings
@@ -61,24 +64,45 @@ def find_folder(name: str | Path) -> Path:
         ) from None
 
 
-def write_folder(loaded: LoadedModel, folder: Path, class_name: str, card: Card) -> None:
+def write_folder(
+    loaded: LoadedModel, folder: Path, class_name: str, card: Card, overwrite: bool = False
+) -> None:
     """Writes a model and all it takes.
 
     Args:
         loaded: the model.
-        folder: made if it is not there; files of these names in it are replaced.
+        folder: made if it is not there.
         class_name: of `helpers.library`, which reads it.
         card: for the model card.
+        overwrite: replace files in the folder that this did not write.
+
+    Raises:
+        UserError: there are such files.
     """
     model = loaded.model
-    write_weights(folder / "model.safetensors", model.state_dict())
+    weights, description = folder / "model.safetensors", folder / DESCRIPTION
+    files = {folder / name: content for name, content in _small_files(loaded, class_name, card)}
+    outputs = Outputs("save_pretrained", overwrite, "name another folder", "overwrite=True")
+    outputs.check([weights, description, *files])
+    with outputs.writing(weights):
+        write_weights(weights, model.state_dict())
+    outputs.remove(description)  # which would be read first
+    for path, content in files.items():
+        with outputs.writing(path):
+            write_bytes(path, content)
+
+
+def _small_files(loaded: LoadedModel, class_name: str, card: Card) -> Iterator[tuple[str, bytes]]:
+    """All that is not weights: names below the folder, and contents."""
+    model = loaded.model
     description = describe(model.config, ".", Path(TABLES), loaded.usage)
-    (folder / DESCRIPTION).unlink(missing_ok=True)  # which would be read first
-    write_json(folder / HUB_DESCRIPTION, description | {"class_tables": TABLES}, indent=2)
-    model.tokenizer.backend_tokenizer.model.save(str(folder))  # the two files that we read
-    model.tokenizer.save_pretrained(folder)  # and those of other programs
-    _write_tables(loaded, folder / TABLES)
-    write_text(folder / "README.md", card_text(loaded, class_name, card))
+    yield HUB_DESCRIPTION, json_text(description | {"class_tables": TABLES}, indent=2).encode()
+    with TemporaryDirectory() as folder:  # which files there are, its library decides
+        model.tokenizer.backend_tokenizer.model.save(folder)  # the two files that we read
+        model.tokenizer.save_pretrained(folder)  # and those of other programs
+        yield from ((path.name, path.read_bytes()) for path in Path(folder).iterdir())
+    yield from _tables(loaded)
+    yield "README.md", card_text(loaded, class_name, card).encode()
 
 
 def push_folder(folder: Path, repository: str, *, private: bool | None, token: str | None) -> str:
@@ -94,7 +118,9 @@ def push_folder(folder: Path, repository: str, *, private: bool | None, token: s
     check_settings()
     try:
         api.create_repo(repository, private=private, exist_ok=True)
-        api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Prismer")
+        api.upload_folder(
+            repo_id=repository, folder_path=folder, commit_message="Prismer", ignore_patterns=f"*{NOTES}"
+        )
     except (OSError, HTTPError, HfHubHTTPError, HFValidationError) as error:
         raise UserError(
             f"'{repository}': cannot be pushed to {api.endpoint} ({first_line(error)}); "
@@ -128,7 +154,7 @@ def card_text(loaded: LoadedModel, class_name: str, card: Card) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _write_tables(loaded: LoadedModel, folder: Path) -> None:
+def _tables(loaded: LoadedModel) -> Iterator[tuple[str, bytes]]:
     """The class tables that the model's experts use, and the background's embedding."""
     used = [modality(name) for name in loaded.model.config.experts]
     if not any(entry.is_label_map for entry in used):
@@ -139,12 +165,6 @@ def _write_tables(loaded: LoadedModel, folder: Path) -> None:
         for name, features in tables.features.items()
     }
     for name, content in (arrays | {BACKGROUND_TABLE: {"features": tables.background}}).items():
-        _write_arrays(folder / f"{name}.npz", content)
-
-
-def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    def write(name: Path) -> None:
-        with name.open("wb") as file:  # numpy would add a suffix to a name
-            np.savez(file, **arrays)
-
-    write_atomically(path, write)
+        file = io.BytesIO()
+        np.savez(file, **content)
+        yield f"{TABLES}/{name}.npz", file.getvalue()

@@ -27,16 +27,17 @@ from helpers.experiments import (
     find_experiment,
     newest_checkpoint,
     refuse_to_start_over,
+    remove_earlier_run,
 )
 from helpers.interruption import end_workers, leave_signals_to_the_parent
-from helpers.models import build_model, prepare_inputs, restore_model
+from helpers.models import DESCRIPTION, build_model, prepare_inputs, restore_model
 from helpers.parallel.preparation import prepare_model
 from helpers.parallel.processes import start_accelerator
 from helpers.parallel.sharding import unwrap
 from helpers.sampler import EpochSampler, in_order
 from helpers.saving.run_lock import RunLock
 from helpers.task_configs import TaskConfig, prismer_config
-from helpers.tracking import check_tracker
+from helpers.tracking import METRICS, check_tracker
 from model.inputs import Experts
 from model.prismer import Prismer
 
@@ -87,10 +88,15 @@ class Session(Generic[M, C]):
         if self.args.from_checkpoint:
             self.checkpoint = newest_checkpoint(self.task, name, self.accelerator)
             return find_weights(self.checkpoint)
-        refuse_to_start_over(self.folder)
+        refuse_to_start_over(self.folder, self._files(), self.args.overwrite)
         if self.task == "pretrain" or self.config.from_scratch:
             return None
         return find_weights(find_experiment("pretrain", name))
+
+    def _files(self) -> list[str]:
+        """What a new run writes into its folder under a fixed name."""
+        original = ["pytorch_model.bin"] if self.config.pytorch_model else []
+        return ["model.safetensors", *original, DESCRIPTION, METRICS]
 
     def _lock_folder(self) -> None:
         if self.is_main and self._lock is None:
@@ -157,6 +163,8 @@ class Session(Generic[M, C]):
         )
         if not self.args.evaluate:
             self._lock_folder()  # now that all mistakes are found: it makes the folder
+            if self.args.overwrite and self.is_main:
+                remove_earlier_run(self.folder, self._files())
         return self.model
 
     def _weights(self) -> M:

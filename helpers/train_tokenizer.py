@@ -9,7 +9,10 @@ import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from dataset.files import write_bytes
+from dataset.outputs import Outputs, add_flag
 from helpers.cli import run
 from model.errors import UserError
 
@@ -40,7 +43,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for vocab.json and merges.txt")
     parser.add_argument("--vocab_size", type=int, default=1000, help="at most (default: %(default)s)")
     parser.add_argument("--prefix", default="A picture of", help="of captions (default: %(default)s)")
+    add_flag(parser)
     args = parser.parse_args()
+    outputs = Outputs("helpers.train_tokenizer", args.overwrite, "name another folder with --out")
+    files = [args.out / name for name in ("vocab.json", "merges.txt")]
+    outputs.check(files, sources=args.lists)
 
     from tokenizers import ByteLevelBPETokenizer
 
@@ -49,10 +56,11 @@ def main() -> None:
     tokenizer.train_from_iterator(
         corpus, vocab_size=args.vocab_size, special_tokens=[*SPECIAL_TOKENS, "<mask>"], show_progress=False
     )
-    vocab, merges = tokenizer.save_model(str(args.out.parent), f".{args.out.name}")
-    args.out.mkdir(parents=True, exist_ok=True)
-    Path(vocab).replace(args.out / "vocab.json")
-    Path(merges).replace(args.out / "merges.txt")
+    with TemporaryDirectory() as folder:
+        tokenizer.save_model(folder)
+        for path in files:
+            with outputs.writing(path):
+                write_bytes(path, Path(folder, path.name).read_bytes())
     print(f"{args.out}: {tokenizer.get_vocab_size()} tokens from {len(corpus)} texts")
 
 

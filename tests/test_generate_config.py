@@ -104,15 +104,10 @@ def test_refuses_a_busy_port_on_machine_0_alone(generate):
     assert generate("--port", port, rank=0).main_process_port == int(port)
 
 
-def test_another_file_of_this_name_is_kept(generate, tmp_path, capsys):
+def test_its_own_file_is_replaced(generate, capsys):
     generate()
+    assert generate(rank=2).machine_rank == 2
     assert "machine.yaml: written" in capsys.readouterr().out
-    generate()
-    assert "machine.yaml: was so already" in capsys.readouterr().out
-    assert [path.name for path in tmp_path.iterdir()] == ["machine.yaml"]
-    generate(rank=2)
-    assert "machine.yaml: replaced; what was in it is in machine_2.yaml" in capsys.readouterr().out
-    assert load_config_from_file(str(tmp_path / "machine_2.yaml")).machine_rank == 1
 
 
 def test_warns_of_an_address_that_is_every_machines_own(generate, capsys):

@@ -5,6 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+from dataset.files import write_bytes
+from dataset.outputs import Outputs, add_flag
 from model.errors import UserError
 
 
@@ -27,6 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--tables", type=Path, metavar="DIR", help="write the class embeddings into this folder"
     )
     parser.add_argument("--demo", type=Path, metavar="DIR", help="write six demo images into this folder")
+    add_flag(parser)
     options = parser.parse_args(arguments)
     try:
         run(options)
@@ -53,15 +56,19 @@ def run(options: argparse.Namespace) -> None:
 
     from dataset.scenes import classes, embeddings, write  # imported late: --help stays quick
 
+    outputs = Outputs("dataset.scenes", options.overwrite, "name another folder")
     try:
-        for path in embeddings.write_tables(options.tables) if options.tables else []:
-            print(f"wrote {path}")
-        for path in write.write_demo(options.demo) if options.demo else []:
+        files = embeddings.tables(options.tables) if options.tables else {}
+        files |= write.demo_images(options.demo) if options.demo else {}
+        outputs.check(files, known=lambda path: path.read_bytes() == files[path])
+        for path, content in files.items():
+            with outputs.writing(path):
+                write_bytes(path, content)
             print(f"wrote {path}")
     except OSError as error:
         raise UserError(f"cannot write to {error.filename}: {error.strerror}") from None
     if options.out:
-        wanted = write.Options(options.out, options.seed, options.size, not options.no_labels)
+        wanted = write.Options(options.out, options.seed, options.size, not options.no_labels, outputs)
         write_all = classes.write_classes if options.classes else write.write_data
         write_all(wanted, options.train, options.test, options.workers)
         each = " of each class" if options.classes else ""

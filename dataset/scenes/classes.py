@@ -1,12 +1,13 @@
 """Scenes with one solid each, in ImageNet's layout: 32 classes, "red sphere" to "black cone"."""
 
+import json
 from functools import partial
 
 import numpy as np
 
 from dataset.scenes.lexicon import COLOURS, SHAPES
 from dataset.scenes.world import sample_world
-from dataset.scenes.write import Options, claimed, run_jobs, write_files, write_json
+from dataset.scenes.write import Options, claimed, run_jobs, write_files, write_lists
 
 FOLDERS = ("imagenet_train", "imagenet")  # to learn from, to test on
 CLASSES = [(shape, colour) for colour in COLOURS for shape in SHAPES]
@@ -16,9 +17,17 @@ def write_classes(options: Options, train: int, test: int, workers: int) -> None
     """Writes `train` and `test` images of each class, and the two lists of classes.
 
     Raises:
-        UserError: the folder holds scenes of another seed or size, or cannot be written.
+        UserError: the folder holds scenes of another seed or size or other lists, or cannot be written.
     """
-    with claimed(options):
+    names = [f"{colour} {shape}" for shape, colour in CLASSES]
+    lists = {
+        f"{FOLDERS[1]}/imagenet_answer.json": names,
+        f"{FOLDERS[1]}/imagenet_class.json": {
+            name.replace(" ", "_"): number for number, name in enumerate(names)
+        },
+    }
+    contents = {options.out / name: json.dumps(content) for name, content in lists.items()}
+    with claimed(options, lists, lambda path: path.read_text(errors="replace") == contents[path]):
         jobs = [
             (split, number, index)
             for split, count in enumerate((train, test))
@@ -26,10 +35,7 @@ def write_classes(options: Options, train: int, test: int, workers: int) -> None
             for index in range(count)
         ]
         run_jobs(partial(write_image, options), jobs, workers)
-        names = [f"{colour} {shape}" for shape, colour in CLASSES]
-        write_json(options.out / FOLDERS[1] / "imagenet_answer.json", names)
-        folders = {name.replace(" ", "_"): number for number, name in enumerate(names)}
-        write_json(options.out / FOLDERS[1] / "imagenet_class.json", folders)
+        write_lists(options, lists)
 
 
 def write_image(options: Options, job: tuple[int, int, int]) -> None:

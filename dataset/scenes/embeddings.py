@@ -7,7 +7,6 @@ from zlib import crc32
 
 import numpy as np
 
-from dataset.files import write_bytes
 from dataset.scenes.lexicon import DETECTION_CLASSES, SCENES_CLASSES
 from model.modalities import EMBEDDING_DIM
 
@@ -26,18 +25,16 @@ def embed(text: str) -> np.ndarray:
     return (total / np.linalg.norm(total)).astype(np.float32)
 
 
-def write_tables(folder: Path) -> list[Path]:
-    """Writes scenes.npz, detection.npz (labels, features) and background.npz (features) into a folder."""
+def tables(folder: Path) -> dict[Path, bytes]:
+    """The files of a folder: scenes.npz, detection.npz (labels, features) and background.npz (features)."""
     content = {
         name: {"labels": np.array(labels), "features": np.stack([embed(label) for label in labels])}
         for name, labels in TABLES.items()
     }
     content["background"] = {"features": embed("background")}
-    paths = []
+    files = {}
     for name, arrays in content.items():
-        path = folder / f"{name}.npz"
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
-        write_bytes(path, buffer.getvalue())
-        paths.append(path)
-    return paths
+        files[folder / f"{name}.npz"] = buffer.getvalue()
+    return files

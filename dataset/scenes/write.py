@@ -4,17 +4,19 @@ import io
 import json
 import multiprocessing
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from dataset.files import write_bytes
+from dataset.outputs import Outputs
 from dataset.scenes.labels import make_labels
 from dataset.scenes.questions import answer_list
 from dataset.scenes.render import render
@@ -25,6 +27,14 @@ from model.modalities import MODALITIES
 
 DATASET = "vqav2"  # the folder that COCO's and VQAv2's images share
 FIRST_TEST_ID = 1_000_000  # image ids of the test split start here, so that ids are unique
+LISTS = (
+    "coco_karpathy_train.json",
+    "coco_karpathy_test.json",
+    "coco_karpathy_test_gt.json",
+    "vqav2_train_val.json",
+    "vqav2_test.json",
+    "answer_list.json",
+)
 LABELS = ("depth", "normal", "seg_scenes", "edge", "obj_detection", "ocr_detection")
 _DEMO = ((8, ".png"), (25, ".jpg"), (6, ".jpeg"), (15, ".png"), (17, ".jpg"), (28, ".jpeg"))  # seed, suffix
 
@@ -38,33 +48,41 @@ class Options:
         seed: with the split and the index of a scene, all that decides its bytes.
         long_side: of the images, in pixels.
         labels: whether to write the exact labels, under `out`/labels.
+        outputs: decides whether lists that are there are replaced.
     """
 
     out: Path
     seed: int
     long_side: int
     labels: bool
+    outputs: Outputs = field(default_factory=lambda: Outputs("dataset.scenes", overwrite=False))
 
 
 def write_data(options: Options, train: int, test: int, workers: int) -> None:
     """Writes a train and a test split; what is there already is kept.
 
     Raises:
-        UserError: the folder holds scenes of another seed or size, or cannot be written.
+        UserError: the folder holds other scenes or lists, or cannot be written.
     """
-    with claimed(options):
+    with claimed(options, LISTS, _is_of_scenes):
         jobs = [("train", i) for i in range(train)] + [("test", i) for i in range(test)]
         records = run_jobs(partial(write_scene, options), jobs, workers)
-        _write_lists(options.out, records[:train], records[train:])
+        write_lists(options, _lists(records[:train], records[train:]))
 
 
 @contextmanager
-def claimed(options: Options) -> Iterator[None]:
+def claimed(options: Options, lists: Iterable[str], known: Callable[[Path], bool]) -> Iterator[None]:
     """Makes the data folder and notes seed and size in it, so that scenes of two seeds cannot be mixed.
 
+    Args:
+        options: what to write.
+        lists: the files that `write_lists` is going to write, below the data folder.
+        known: tells by its content that one of them is of Scenes; earlier versions noted nothing.
+
     Raises:
-        UserError: the folder holds other scenes; or, inside, it cannot be written.
+        UserError: the folder holds other scenes or lists; or, inside, it cannot be written.
     """
+    options.outputs.check([options.out / name for name in lists], known=known)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
         _claim(options)
@@ -105,16 +123,19 @@ def write_files(options: Options, world: World, name: str, suffix: str) -> None:
         rendered = render(world)
         labels = make_labels(world, rendered)
         for modality, path in label_files.items():
+            if path.exists():
+                continue
             if modality in labels.sidecars:
                 sidecar = path.with_suffix(MODALITIES[modality].sidecars[0])
-                write_json(sidecar, labels.sidecars[modality])
-            _save(path, partial(_png, labels.maps[modality]))
-        _save(image, partial(_jpeg, rendered.image))
+                _write_json(sidecar, labels.sidecars[modality])
+            write_bytes(path, _png(labels.maps[modality]))
+        if not image.exists():
+            write_bytes(image, _jpeg(rendered.image))
 
 
-def write_demo(folder: Path) -> list[Path]:
-    """Writes six varied scenes, named after what is in them, as .png, .jpg and .jpeg."""
-    paths = []
+def demo_images(folder: Path) -> dict[Path, bytes]:
+    """Six varied scenes, named after what is in them, as files .png, .jpg and .jpeg of a folder."""
+    files = {}
     for seed, suffix in _DEMO:
         scene = render_scene([2023, seed], long_side=320)
         counts = Counter(solid.name for solid in scene.world.solids).most_common(2)
@@ -122,10 +143,8 @@ def write_demo(folder: Path) -> list[Path]:
         if scene.world.sign:
             words = [words[0], scene.world.sign.word, "sign"]
         path = folder / ("_".join(words).replace(" ", "_") + suffix)
-        encode = _png if suffix == ".png" else _jpeg
-        _save(path, partial(encode, scene.image))
-        paths.append(path)
-    return paths
+        files[path] = _png(scene.image) if suffix == ".png" else _jpeg(scene.image)
+    return files
 
 
 def run_jobs(task: Callable, jobs: list, workers: int) -> list:
@@ -147,14 +166,30 @@ def _claim(options: Options) -> None:
                 f"{path} tells of other scenes ({theirs}); choose another --out or delete the folder"
             )
     else:
-        write_json(path, mine)
+        _write_json(path, mine)
 
 
-def _write_lists(out: Path, train: list[dict], test: list[dict]) -> None:
+def write_lists(options: Options, contents: Mapping[str, Any]) -> None:
+    """Writes JSON files by their names below the data folder."""
+    for name, content in contents.items():
+        with options.outputs.writing(options.out / name):
+            _write_json(options.out / name, content)
+
+
+def _is_of_scenes(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_bytes())
+        rows = content["images"] if isinstance(content, dict) and "images" in content else content
+        return rows == answer_list() or all(
+            "/SCENE_" in row.get("image", row.get("file_name")) for row in rows
+        )
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return False
+
+
+def _lists(train: list[dict], test: list[dict]) -> dict[str, Any]:
     caption_rows = [{"image": r["image"], "caption": caption} for r in train for caption in r["captions"]]
-    write_json(out / "coco_karpathy_train.json", caption_rows)
     test_rows = [{"image": r["image"], "caption": r["captions"]} for r in test]
-    write_json(out / "coco_karpathy_test.json", test_rows)
     captions = [(r["id"], caption) for r in test for caption in r["captions"]]
     truth = {
         "info": {"description": "Scenes, test split"},
@@ -166,7 +201,6 @@ def _write_lists(out: Path, train: list[dict], test: list[dict]) -> None:
             for number, (image_id, caption) in enumerate(captions)
         ],
     }
-    write_json(out / "coco_karpathy_test_gt.json", truth)
     question_rows = [
         {
             "dataset": "vqa",
@@ -179,7 +213,6 @@ def _write_lists(out: Path, train: list[dict], test: list[dict]) -> None:
         for r in train
         for q in r["questions"]
     ]
-    write_json(out / "vqav2_train_val.json", question_rows)
     test_questions = [
         {
             "dataset": "vqa",
@@ -192,25 +225,21 @@ def _write_lists(out: Path, train: list[dict], test: list[dict]) -> None:
         for r in test
         for number, q in enumerate(r["questions"])
     ]
-    write_json(out / "vqav2_test.json", test_questions)
-    write_json(out / "answer_list.json", answer_list())
+    contents = caption_rows, test_rows, truth, question_rows, test_questions, answer_list()
+    return dict(zip(LISTS, contents, strict=True))
 
 
-def _png(pixels: np.ndarray, file) -> None:
+def _png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG", compress_level=4)
+    return file.getvalue()
 
 
-def _jpeg(pixels: np.ndarray, file) -> None:
+def _jpeg(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=95, subsampling=0)
+    return file.getvalue()
 
 
-def write_json(path: Path, content) -> None:
-    """Writes JSON that appears whole."""
-    _save(path, lambda file: file.write(json.dumps(content).encode()))
-
-
-def _save(path: Path, write: Callable) -> None:
-    """Gives `write` an open file, which appears as `path` when it is whole."""
-    buffer = io.BytesIO()
-    write(buffer)
-    write_bytes(path, buffer.getvalue())
+def _write_json(path: Path, content: Any) -> None:
+    write_bytes(path, json.dumps(content).encode())

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from dataset.outputs import add_flag
 from helpers.cli import UNREADABLE_IMAGES, natural, run, whole
 
 
@@ -12,12 +13,14 @@ def main() -> int:
     args = _parser().parse_args()
     # Imported here, so that --help is answered at once.
     if args.command == "index":
-        from dataset.shards.write import write_list
+        from dataset.shards.write import check_list, write_list
 
         for folder in args.folders:
-            print(f"{folder}: {write_list(folder, args.num_workers)} records")
+            check_list(folder, args.overwrite)
+        for folder in args.folders:
+            print(f"{folder}: {write_list(folder, args.num_workers, args.overwrite)} records")
         return 0
-    common = {"dataset": args.dataset, "num_workers": args.num_workers}
+    common = {"dataset": args.dataset, "num_workers": args.num_workers, "overwrite": args.overwrite}
     label_path = args.label_path or args.data_path / "labels"
     if args.command == "pack":
         from dataset.shards.pack import pack
@@ -61,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     index.add_argument("folders", type=Path, nargs="+")
     for command in commands.choices.values():
         command.add_argument("--num_workers", type=whole, default=2, help="processes (default: %(default)s)")
+        add_flag(command)
     return parser
 
 

@@ -23,6 +23,7 @@ from typing import BinaryIO
 import numpy as np
 import torch
 
+from dataset.files import leads_out
 from dataset.names import Names
 from dataset.places import Url
 from dataset.shards.opened import Background, OpenShard, TruncatedShard
@@ -299,8 +300,13 @@ def open_folder(root: Path | Url) -> Files:
 
 def _listed(root: Path | Url, content: bytes) -> list[str]:
     try:
-        return [str(name) for name in json.loads(content)["shards"]]
+        names = [str(name) for name in json.loads(content)["shards"]]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{root / LIST}: damaged ({error}); run python -m dataset.shards index {root}"
         ) from None
+    folder = root if isinstance(root, Path) else None
+    for name in names:
+        if leads_out(name, folder):  # its index would be written there
+            raise UserError(f"{root / LIST}: the name '{name}' leads out of the folder; remove the file")
+    return names

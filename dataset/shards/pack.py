@@ -1,8 +1,7 @@
 """Packs a folder of images, and the labels of it, into aligned shards; finished ones are kept."""
 
 import json
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -10,15 +9,16 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from dataset.files import remove_leftovers, write_atomically
+from dataset.files import remove_leftovers, write_bytes
 from dataset.image_list import check_data_path
 from dataset.labels import LabelReader, read_instances, read_picture, sidecars
+from dataset.outputs import Outputs
 from dataset.packed_labels import SUFFIX as PACKED
 from dataset.packed_labels import pack_label
 from dataset.shards.folder import LIST
 from dataset.shards.plan import Shard, plan_shards
 from dataset.shards.tar_index import index_of, keys
-from dataset.shards.write import spread, write_list, write_shard
+from dataset.shards.write import check_list, is_shard_of_ours, spread, write_list, write_shard
 from dataset.words import read_words, words_as_json
 from model.errors import UserError
 from model.modalities import MODALITIES, Kind, Modality, modality
@@ -57,6 +57,7 @@ def pack(
     form: Form = "packed",
     shard_size: int = 1000,
     num_workers: int = 0,
+    overwrite: bool = False,
 ) -> list[Packed]:
     """Writes `<out>/<dataset>/NNNNN.tar` and `<out>/labels/<expert>/<dataset>/NNNNN.tar`, and copies lists.
 
@@ -71,9 +72,10 @@ def pack(
         form: of the labels.
         shard_size: records of a shard.
         num_workers: processes; 0 does it in this one.
+        overwrite: replace files in `out` that this did not write.
 
     Raises:
-        UserError: something is missing, or `out` holds shards of something else.
+        UserError: something is missing, or `out` holds shards of something else or files of another.
     """
     images = check_data_path(data_path) / dataset
     shards, packed_before = plan_shards(images, label_path, shard_size)
@@ -83,19 +85,27 @@ def pack(
     for expert, reader in readers.items():
         reader.open_folder(dataset)
         check_apart(label_path / expert, out / "labels" / expert)
-    results = []
+    copies = {label_path / expert / MANIFEST: out / "labels" / expert / MANIFEST for expert in experts}
+    copies = {source: target for source, target in copies.items() if source.is_file()}
+    for source, target in copies.items():
+        check_settings(source, target)
+    outputs = Outputs("dataset.shards", overwrite, "name another --out")
     if not packed_before:
         check_apart(data_path, out)
-        copy_lists(data_path, out)
+        copies |= lists_to_copy(data_path, out)
         if dataset:
-            copy_lists(images, out / dataset)
+            copies |= lists_to_copy(images, out / dataset)
+    targets = {expert: out / "labels" / expert / dataset for expert in experts}
+    for folder in [*targets.values(), *([] if packed_before else [out / dataset])]:
+        check_list(folder, overwrite)
+    copy_files(copies, outputs)
+    results = []
+    if not packed_before:
         job = partial(_pack_images, images, out / dataset)
-        results.append(_run("images", job, shards, out / dataset, num_workers))
+        results.append(_run("images", job, shards, out / dataset, num_workers, overwrite))
     for expert, reader in readers.items():
-        target = out / "labels" / expert
-        _copy_manifest(label_path / expert / MANIFEST, target / MANIFEST)
-        job = partial(_pack_labels, reader, modality(expert), dataset, form, target / dataset)
-        results.append(_run(expert, job, shards, target / dataset, num_workers))
+        job = partial(_pack_labels, reader, modality(expert), dataset, form, targets[expert], outputs)
+        results.append(_run(expert, job, shards, targets[expert], num_workers, overwrite))
     return results
 
 
@@ -108,7 +118,12 @@ def check_apart(source: Path, target: Path) -> None:
 
 
 def _run(
-    name: str, job: Callable[[Shard], Packed], shards: Sequence[Shard], folder: Path, num_workers: int
+    name: str,
+    job: Callable[[Shard], Packed],
+    shards: Sequence[Shard],
+    folder: Path,
+    num_workers: int,
+    overwrite: bool,
 ) -> Packed:
     _check_folder(folder, shards, may_grow=name != "images")
     result = Packed(name)
@@ -117,7 +132,7 @@ def _run(
         result.kept += part.kept
         result.bytes += part.bytes
         result.left_out |= part.left_out
-    if write_list(folder) != result.records:
+    if write_list(folder, overwrite=overwrite) != result.records:
         raise UserError(f"{folder}: holds other shards as well; delete them or choose another folder")
     return result
 
@@ -140,7 +155,13 @@ def _pack_images(images: Path, folder: Path, shard: Shard) -> Packed:
 
 
 def _pack_labels(
-    reader: LabelReader, entry: Modality, dataset: str, form: Form, folder: Path, shard: Shard
+    reader: LabelReader,
+    entry: Modality,
+    dataset: str,
+    form: Form,
+    folder: Path,
+    outputs: Outputs,
+    shard: Shard,
 ) -> Packed:
     left_out: dict[str, str] = {}
     tar = folder / shard.name
@@ -164,7 +185,7 @@ def _pack_labels(
             except (OSError, SyntaxError, ValueError, UserError) as error:
                 left_out[str(path)] = " ".join(str(error).split())
 
-    part = _write(tar, shard, contents(), [f"{key}.png" for key in pngs], may_grow=True)
+    part = _write(tar, shard, contents(), [f"{key}.png" for key in pngs], outputs)
     part.left_out = left_out
     return part
 
@@ -193,7 +214,7 @@ def _write(
     shard: Shard,
     files: Iterable[tuple[str, bytes]],
     names: Sequence[str],
-    may_grow: bool = False,
+    outputs: Outputs | None = None,
 ) -> Packed:
     """Writes a shard unless it is there with these keys, and checks what was written.
 
@@ -202,37 +223,53 @@ def _write(
         shard: what it is to hold.
         files: names and contents of its members.
         names: theirs, before anything is read.
-        may_grow: write it anew if it is there with fewer of the shard's records.
+        outputs: what writes it anew if it is there with fewer of the shard's records; None: nothing does.
     """
     wanted = keys(names)
     if tar.exists():
         there = keys(index_of(tar).names)
         if there == wanted:
             return Packed(tar.name, len(there), kept=1, bytes=tar.stat().st_size)
-        if not may_grow or not shard.records.keys() >= set(there):
+        if outputs is None or not shard.records.keys() >= set(there):
             raise UserError(f"{tar}: holds other records; delete it or choose another folder")
+        outputs.check([tar], known=is_shard_of_ours)
     written = keys(write_shard(tar, files).names)
     if not set(written) <= set(wanted):
         raise UserError(f"{tar}: holds records that were not asked for; is the folder being changed?")
     return Packed(tar.name, len(written), bytes=tar.stat().st_size)
 
 
-def copy_lists(source: Path, target: Path) -> None:
-    """Copies the lists that lie in a folder, but for those beside an image of their name."""
-    for path in source.iterdir():
-        is_list = path.suffix.lower() in _LISTS and path.is_file() and path.name != LIST
-        if is_list and not any(path.parent.glob(f"{path.stem}.[jJpPbBwWtT]*[gGpPfF]")):
-            write_atomically(target / path.name, lambda name, path=path: shutil.copyfile(path, name))
+def lists_to_copy(source: Path, target: Path) -> dict[Path, Path]:
+    """The lists that lie in a folder, but for those beside an image of their name, and where they go."""
+    return {
+        path: target / path.name
+        for path in source.iterdir()
+        if path.suffix.lower() in _LISTS
+        and path.is_file()
+        and path.name != LIST
+        and not any(path.parent.glob(f"{path.stem}.[jJpPbBwWtT]*[gGpPfF]"))
+    }
 
 
-def _copy_manifest(source: Path, target: Path) -> None:
-    if not source.is_file():
-        return
+def copy_files(copies: Mapping[Path, Path], outputs: Outputs) -> None:
+    """Copies files, from the key's path to the value's; settings of labels must have been compared."""
+    contents = {target: source.read_bytes() for source, target in copies.items()}
+    outputs.check(contents, known=lambda path: path.name == MANIFEST or path.read_bytes() == contents[path])
+    for path, content in contents.items():
+        with outputs.writing(path):
+            write_bytes(path, content)
+
+
+def check_settings(source: Path, target: Path) -> None:
+    """Refuses to mix labels of different settings, by the manifests where they lie and where they go."""
     if target.is_file() and _settings(target) != _settings(source):
         raise UserError(f"{target.parent}: its labels were made with other settings than {source.parent}'s")
-    write_atomically(target, lambda name: shutil.copyfile(source, name))
 
 
 def _settings(manifest: Path) -> dict:
-    content = json.loads(manifest.read_text(encoding="utf-8"))
-    return {key: content.get(key) for key in ("backend", "options", "precision")}
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+    except ValueError:
+        content = None
+    keys = ("backend", "options", "precision")
+    return {key: content.get(key) for key in keys} if isinstance(content, dict) else {}

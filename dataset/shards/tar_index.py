@@ -22,6 +22,7 @@ from dataset.names import Names
 
 logger = logging.getLogger(__name__)
 SUFFIX = ".index"  # of the file beside a tar
+_MAGIC = b"PK"  # what an index begins with, a damaged one too
 _ARRAYS = ("names", "offsets", "sizes", "tar")
 
 
@@ -100,13 +101,18 @@ def index_of(tar: Path) -> TarIndex:
     """
     status = tar.stat()
     path = tar.with_name(tar.name + SUFFIX)
+    content = b""
     try:
-        index = read_index(path.read_bytes())
+        content = path.read_bytes() if path.is_file() else b""
+        index = read_index(content)
         if index.tar.tolist() == [status.st_size, status.st_mtime_ns]:
             return index
     except (OSError, ValueError):
         pass  # none, or a damaged one
     index = make_index(tar)
+    if os.path.lexists(path) and (path.is_symlink() or not content.startswith(_MAGIC)):
+        logger.warning("%s is not ours and is kept: the shard is read through anew each time", path)
+        return index
     try:
         write_bytes(path, _as_bytes(index))
     except OSError as error:

@@ -2,18 +2,27 @@
 
 import io
 import json
-import shutil
+import os
+from contextlib import suppress
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from tqdm import tqdm
 
-from dataset.files import write_atomically, write_bytes
+from dataset.files import leads_out, write_bytes
 from dataset.image_list import check_data_path
+from dataset.outputs import Outputs
 from dataset.packed_labels import SUFFIX as PACKED
 from dataset.packed_labels import unpack_label
 from dataset.shards.folder import ShardFolder, open_folder
-from dataset.shards.pack import MANIFEST, Packed, check_apart, copy_lists
+from dataset.shards.pack import (
+    MANIFEST,
+    Packed,
+    check_apart,
+    check_settings,
+    copy_files,
+    lists_to_copy,
+)
 from dataset.shards.plan import records_of
 from dataset.shards.write import spread
 from model.errors import UserError, one_line
@@ -21,7 +30,13 @@ from model.modalities import MODALITIES, modality
 
 
 def unpack(
-    data_path: Path, label_path: Path, out: Path, *, dataset: str = "", num_workers: int = 0
+    data_path: Path,
+    label_path: Path,
+    out: Path,
+    *,
+    dataset: str = "",
+    num_workers: int = 0,
+    overwrite: bool = False,
 ) -> list[Packed]:
     """Writes `<out>/<dataset>/<image>` and `<out>/labels/<expert>/<dataset>/<image without suffix>.png`.
 
@@ -31,33 +46,40 @@ def unpack(
         out: for the files.
         dataset: the data set's folder; empty: `data_path` itself.
         num_workers: processes; 0 does it in this one.
+        overwrite: replace files in `out` that have another content than those in the shards.
 
     Raises:
-        UserError: there are no shards, or one whose index cannot be read.
+        UserError: there are no shards, or one whose index cannot be read, or `out` has other files.
     """
     check_apart(check_data_path(data_path), out)
-    copy_lists(data_path, out)
-    results = []
+    copies, folders = lists_to_copy(data_path, out), {}
     if isinstance(images := open_folder(data_path / dataset), ShardFolder):
         if dataset:
-            copy_lists(data_path / dataset, out / dataset)
-        results.append(_run("images", images, out / dataset, None, num_workers))
+            copies |= lists_to_copy(data_path / dataset, out / dataset)
+        folders[None] = images, out / dataset
     for expert in MODALITIES:
-        labels = open_folder(label_path / expert / dataset)
-        if not isinstance(labels, ShardFolder):
-            continue
-        target = out / "labels" / expert
-        if (manifest := label_path / expert / MANIFEST).is_file():
-            write_atomically(target / MANIFEST, lambda name, path=manifest: shutil.copyfile(path, name))
-        results.append(_run(expert, labels, target / dataset, expert, num_workers))
-    if not results:
+        labels, target = open_folder(label_path / expert / dataset), out / "labels" / expert
+        if isinstance(labels, ShardFolder):
+            folders[expert] = labels, target / dataset
+            if (manifest := label_path / expert / MANIFEST).is_file():
+                check_settings(manifest, target / MANIFEST)
+                copies[manifest] = target / MANIFEST
+    if not folders:
         raise UserError(f"{data_path / dataset}: there are no shards, of images or labels")
-    return results
+    outputs = Outputs("dataset.shards", overwrite, "name another --out")
+    for expert, (files, target) in folders.items():
+        for _ in spread(
+            partial(_check, files, target, expert, outputs), range(len(files.shards)), num_workers
+        ):
+            pass
+    copy_files(copies, outputs)
+    return [_run(expert, *places, outputs, num_workers) for expert, places in folders.items()]
 
 
-def _run(name: str, files: ShardFolder, target: Path, expert: str | None, num_workers: int) -> Packed:
+def _run(expert: str | None, files: ShardFolder, target: Path, outputs: Outputs, num_workers: int) -> Packed:
+    name = expert or "images"
     result = Packed(name)
-    job = partial(_unpack, files, target, expert)
+    job = partial(_unpack, files, target, expert, outputs)
     numbers = range(len(files.shards))
     for part in tqdm(spread(job, numbers, num_workers), desc=name, total=len(numbers), unit="shard"):
         result.records += part.records
@@ -66,22 +88,36 @@ def _run(name: str, files: ShardFolder, target: Path, expert: str | None, num_wo
     return result
 
 
-def _unpack(files: ShardFolder, target: Path, expert: str | None, number: int) -> Packed:
+def _check(files: ShardFolder, target: Path, expert: str | None, outputs: Outputs, number: int) -> None:
+    """Refuses a shard that would replace other files than its own, before anything is written."""
+    for name in files.index(number).names:
+        if leads_out(name, target):
+            shard = f"{files}/{files.shards[number]}"
+            raise UserError(f"{shard}: the name '{name}' leads out of the folder")
+        path = target / name
+        if os.path.lexists(path.with_suffix(".png") if path.suffix == PACKED else path):
+            with suppress(OSError, SyntaxError, ValueError):  # a damaged one is left out
+                contents = dict(_files(path, files.read(name, number), expert))
+                outputs.check(
+                    contents, known=lambda path, contents=contents: path.read_bytes() == contents[path]
+                )
+
+
+def _unpack(files: ShardFolder, target: Path, expert: str | None, outputs: Outputs, number: int) -> Packed:
     """Unpacks a shard, but for what is damaged."""
     shard = f"{files}/{files.shards[number]}"
     records = records_of(files, number)
     result = Packed(shard, len(records))
     for names in records.values():
         for name in names:
-            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-                raise UserError(f"{shard}: the name '{name}' leads out of the folder")
             try:
                 unpacked = _files(target / name, files.read(name, number), expert)
             except (OSError, SyntaxError, ValueError) as error:
                 result.left_out[f"{shard}/{name}"] = one_line(error)
                 continue
             for path, content in unpacked:
-                if not path.exists() or path.read_bytes() != content:
+                outputs.check([path], known=lambda path, content=content: path.read_bytes() == content)
+                if outputs.overwrite or not path.exists():
                     write_bytes(path, content)
                 result.bytes += len(content)
         result.records -= all(f"{shard}/{name}" in result.left_out for name in names)

@@ -1,12 +1,14 @@
 """Writing shards: whole or not at all, and the same bytes for the same files."""
 
 import io
+import json
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from dataset.files import temporary_name, write_json
+from dataset.outputs import Outputs
 from dataset.shards.folder import LIST
 from dataset.shards.tar_index import TarIndex, index_of, keys
 from model.errors import UserError
@@ -71,19 +73,46 @@ def spread(job: Callable, items: Sequence, num_workers: int) -> Iterator:
         yield from pool.map(job, items)
 
 
-def write_list(folder: Path, num_workers: int = 0) -> int:
+def check_list(folder: Path, overwrite: bool = False) -> None:
+    """Refuses to replace a file of the list's name that is no list of shards.
+
+    Raises:
+        UserError: there is one, and it is not confirmed by `overwrite`.
+    """
+    Outputs("dataset.shards", overwrite).check([folder / LIST], known=_is_list)
+
+
+def _is_list(path: Path) -> bool:
+    try:
+        return json.loads(path.read_bytes()).keys() == {"shards", "records"}
+    except (ValueError, AttributeError, RecursionError):
+        return False
+
+
+def is_shard_of_ours(tar: Path) -> bool:
+    """Whether a tar is one that `ShardWriter` wrote: its members have no owner and no time."""
+    try:
+        with tarfile.open(tar, "r:") as file:
+            return not any(member.mtime or member.uid or member.uname for member in file)
+    except (tarfile.TarError, OSError):
+        return False
+
+
+def write_list(folder: Path, num_workers: int = 0, overwrite: bool = False) -> int:
     """Writes the list of the shards in a folder, which a web server needs, and what indices are missing.
 
     Args:
         folder: with the shards.
         num_workers: processes; 0 does it in this one.
+        overwrite: replace another file of its name.
 
     Returns:
         The number of records.
 
     Raises:
-        UserError: there are no shards.
+        UserError: there are no shards, or another file has its name.
     """
+    check_list(folder, overwrite)
     tars = sorted(folder.glob("*.tar"))
     if not tars:
         raise UserError(f"{folder}: there are no shards (*.tar)")

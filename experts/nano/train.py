@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dataset.files import write_atomically, write_json
+from dataset.outputs import Outputs, add_flag
 from helpers.cli import run
 from model.errors import UserError
 
@@ -20,7 +21,10 @@ def main() -> None:
     args = _parser().parse_args()
     if not (args.data / "labels").is_dir():
         raise UserError(f"{args.data}: no labels here; write scenes with: python -m dataset.scenes")
-    train(args.data, args.out, args.seed, args.epochs, args.batch_size, args.learning_rate, args.precision)
+    outputs = Outputs("experts.nano.train", args.overwrite, "name another folder with --out")
+    settings = args.seed, args.epochs, args.batch_size, args.learning_rate, args.precision
+    with outputs.writing(*(args.out / name for name in ("model.safetensors", "config.json", "metrics.json"))):
+        train(args.data, args.out, *settings)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -34,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--precision", choices=["auto", "no", "bf16"], default="auto", help="auto: bf16 where the CPU has it"
     )
+    add_flag(parser)
     return parser
 
 
@@ -87,7 +92,7 @@ def train(
     record = {"scores": scores, "scenes": len(images), "seed": seed, "epochs": epochs}
     record |= {"batch_size": batch_size, "learning_rate": learning_rate, "precision": precision}
     record["minutes"] = round(minutes, 1)
-    (out / "metrics.json").write_text(json.dumps(record, indent=2) + "\n")
+    write_json(out / "metrics.json", record, indent=2)
     print(json.dumps(record, indent=2))
     return scores
 

@@ -74,7 +74,7 @@ def complete_checkpoint(folder: Path, marker: Mapping[str, Any], files: Mapping[
             raise FileNotFoundError(f"{name} was written elsewhere: all machines must share the folder")
     _write_marker(temporary, {**marker, "files": files})
     sync(temporary)
-    _remove(folder)
+    remove_checkpoint(folder)
     temporary.rename(folder)
     sync(folder.parent)
 
@@ -131,10 +131,10 @@ def remove_old(experiment: Path, keep: int, step: int) -> None:
     """Removes all but the newest checkpoints up to a step; what is newer (and damaged) is left alone."""
     old = [path for path in find_checkpoints(experiment) if _step(path) <= step]
     for path in old[keep:]:
-        _remove(path)
+        remove_checkpoint(path)
 
 
-def _remove(folder: Path) -> None:
+def remove_checkpoint(folder: Path) -> None:
     """Removes a checkpoint, so that one that is half removed is never taken for a checkpoint."""
     if folder.exists():
         aside = folder.with_name(f".{folder.name}.old.tmp")

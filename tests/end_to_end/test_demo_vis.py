@@ -154,7 +154,9 @@ def test_draws_a_picture_of_each_image_a_sheet_and_a_report(folders, tmp_path):
 
 def arguments(images, labels, out, **changes):
     values = {"images": images, "labels": labels, "out": out, "evidence": out / "none"}
-    return argparse.Namespace(**values | {"class_tables": None, "only": None, "columns": 4} | changes)
+    return argparse.Namespace(
+        **values | {"class_tables": None, "only": None, "columns": 4, "overwrite": False} | changes
+    )
 
 
 def test_some_experts_alone_in_fewer_columns(folders):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from accelerate import Accelerator
 
-from helpers.experiments import newest_checkpoint, refuse_to_start_over
+from helpers.experiments import newest_checkpoint, refuse_to_start_over, remove_earlier_run
 from helpers.saving.folders import (
     MARKER,
     begin_checkpoint,
@@ -122,7 +122,17 @@ def test_a_marker_is_changed_without_the_files(tmp_path):
 
 
 def test_a_new_run_does_not_write_between_the_checkpoints_of_another(tmp_path):
-    refuse_to_start_over(tmp_path)
+    files = ["model.safetensors", "model.json", "metrics.jsonl"]
+    (tmp_path / "metrics.jsonl").touch()  # of a run that was stopped before it saved anything
+    refuse_to_start_over(tmp_path, files)
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(UserError, match=r"model\.safetensors: .*another --exp_name, or .* --overwrite"):
+        refuse_to_start_over(tmp_path, files)
     write(tmp_path, 5)
-    with pytest.raises(UserError, match=r"step_00000005.*--from_checkpoint"):
-        refuse_to_start_over(tmp_path)
+    with pytest.raises(UserError, match=r"step_00000005.*--from_checkpoint.*--overwrite"):
+        refuse_to_start_over(tmp_path, files)
+    refuse_to_start_over(tmp_path, files, overwrite=True)
+    (tmp_path / "results").mkdir()
+    remove_earlier_run(tmp_path, files)
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoints", "results"}
+    assert find_checkpoints(tmp_path) == []

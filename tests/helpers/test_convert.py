@@ -12,6 +12,7 @@ import torch
 import helpers.convert
 import helpers.summary
 from dataset.files import write_json
+from dataset.outputs import NOTES
 from helpers.checkpoint import read_weights
 from helpers.config import ROOT
 from helpers.convert import convert
@@ -53,7 +54,7 @@ def test_there_and_back_nothing_is_lost(original, tmp_path):
     # Tied weights are stored once, as in the original's files.
     words, head = (after[f"text_decoder.{name}.weight"] for name in WORDS)
     assert words.data_ptr() == head.data_ptr()
-    assert sorted(path.name for path in back.parent.iterdir()) == ["model.json", "pytorch_model.bin"]
+    assert sorted(path.name for path in back.parent.iterdir()) == [NOTES, "model.json", "pytorch_model.bin"]
     assert load_model(PrismerCaption, back.parent).usage.prefix == "A photo of"
 
 

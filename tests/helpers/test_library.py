@@ -170,8 +170,12 @@ def test_a_saved_folder_needs_no_other(captioner, tmp_path):
 
 def test_a_folder_with_another_description_is_described_anew(captioner, tmp_path):
     (tmp_path / "model.json").write_text('{"of": "a model that was trained here"}')
-    captioner.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"model\.json: .* replace it with overwrite=True"):
+        captioner.save_pretrained(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.json"]
+    captioner.save_pretrained(tmp_path, overwrite=True)
     assert Captioner.from_pretrained(tmp_path).usage == captioner.usage
+    captioner.save_pretrained(tmp_path)  # its own it may replace
 
 
 def test_other_programs_read_the_tokenizer(tmp_path):
