@@ -4,14 +4,19 @@ import numpy as np
 from torch import Tensor
 
 from experts.dense import resize, to_bytes
+from experts.finite import check_finite
 
 
 def depth_label(depth: Tensor, size: tuple[int, int]) -> np.ndarray:
     """Inverse depth (h, w) -> bytes of another size, the nearest point 255, the farthest 0.
 
     A flat map, which says nothing, gives zeros.
+
+    Raises:
+        NotFinite: a value is NaN or infinite, or they are too far apart to be stretched.
     """
-    low, high = depth.aminmax()
+    low, high = depth.aminmax()  # NaN if any value is
+    check_finite(low, high, high - low)
     if low == high:
         return np.zeros(size, np.uint8)
     return to_bytes(resize(((depth - low) / (high - low))[None], size)[0])

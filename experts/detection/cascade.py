@@ -7,6 +7,7 @@ from torchvision.ops import clip_boxes_to_image, roi_align
 
 from experts.detection.backbone import CHANNELS, STRIDES
 from experts.detection.boxes import move
+from experts.finite import check_finite
 
 CLASSES = 722
 BOX_WEIGHTS = ((10.0, 10.0, 5.0, 5.0), (20.0, 20.0, 10.0, 10.0), (30.0, 30.0, 15.0, 15.0))  # of the stages
@@ -74,6 +75,7 @@ class Cascade(nn.Module):
             scores = [rows[chosen] for rows, chosen in zip(scores, hopeful, strict=True)]
             counts = [len(rows) for rows in boxes]
             seen, deltas = head(crop(levels, boxes))
+            check_finite(seen, deltas)
             share = seen[:, :CLASSES] / len(self.heads)
             scores = [rows + more for rows, more in zip(scores, share.split(counts), strict=True)]
             moved = move(torch.cat(boxes), deltas, weights).split(counts)

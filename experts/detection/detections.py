@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from torch import Tensor
 from torchvision.ops import batched_nms
 
+from experts.finite import check_finite
+
 
 @dataclass(frozen=True)
 class Detections:
@@ -40,7 +42,11 @@ def detections(
         score_threshold: a class is seen if its probability is greater.
         nms_threshold: the greatest IoU of two boxes of a class.
         most: the most detections.
+
+    Raises:
+        NotFinite: a box or a probability is NaN or infinite.
     """
+    check_finite(boxes, probabilities)
     box, classes = (probabilities > score_threshold).nonzero().unbind(1)
     boxes, scores = boxes[box], probabilities[box, classes]
     kept = batched_nms(boxes, scores, classes, nms_threshold)[:most]

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from dataset.labels import LabelReader
 from experts.base import Label, Target
 from experts.detection.detections import Detections
+from experts.finite import check_finite
 from model.modalities import BACKGROUND, modality
 
 SAME_IOU = 0.95  # boxes that overlap more are one object
@@ -95,7 +96,11 @@ def draw(
 
     Returns:
         uint8 (h, w), the id at each pixel or 255; and the class of each id.
+
+    Raises:
+        NotFinite: a box is NaN or infinite.
     """
+    check_finite(boxes)
     height, width = size
     corners = boxes.astype(np.int64).clip(0, [width, height] * 2)  # cut off, not rounded
     distinct = _distinct(corners)[:BACKGROUND]

@@ -8,6 +8,7 @@ from experts.detection.backbone import ALIGNMENT, Pyramid
 from experts.detection.cascade import LEVELS, Cascade
 from experts.detection.detections import Detections, detections
 from experts.detection.proposals import Proposals
+from experts.finite import check_finite
 
 MEAN = (123.68, 116.779, 103.939)
 STD = (58.393, 57.12, 57.375)
@@ -29,8 +30,12 @@ class UniDet(nn.Module):
         Args:
             images: (b, 3, h, w) as `normalise` makes them.
             sizes: height and width of each image without its padding.
+
+        Raises:
+            NotFinite: a feature, a box or a score is NaN or infinite.
         """
         levels = self.pyramid(images)
+        check_finite(levels)
         proposed = [boxes for boxes, _ in self.proposals(levels, sizes)]
         found = self.cascade(levels[:LEVELS], proposed, sizes, SCORE_THRESHOLD)
         images = zip(found, sizes, strict=True)

@@ -19,6 +19,7 @@ from experts.base import Label, Setting, Target
 from experts.class_names import class_names
 from experts.detection.detections import Detections, detections
 from experts.detection.label import InstanceLabels, Masks
+from experts.finite import check_finite
 from experts.hub import from_hub, local_files
 from experts.pretrained import load_checkpoint
 from model.config import STRICT
@@ -120,11 +121,12 @@ class Owlv2Expert:
         grid, _ = self.network.image_embedder(normalised.to(self.setting.dtype))  # (b, h, w, d)
         features = grid.flatten(1, 2)
         queries = self.queries.expand(len(inputs), -1, -1)  # (b, classes, d)
-        probabilities = self.network.class_predictor(features, queries)[0].float().sigmoid()
+        logits = self.network.class_predictor(features, queries)[0].float()
         boxes = self.side * self.network.box_predictor(features, grid).float()  # (b, h * w, 4)
+        check_finite(logits, boxes)
         return [
             self._detections(box_convert(image_boxes, "cxcywh", "xyxy"), scores, tuple(pixels.shape[1:]))
-            for image_boxes, scores, pixels in zip(boxes, probabilities, inputs, strict=True)
+            for image_boxes, scores, pixels in zip(boxes, logits.sigmoid(), inputs, strict=True)
         ]
 
     def _detections(self, boxes: Tensor, probabilities: Tensor, size: tuple[int, int]) -> Detections:

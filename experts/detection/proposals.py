@@ -7,6 +7,7 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from experts.detection.backbone import CHANNELS, STRIDES
 from experts.detection.boxes import cell_anchors, grid_anchors, move
+from experts.finite import check_finite
 
 RATIOS = (0.5, 1.0, 2.0)
 OCTAVES = 3
@@ -50,6 +51,7 @@ class Proposals(nn.Module):
         hidden = F.relu(self.conv(features))
         logits = self.objectness(hidden).float().permute(0, 2, 3, 1).flatten(1)  # (b, h * w * anchors)
         deltas = self.deltas(hidden).float().permute(0, 2, 3, 1).unflatten(3, (-1, 4)).flatten(1, 3)
+        check_finite(logits, deltas)
         cell = cell_anchors(stride * ANCHOR_SCALE, RATIOS, OCTAVES).to(deltas)
         anchors = grid_anchors(cell, *features.shape[2:], stride)  # (h * w * anchors, 4)
         logits, best = logits.topk(min(BEST_OF_LEVEL, logits.shape[1]), dim=1)

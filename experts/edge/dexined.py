@@ -13,6 +13,7 @@ from dataset.pickles import read_torch
 from experts.base import NoOptions as Options
 from experts.base import Setting
 from experts.dense import IMAGENET_MEAN, DenseExpert, channels
+from experts.finite import check_finite
 from experts.weights import load_weights, state_dict
 
 FILE = "10_model.pth"
@@ -50,7 +51,11 @@ def edge_label(logits: Tensor, size: tuple[int, int]) -> np.ndarray:
     """Logits (h, w) -> bytes of another size, the strongest edge 0, the weakest 255.
 
     A flat map, which says nothing, gives zeros.
+
+    Raises:
+        NotFinite: a value is NaN or infinite.
     """
+    check_finite(logits)
     strength = logits.sigmoid()
     low, high = strength.aminmax()
     if low == high:

@@ -19,6 +19,7 @@ from dataset.words import Word
 from experts.base import Label, Setting, Target
 from experts.base import NoOptions as Options
 from experts.chunks import fixed_chunks
+from experts.finite import check_finite
 from experts.nano import decode
 from experts.nano.network import NanoConfig, NanoNetwork
 from model.errors import UserError, one_line
@@ -97,6 +98,7 @@ class NanoExpert:
     def _predict_chunk(self, images: Tensor) -> list[dict[str, Any]]:
         side = self.network.config.side
         maps = self.network(images)
+        check_finite(maps)
         semantic = F.interpolate(maps["semantic"], (side, side), mode="bilinear").argmax(1)
         arrays = {
             "depth": maps["depth"][:, 0],
@@ -124,6 +126,7 @@ class NanoExpert:
         rows = [[index, *(2 * x for x in box or (0, 0, 8, 8))] for index, box in enumerate(boxes)]
         logits = self.network.read(images, torch.tensor(rows, dtype=torch.float32, device=self.device))
         features = self.network.word_features.cpu().numpy()
+        check_finite(logits, features)
         return [
             None if box is None else Word(self.network.config.words[word], features[word])
             for box, word in zip(boxes, logits.argmax(1).tolist(), strict=True)

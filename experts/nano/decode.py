@@ -1,10 +1,11 @@
-"""From the network's maps to labels, for one image."""
+"""From the network's maps to labels, for one image. What is not finite is refused (`NotFinite`)."""
 
 import numpy as np
 from PIL import Image
 
 from dataset.words import Word
 from experts.base import Label
+from experts.finite import check_finite
 from model.modalities import BACKGROUND
 
 CENTRE_THRESHOLD = 0.25
@@ -14,6 +15,7 @@ MINIMAL_TEXT = 12
 
 def stretch(values: np.ndarray) -> np.ndarray:
     """Brings a map to bytes, its minimum to 0 and its maximum to 255; a flat one to zeros."""
+    check_finite(values)
     low, high = float(values.min()), float(values.max())
     return np.rint((values - low) * (255 / max(high - low, 1e-6))).astype(np.uint8)
 
@@ -25,6 +27,7 @@ def depth_label(depth: np.ndarray, size: tuple[int, int]) -> Label:
 
 def normal_label(normal: np.ndarray, size: tuple[int, int]) -> Label:
     """(3, h, w) vectors of any length -> unit vectors as bytes (h, w, 3)."""
+    check_finite(normal)
     planes = [_resize(plane.astype(np.float32), size, Image.Resampling.BILINEAR) for plane in normal]
     vectors = np.stack(planes, axis=-1)
     vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True) + 1e-10
@@ -38,6 +41,7 @@ def edge_label(strength: np.ndarray, size: tuple[int, int]) -> Label:
 
 def semantic_label(classes: np.ndarray, size: tuple[int, int]) -> Label:
     """(h, w) class indices -> the same at another size."""
+    check_finite(classes)
     return Label(_resize(classes.astype(np.uint8), size, Image.Resampling.NEAREST))
 
 
@@ -52,6 +56,7 @@ def instance_label(
         offset: (2, h, w) from each cell to the centre of its instance, x and y, in cells.
         size: of the label.
     """
+    check_finite(logits, centre, offset)
     ids = np.full(centre.shape, BACKGROUND, np.uint8)
     instances: dict[int, int] = {}
     centres = find_centres(centre)
@@ -99,6 +104,7 @@ def words_label(text: np.ndarray, word: Word | None, size: tuple[int, int]) -> L
     """(h, w) probability of text and the word that was read, if any -> a label of one word or none."""
     if word is None:
         return Label(None)
+    check_finite(text, word)
     strength = _resize(text.astype(np.float32), size, Image.Resampling.BILINEAR)
     return Label(np.where(strength > 0.5, 0, BACKGROUND).astype(np.uint8), words={0: word})
 

@@ -11,6 +11,7 @@ from dataset.pickles import read_torch
 from experts.base import NoOptions as Options
 from experts.base import Setting
 from experts.dense import IMAGENET_MEAN, IMAGENET_STD, DenseExpert, channels, resize, to_bytes
+from experts.finite import check_finite
 from experts.normal.network import NormalNetwork
 from experts.weights import load_weights, state_dict
 
@@ -46,5 +47,10 @@ class NllAngMF(DenseExpert):
 
 
 def normal_label(normal: Tensor, size: tuple[int, int]) -> np.ndarray:
-    """Vectors (3, h, w) -> bytes (*size, 3), -1..1 as 0..255."""
+    """Vectors (3, h, w) -> bytes (*size, 3), -1..1 as 0..255.
+
+    Raises:
+        NotFinite: a value is NaN or infinite.
+    """
+    check_finite(normal)
     return to_bytes(resize(((normal + 1) / 2).clip(0, 1), size)).transpose(1, 2, 0)

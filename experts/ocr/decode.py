@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from experts.finite import check_finite
 from experts.ocr.network import STRIDE, Heads
 from experts.ocr.quads import assign, merge, rotated_boxes
 
@@ -49,7 +50,12 @@ class ReadWord(NamedTuple):
 
 
 def select_cells(heads: Heads) -> list[Cells]:
-    """Picks from the maps of each image what matters, so that little leaves the device."""
+    """Picks from the maps of each image what matters, so that little leaves the device.
+
+    Raises:
+        NotFinite: a value of a map is NaN or infinite.
+    """
+    check_finite(heads)
     word_fg = heads.word_fg.float().softmax(1)[:, 1]  # (b, h, w)
     char_fg = heads.char_fg.float().softmax(1)[:, 1]
     side = (word_fg.shape[1] * STRIDE, word_fg.shape[2] * STRIDE)
@@ -87,7 +93,11 @@ def read_words(cells: Cells, size: tuple[int, int]) -> list[ReadWord]:
     Args:
         cells: what the network saw.
         size: height and width of the image.
+
+    Raises:
+        NotFinite: a value of a cell is NaN or infinite.
     """
+    check_finite(cells)
     height, width = size
     x, y = STRIDE * width / cells.side[1], STRIDE * height / cells.side[0]  # pixels of the image to a cell
     words, chars = cells.words.astype(np.float64), cells.chars.astype(np.float64)

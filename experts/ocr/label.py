@@ -7,6 +7,7 @@ import numpy as np
 
 from dataset.words import Word
 from experts.base import Label
+from experts.finite import check_finite
 from model.modalities import BACKGROUND
 
 
@@ -22,13 +23,18 @@ def words_label(
             byte has ids for, the first are taken.
         embed: gives texts their features, float32 (n, 64).
         size: height and width of the image.
+
+    Raises:
+        NotFinite: a corner or a feature is NaN or infinite.
     """
     words = list(reversed(words[:BACKGROUND]))
     if not words:
         return Label(None)
+    texts = [text for text, _ in words]
+    features = embed(texts)
+    check_finite(words, features)
     ids = np.full(size, BACKGROUND, np.uint8)
     for number, (_, corners) in enumerate(words):
         cv2.fillPoly(ids, [corners.astype(np.int32)], number)
-    texts = [text for text, _ in words]
-    painted = {number: Word(*word) for number, word in enumerate(zip(texts, embed(texts), strict=True))}
+    painted = {number: Word(*word) for number, word in enumerate(zip(texts, features, strict=True))}
     return Label(ids, words=painted)

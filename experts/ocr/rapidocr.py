@@ -13,6 +13,7 @@ from torch import Tensor
 from dataset.transforms import picture_bytes
 from experts.base import Label, Setting, Target
 from experts.clip_text import CHECKPOINT, ClipText, clip_text_files
+from experts.finite import check_finite
 from experts.ocr.label import words_label
 from model.config import STRICT
 from model.errors import UserError
@@ -87,6 +88,7 @@ class RapidOcrExpert:
         found = self.read(blue_first)
         if getattr(found, "txts", None) is None:  # what it found no text in has another type
             return []
+        check_finite(found.boxes, found.scores)
         lines = zip(found.txts, found.boxes, strict=True)
         return [word for text, corners in lines for word in split_line(text.lower(), corners)]
 

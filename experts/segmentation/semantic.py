@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from experts.finite import check_finite
+
 _QUERIES = 50  # whose masks are at full size at once: 46 MB at 480 x 480
 _CLASSES = 16
 
@@ -43,7 +45,11 @@ def semantic_scores(
 
     Returns:
         float32 (classes, *size).
+
+    Raises:
+        NotFinite: a logit is NaN or infinite.
     """
+    check_finite(class_logits, mask_logits)
     probabilities = class_logits.softmax(-1)[:, :-1]  # (q, c)
     scores = probabilities.new_zeros(probabilities.shape[1], size[0] * size[1])
     for classes, logits in zip(probabilities.split(_QUERIES), mask_logits.split(_QUERIES), strict=True):
@@ -61,7 +67,11 @@ def likely(scores: Tensor) -> Scores:
 
     Args:
         scores: (c, h, w).
+
+    Raises:
+        NotFinite: a score is NaN or infinite.
     """
+    check_finite(scores)
     cell = (min(2, scores.shape[1]), min(2, scores.shape[2]))
     least = torch.stack(
         [-F.max_pool2d(-chunk, cell, stride=1).amin(0) for chunk in scores.split(_CLASSES)]
@@ -74,7 +84,12 @@ def likely(scores: Tensor) -> Scores:
 
 
 def label_map(scores: Scores, size: tuple[int, int]) -> np.ndarray:
-    """The class of each pixel, uint8 (*size); the first one on ties."""
+    """The class of each pixel, uint8 (*size); the first one on ties.
+
+    Raises:
+        NotFinite: a score is NaN or infinite.
+    """
+    check_finite(scores)
     best = torch.full(size, -torch.inf)
     winner = torch.zeros(size, dtype=torch.uint8)
     for index, values in zip(scores.classes, scores.values, strict=True):  # one at a time: photos are large
