@@ -1,8 +1,8 @@
 """Writes expert labels for a data set: `python experts/generate.py`, or with `accelerate launch`.
 
 What, where and with which networks stands in configs/experts.yaml. `generate_<expert>.py` beside this
-file are the same for one expert each. Exit code 3 says that some images could not be read, 2 that
-something is to be mended first, which is said in a line.
+file are the same for one expert each. Exit code 3 says that some images could not be read or labelled, 2
+that something is to be mended first, which is said in a line.
 """
 
 import argparse
@@ -93,10 +93,13 @@ def main(experts: Collection[str] | None = None) -> int:
         for note in report.notes:
             print(note, file=sys.stderr)
         print(f"{report.images} images: {report.labelled} labelled, {report.finished_before} had labels")
-        if report.unreadable:
-            log = save_path / UNREADABLE_LOG
-            print(f"{len(report.unreadable)} unreadable images skipped, listed in {log}", file=sys.stderr)
-    return UNREADABLE_IMAGES if report.unreadable else 0
+        for count, what in (
+            (len(report.unreadable), "unreadable images skipped"),
+            (len(report.failed), "images got no label of some expert"),
+        ):
+            if count:
+                print(f"{count} {what}, listed in {save_path / UNREADABLE_LOG}", file=sys.stderr)
+    return UNREADABLE_IMAGES if report.skipped else 0
 
 
 def _parser(choose: bool) -> argparse.ArgumentParser:

@@ -1,11 +1,11 @@
 """The images of a data set, and the name of each one's labels."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dataset.images import list_images
+from dataset.images import is_image, list_images
 from dataset.places import Url
 from dataset.shards.folder import ShardFolder, open_folder
 from model.errors import UserError
@@ -22,6 +22,16 @@ class ImageFile(NamedTuple):
     def label_file(self) -> str:
         """What is there when the labels are: a PNG, or a shard of the same name."""
         return self.label + (".tar" if self.packed else ".png")
+
+    def in_shard(self, packed: Mapping[str, ShardFolder]) -> list[str]:
+        """The names of the images in a shard.
+
+        Args:
+            packed: the shards of each data set, by their labels' folder.
+        """
+        folder, _, name = self.label_file.rpartition("/")
+        files = packed[folder]
+        return [member for member in files.index(files.number(name)).names if is_image(member)]
 
 
 def images_to_label(

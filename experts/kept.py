@@ -8,6 +8,7 @@ from PIL import Image
 
 from experts.available import check_usable, unusable
 from experts.base import Expert, Target
+from experts.finite import decode_one, predict_each
 from experts.registry import passes
 from experts.runner import WEIGHTS, Precision, find_setting
 from experts.write import write_label
@@ -43,14 +44,17 @@ class KeptExperts:
             picture: RGB.
             key: the label's path below `<save_path>/<expert>/`, without suffix.
             save_path: the label folder.
+
+        Raises:
+            NotFinite: a network's output is not finite.
         """
         target = Target((picture.height, picture.width), key, save_path)
         for place, work in enumerate(self._passes):
             if place not in self._loaded:
                 self._loaded[place] = work.module.load(work.modalities, work.options, self._setting)
             expert = self._loaded[place]
-            (raw,) = expert.predict([expert.prepare(picture)])
-            labels = expert.decode(raw, target)
+            (raw,) = predict_each(expert, [expert.prepare(picture)])
+            labels = decode_one(expert, raw, target)
             for name in work.modalities:
                 write_label(save_path, name, key, labels[name])
                 yield name

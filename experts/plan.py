@@ -5,7 +5,7 @@ or, to overwrite them, first removes the old labels, then replaces the manifest,
 there is no moment at which it may not be killed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 from dataset.files import remove_leftovers
 from dataset.pickles import FETCH
+from dataset.shards.folder import ShardFolder
+from dataset.shards.tar_index import key_of
 from experts.images import ImageFile
 from experts.manifest import (
     MANIFEST,
@@ -24,15 +26,22 @@ from experts.manifest import (
     write_manifest,
 )
 from experts.registry import Pass
-from experts.write import remove_label, stored_labels
+from experts.write import remove_label, stored_keys, stored_labels
 from model.errors import UserError
 
 
 class Task(NamedTuple):
-    """An image and the experts whose label it lacks."""
+    """An image, or a shard of them, and the experts whose label it lacks.
+
+    Attributes:
+        image: the image or the shard.
+        experts: the experts.
+        names: of a shard's images those that lack a label; None: all of them.
+    """
 
     image: ImageFile
     experts: tuple[str, ...]
+    names: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,7 @@ def make_plan(
     precision: str,
     device: str,
     overwrite: bool,
+    packed: Mapping[str, ShardFolder] | None = None,
 ) -> Plan:
     """Compares what is asked for with what is there, and makes the label folder ready.
 
@@ -70,6 +80,7 @@ def make_plan(
         precision: `fp32`, `bf16` or `fp16`.
         device: its kind, for the manifest.
         overwrite: make labels that are there already again.
+        packed: the shards of each data set that is packed, by their labels' folder.
 
     Raises:
         UserError: a file of weights is missing, or there are labels made with other settings. Then nothing
@@ -79,7 +90,7 @@ def make_plan(
     if alike is not None:
         raise UserError(f"image {alike.path}: its labels would be named like {MANIFEST}; rename it")
     remove_leftovers(save_path)
-    found = [missing_labels(images, each.modalities, save_path) for each in work]
+    found = [missing_labels(images, each.modalities, save_path, packed) for each in work]
     tasks = [[Task(image, each.modalities) for image in images] for each in work] if overwrite else found
     scope = {image.label for image in images} if overwrite else set()
     changes: dict[Path, tuple[Manifest | None, Manifest]] = {}
@@ -110,7 +121,12 @@ def make_plan(
     return Plan(len(images), tasks, notes)
 
 
-def missing_labels(images: Sequence[ImageFile], experts: Sequence[str], save_path: Path) -> list[Task]:
+def missing_labels(
+    images: Sequence[ImageFile],
+    experts: Sequence[str],
+    save_path: Path,
+    packed: Mapping[str, ShardFolder] | None = None,
+) -> list[Task]:
     """The labels that are not there; each folder is listed once, however many images it has."""
     for expert in experts:
         remove_leftovers(save_path / expert)  # of the manifest
@@ -122,7 +138,21 @@ def missing_labels(images: Sequence[ImageFile], experts: Sequence[str], save_pat
             lacking = tuple(expert for expert in experts if file not in names[expert])
             if lacking:
                 tasks.append(Task(image, lacking))
+            if image.packed:
+                there = [expert for expert in experts if expert not in lacking]
+                tasks += _missing_records(image, there, save_path, packed)
     return tasks
+
+
+def _missing_records(
+    shard: ImageFile, experts: Sequence[str], save_path: Path, packed: Mapping[str, ShardFolder]
+) -> list[Task]:
+    """The images of a shard for which its shards of labels, which are there, have none."""
+    stored = [stored_keys(save_path, expert, shard.label) for expert in experts]
+    if not stored:
+        return []
+    names = tuple(name for name in shard.in_shard(packed) if any(key_of(name) not in keys for keys in stored))
+    return [Task(shard, tuple(experts), names)] if names else []
 
 
 def _parent(image: ImageFile) -> str:

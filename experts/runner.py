@@ -1,36 +1,40 @@
 """Labels a data set: reads images, runs the experts, writes labels, all at the same time.
 
 Finished labels are skipped, so a run can be stopped and started at any time. Processes started by
-`accelerate launch` share the images. An image that cannot be read is passed over and reported. Images in
-shards get their labels in shards of the same names (`experts/shards.py`).
+`accelerate launch` share the images. An image that cannot be read or labelled is passed over and reported;
+the next run tries it again. Images in shards get their labels in shards of the same names
+(`experts/shards.py`).
 """
 
 import errno
 import gc
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import broadcast_object_list
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from dataset.files import write_text
+from dataset.images import UnreadableImage
 from dataset.places import Url, as_place
 from dataset.shards.folder import ShardFolder
 from dataset.shards.write import write_list
 from experts.base import Expert, Setting, Target
+from experts.finite import NotFinite, decode_one, predict_each
 from experts.images import images_and_shards
 from experts.loading import Images, Loaded, batched, one_ahead
 from experts.plan import Task, make_plan
 from experts.registry import Pass, passes
+from experts.report import Outcome, Report, combine
 from experts.shards import Item, Items, LabelShards
-from experts.write import packed_label, write_label
+from experts.write import packed_label, remove_if_empty, write_label
 from model.errors import UserError
 
 T = TypeVar("T")
@@ -39,28 +43,6 @@ UNREADABLE_LOG = "unreadable_images.txt"  # below save_path
 WEIGHTS = Path("experts/expert_weights")  # where download_checkpoints.py puts the released files
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _WAITING_BATCHES = 4  # labels that may wait for a writer before the network is held up
-
-
-@dataclass
-class Report:
-    """What a run did, over all processes.
-
-    Attributes:
-        images: images found.
-        labelled: images that were given labels.
-        unreadable: reason by image path.
-        notes: what the user should know, a line each.
-    """
-
-    images: int
-    labelled: int
-    unreadable: dict[str, str]
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def finished_before(self) -> int:
-        """Images that had all their labels already."""
-        return self.images - self.labelled - len(self.unreadable)
 
 
 def generate_labels(
@@ -116,35 +98,34 @@ def generate_labels(
             precision=precision,
             device=state.device.type,
             overwrite=overwrite,
+            packed=packed,
         ),
         save_path,
     )
+    experts = [expert for each in work for expert in each.modalities]
     setting = Setting(state.device, weights, _DTYPES[precision])
-    labelled: set[str] = set()
-    unreadable: dict[str, str] = {}
-    for each, tasks in zip(work, plan.tasks, strict=True):
-        mine = [
-            task
-            for task in tasks[state.process_index :: state.num_processes]
-            if task.image.path not in unreadable
-        ]
-        if mine:
-            items = Items(mine, packed)
-            failed = _run_pass(
-                each, items, setting, save_path, num_workers, num_writers, state.is_main_process
+    outcomes: list[Outcome] = []  # of the passes
+    try:
+        for each, tasks in zip(work, plan.tasks, strict=True):
+            known = {path for outcome in outcomes for path in outcome.unreadable}
+            mine = tasks[state.process_index :: state.num_processes]
+            items = Items([task for task in mine if task.image.path not in known], packed)
+            outcomes.append(
+                _run_pass(each, items, setting, save_path, num_workers, num_writers, state.is_main_process)
+                if items.tasks
+                else Outcome()
             )
-            unreadable |= failed
-            labelled |= {item.label for item in items if str(item.file) not in failed}
-        state.wait_for_everyone()  # a later expert may read the labels of an earlier one
-    if packed:
-        experts = [expert for each in work for expert in each.modalities]
-        _from_main(state, lambda: _write_lists(save_path, experts, packed), save_path)
-    # An image may be one process's in this pass, and another's in the next.
-    images = len(Items([Task(image, ()) for image in found], packed))
-    report = Report(images, len(set(gather_object(list(labelled)))), {}, plan.notes)
-    for path, reason in sorted(gather_object(list(unreadable.items()))):
-        report.unreadable[path] = reason
-    _from_main(state, lambda: _write_log(save_path / UNREADABLE_LOG, report.unreadable), save_path)
+            state.wait_for_everyone()  # a later expert may read the labels of an earlier one
+        if packed:
+            _from_main(state, lambda: _write_lists(save_path, experts, packed), save_path)
+    finally:
+        if state.is_main_process:
+            for expert in experts:
+                remove_if_empty(save_path / expert)
+    report = combine(outcomes, work, precision)
+    report.images = len(Items([Task(image, ()) for image in found], packed))
+    report.notes += plan.notes
+    _from_main(state, lambda: _write_log(save_path / UNREADABLE_LOG, report.skipped), save_path)
     return report
 
 
@@ -193,8 +174,8 @@ def _run_pass(
     num_workers: int,
     num_writers: int,
     show: bool,
-) -> dict[str, str]:
-    """Loads a network and labels with it; returns the images that could not be read, with the reason.
+) -> Outcome:
+    """Loads a network and labels with it.
 
     The network is let go of at the end, so that there is never more than one in memory.
     """
@@ -205,12 +186,12 @@ def _run_pass(
     loader = DataLoader(images, batch_size=None, num_workers=num_workers, prefetch_factor=ahead)
     with tqdm(total=len(items), desc=", ".join(work.modalities), unit="image", disable=not show) as bar:
         batches = one_ahead(batched(iter(loader), work.batch_size))
-        unreadable = _label_images(items, batches, expert, save_path, num_writers, bar)
+        outcome = _label_images(items, batches, expert, save_path, num_writers, bar)
     del expert, images, loader, batches
     gc.collect()
     if setting.device.type != "cpu":
         torch.accelerator.empty_cache()
-    return unreadable
+    return outcome
 
 
 def _label_images(
@@ -220,31 +201,38 @@ def _label_images(
     save_path: Path,
     num_writers: int,
     bar: tqdm,
-) -> dict[str, str]:
-    """Labels what was loaded; returns the images that could not be read, with the reason."""
-    unreadable: dict[str, str] = {}
+) -> Outcome:
+    """Labels what was loaded."""
+    outcome = Outcome()
     waiting: deque[tuple[Item, Future]] = deque()
     writers = ThreadPoolExecutor(num_writers)
     shards = LabelShards(save_path)
 
     def collect() -> None:
         item, future = waiting.popleft()
-        labels = future.result()
+        path, labels = str(item.file), {}
+        try:
+            labels = future.result()
+        except UnreadableImage as error:
+            outcome.unreadable[path] = error.reason
+        except UserError as error:
+            outcome.failed[path] = f"{', '.join(item.task.experts)}: {error}"
+            outcome.not_finite += isinstance(error, NotFinite)
+            if len(outcome.failed) == 1 and not bar.disable:
+                tqdm.write(f"no label for {path}: {outcome.failed[path]}", file=sys.stderr)
+        else:
+            outcome.labelled.add(path)
         if item.shard is not None:
             shards.add(item, labels)
 
     try:
         for batch in batches:
             there = [loaded for loaded in batch if loaded.input is not None]
-            raw = iter(expert.predict([torch.from_numpy(loaded.input) for loaded in there]) if there else ())
+            raw = iter(predict_each(expert, [torch.from_numpy(loaded.input) for loaded in there]))
             for loaded in batch:
                 item = items[loaded.index]
-                if loaded.input is None:
-                    unreadable[str(item.file)] = loaded.reason
-                    waiting.append((item, writers.submit(dict)))
-                else:
-                    job = (expert, next(raw), item, loaded.size, save_path)
-                    waiting.append((item, writers.submit(_make_labels, *job)))
+                output = next(raw) if loaded.input is not None else None
+                waiting.append((item, writers.submit(_make_labels, expert, loaded, output, item, save_path)))
             while waiting and (waiting[0][1].done() or len(waiting) > _WAITING_BATCHES * len(batch)):
                 collect()
             bar.update(len(batch))
@@ -259,14 +247,19 @@ def _label_images(
     finally:
         writers.shutdown(cancel_futures=True)
         shards.discard()
-    return unreadable
+    return outcome
 
 
-def _make_labels(
-    expert: Expert, raw: Any, item: Item, size: tuple[int, int], save_path: Path
-) -> dict[str, bytes]:
-    """The labels of an image, written; those of one in a shard are returned, to be put into one."""
-    labels = expert.decode(raw, Target(size, item.label, save_path, item.folder, item.shard))
+def _make_labels(expert: Expert, loaded: Loaded, raw: Any, item: Item, save_path: Path) -> dict[str, bytes]:
+    """The labels of an image, written; those of one in a shard are returned, to be put into one.
+
+    Raises:
+        UnreadableImage: it could not be read.
+        UserError: it gets no label.
+    """
+    if loaded.input is None:
+        raise UnreadableImage(item.file, loaded.reason)
+    labels = decode_one(expert, raw, Target(loaded.size, item.label, save_path, item.folder, item.shard))
     if item.shard is not None:
         return {name: packed_label(labels[name]) for name in item.task.experts}
     for name in item.task.experts:
@@ -287,9 +280,9 @@ def _unwritable(save_path: Path, error: OSError) -> UserError:
     return UserError(f"cannot write labels below {save_path}: {error.strerror}; {remedy}")
 
 
-def _write_log(path: Path, unreadable: dict[str, str]) -> None:
-    """One line per unreadable image: its path, a tab, the reason; no file if there is none."""
-    if unreadable:
-        write_text(path, "".join(f"{name}\t{reason}\n" for name, reason in unreadable.items()))
+def _write_log(path: Path, skipped: dict[str, str]) -> None:
+    """One line per image that was skipped: its path, a tab, the reason; no file if there is none."""
+    if skipped:
+        write_text(path, "".join(f"{name}\t{reason}\n" for name, reason in skipped.items()))
     else:
         path.unlink(missing_ok=True)

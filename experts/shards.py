@@ -1,7 +1,7 @@
 """Labelling shards of images: what is in them, and their labels as shards of the same name.
 
 A shard of labels appears when all its images are labelled, so that is the piece of work that a killed run
-does again.
+does again. It has no record of an image that failed; a later run tries such images again, and adds theirs.
 """
 
 from bisect import bisect_right
@@ -11,11 +11,11 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-from dataset.images import is_image
 from dataset.packed_labels import SUFFIX
 from dataset.shards.folder import ShardFile, ShardFolder
-from dataset.shards.tar_index import key_of
+from dataset.shards.tar_index import index_of, key_of
 from dataset.shards.write import ShardWriter
+from experts.images import ImageFile
 from experts.plan import Task
 from experts.write import label_shard
 
@@ -24,7 +24,7 @@ class Item(NamedTuple):
     """An image to be labelled.
 
     Attributes:
-        task: what is to be made; of a shard it is that of all its images.
+        task: what is to be made; of a shard it is that of several images.
         file: the image.
         label: its labels' path below that of each expert, without suffix.
         folder, shard: where the labels are packed: the data set's folder, the shard's name.
@@ -47,7 +47,7 @@ class Items(Sequence[Item]):
 
     def __init__(self, tasks: Sequence[Task], packed: Mapping[str, ShardFolder]) -> None:
         self.tasks, self.packed = tasks, packed
-        self._names = lru_cache(maxsize=4)(self._read_names)
+        self._names = lru_cache(maxsize=4)(self._names_in)
         self._ends = list(accumulate(self._count(task) for task in tasks))
 
     def __getstate__(self) -> dict:
@@ -55,7 +55,7 @@ class Items(Sequence[Item]):
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
-        self._names = lru_cache(maxsize=4)(self._read_names)
+        self._names = lru_cache(maxsize=4)(self._names_in)
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -65,9 +65,10 @@ class Items(Sequence[Item]):
         task = self.tasks[number]
         if not task.image.packed:
             return Item(task, Path(task.image.path), task.image.label)
-        folder, shard = place(task)
+        folder, _, shard = task.image.label_file.rpartition("/")
         files = self.packed[folder]
-        name = self._names(folder, shard)[index - (self._ends[number - 1] if number else 0)]
+        names = task.names or self._names(task.image)
+        name = names[index - (self._ends[number - 1] if number else 0)]
         start = f"{folder}/" if folder else ""
         return Item(task, ShardFile(files, name, files.number(shard)), start + key_of(name), folder, shard)
 
@@ -79,17 +80,10 @@ class Items(Sequence[Item]):
         ]
 
     def _count(self, task: Task) -> int:
-        return len(self._read_names(*place(task))) if task.image.packed else 1
+        return len(task.names or self._names_in(task.image)) if task.image.packed else 1
 
-    def _read_names(self, folder: str, shard: str) -> list[str]:
-        files = self.packed[folder]
-        return [name for name in files.index(files.number(shard)).names if is_image(name)]
-
-
-def place(task: Task) -> tuple[str, str]:
-    """Of the task of a shard: the data set's folder, and the shard's name."""
-    folder, _, name = task.image.label_file.rpartition("/")
-    return folder, name
+    def _names_in(self, shard: ImageFile) -> list[str]:
+        return shard.in_shard(self.packed)
 
 
 class LabelShards:
@@ -102,28 +96,45 @@ class LabelShards:
     def __init__(self, save_path: Path) -> None:
         self.save_path = save_path
         self._task: Task | None = None
-        self._writers: dict[str, ShardWriter] = {}
+        self._writers: dict[str, ShardWriter] = {}  # by expert
+        self._there: dict[str, set[str]] = {}  # keys of the records that were there before
 
     def add(self, item: Item, labels: Mapping[str, bytes]) -> None:
-        """Adds the labels of an image by expert; none for one that cannot be read."""
+        """Adds the labels of an image by expert; none for one that failed."""
         if item.task is not self._task:
             self.close()
-            self.open(item.task)
+            self._task = item.task
+            if item.task.names is None:
+                self.open(item.task)
+        key = item.label.removeprefix(f"{item.folder}/") if item.folder else item.label
         for expert, content in labels.items():
-            name = item.label.removeprefix(f"{item.folder}/") if item.folder else item.label
-            self._writers[expert].add(name + SUFFIX, content)
+            if expert not in self._writers:
+                self._add_to(expert, item.task)
+            if key not in self._there[expert]:
+                self._writers[expert].add(key + SUFFIX, content)
 
     def open(self, task: Task) -> None:
-        """Begins the shards of a task."""
-        self._task = task
+        """Begins the shards of a task, of all its images."""
         for expert in task.experts:
             self._writers[expert] = ShardWriter(label_shard(self.save_path, expert, task.image.label))
+            self._there[expert] = set()
+
+    def _add_to(self, expert: str, task: Task) -> None:
+        """Begins a shard with the records that it has."""
+        tar = label_shard(self.save_path, expert, task.image.label)
+        index, content = index_of(tar), tar.read_bytes()
+        writer = self._writers[expert] = ShardWriter(tar)
+        self._there[expert] = set()
+        for name, start, size in zip(index.names, index.offsets.tolist(), index.sizes.tolist(), strict=True):
+            if len(record := content[start : start + size]) == size:  # the last may be cut off
+                writer.add(name, record)
+                self._there[expert].add(key_of(name))
 
     def close(self) -> None:
         """Ends the shards that were begun."""
         for writer in self._writers.values():
             writer.close()
-        self._writers, self._task = {}, None
+        self._writers, self._there, self._task = {}, {}, None
 
     def discard(self) -> None:
         """Removes what was begun and not ended."""

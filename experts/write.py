@@ -8,15 +8,19 @@ import io
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
 
 from dataset.files import write_bytes
 from dataset.packed_labels import pack_label
+from dataset.shards.folder import LIST
 from dataset.shards.tar_index import SUFFIX as INDEX
+from dataset.shards.tar_index import index_of, keys
 from dataset.words import words_as_json
 from experts.base import Label
+from experts.manifest import MANIFEST
 from model.modalities import modality
 
 _COMPRESSION = 3  # of PNG, 0..9; of normals, 6 takes more than twice the time and saves a sixth
@@ -66,6 +70,32 @@ def stored_labels(folder: Path) -> Iterator[str]:
         below = os.path.relpath(parent, folder).replace(os.sep, "/")
         start = "" if below == "." else f"{below}/"
         yield from (start + name[:-4] for name in names if name.endswith((".png", ".tar")))
+
+
+def stored_keys(save_path: Path, expert: str, shard: str) -> set[str]:
+    """The keys of the labels in a shard of them."""
+    return set(keys(index_of(label_shard(save_path, expert, shard)).names))
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Removes what a run made in an expert's folder, if there is no label in it: it says nothing."""
+    if not (folder / MANIFEST).is_file() or has_labels(folder):
+        return
+    for parent, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            if name in (MANIFEST, LIST) or name.endswith((".tar", f".tar{INDEX}")):
+                os.unlink(os.path.join(parent, name))
+        with suppress(OSError):  # other files may be there
+            os.rmdir(parent)
+
+
+def has_labels(folder: Path) -> bool:
+    """Whether there is any label in an expert's folder."""
+    return any(
+        name.endswith(".png") or (name.endswith(".tar") and len(index_of(Path(parent, name)).names))
+        for parent, _, names in os.walk(folder)
+        for name in names
+    )
 
 
 def _sidecars(save_path: Path, expert: str, name: str) -> list[Path]:
