@@ -1,8 +1,6 @@
 """How the scripts start and end: one line and an exit code for a user's mistake, no stack trace."""
 
 import argparse
-import errno
-import re
 import signal
 import sys
 import warnings
@@ -10,23 +8,9 @@ from collections.abc import Callable
 from io import TextIOWrapper
 from pathlib import Path
 
-from model.errors import UserError
+from helpers.failures import explained, printed
 
-USER_ERROR = 2  # argparse's own code for bad arguments
 UNREADABLE_IMAGES = 3  # the work is done, but for images that cannot be read
-LOST_PROCESS = 4  # another process of the run died or hangs
-_ROOM = "free some space or choose another folder"
-_RIGHTS = "choose another folder, or let this one be written to"
-_IN_THE_WAY = "move what is there away, or choose another folder"
-_REMEDIES = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _ROOM),
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _RIGHTS),
-    **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST), _IN_THE_WAY),
-}
-_LOST = re.compile(
-    r"closed by peer|reset by peer|Broken pipe|Timed out waiting"  # gloo
-    r"|remote process exited|NCCL communicator was aborted"
-)
 
 
 class Stopped(KeyboardInterrupt):
@@ -53,29 +37,20 @@ def run(main: Callable[[], int | None]) -> None:
     warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit")
     try:
         code = main() or 0
-    except UserError as error:
-        # A data loader's worker wraps the message in a stack trace: the last line is the message itself.
-        message = str(error).strip().splitlines()[-1].removeprefix("model.errors.UserError: ")
-        print(f"error: {message}", file=sys.stderr)
-        code = USER_ERROR
+    except SystemExit as end:  # argparse has said what it is
+        code = end.code
     except KeyboardInterrupt as stop:
         print(str(stop) or "interrupted", file=sys.stderr)
         code = 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)  # as a shell tells of it
-    except RuntimeError as error:
-        if _LOST.search(str(error)) is None:  # what gloo and NCCL say in a collective operation
-            raise
-        print(
-            "error: another process of this run died or hangs; train on with --from_checkpoint",
-            file=sys.stderr,
-        )
-        code = LOST_PROCESS
-    except OSError as error:
-        if error.errno not in _REMEDIES:
-            raise
-        where = f" ({error.filename})" if error.filename else ""
-        print(f"error: {error.strerror}{where}: {_REMEDIES[error.errno]}", file=sys.stderr)
-        code = USER_ERROR
-    sys.exit(code)
+    except Exception as error:
+        code = printed()  # it may be what has failed
+        if not code:
+            known = explained(error)
+            if known is None:
+                raise
+            line, code = known
+            print(f"error: {line}", file=sys.stderr)
+    sys.exit(printed() or code)
 
 
 def natural(text: str) -> int:

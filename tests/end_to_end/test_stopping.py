@@ -19,7 +19,7 @@ from torch.distributed.checkpoint.filesystem import FileSystem
 
 import helpers.caption_evaluation
 import helpers.parallel.processes
-from helpers.cli import LOST_PROCESS
+from helpers.failures import LOST_PROCESS
 from helpers.saving.folders import checkpoint_folder, find_checkpoints
 from helpers.saving.training_state import load_progress
 from helpers.stepping import Stepper
