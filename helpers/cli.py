@@ -49,7 +49,8 @@ def run(main: Callable[[], int | None]) -> None:
             if known is None:
                 raise
             line, code = known
-            print(f"error: {line}", file=sys.stderr)
+            if line:
+                print(f"error: {line}", file=sys.stderr)
     sys.exit(printed() or code)
 
 

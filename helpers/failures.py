@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import select
 import signal
 import sys
 
@@ -10,6 +11,7 @@ from model.errors import UserError
 
 USER_ERROR = 2  # argparse's own code for bad arguments
 LOST_PROCESS = 4  # another process of the run died or hangs
+_READ_ENOUGH = 128 + signal.SIGPIPE  # as a shell tells of it
 _ROOM = "free some space or choose another folder"
 _RIGHTS = "choose another folder, or let this one be written to"
 _IN_THE_WAY = "move what is there away, or choose another folder"
@@ -53,12 +55,17 @@ _NUMBER = re.compile(r"\[Errno (\d+)\] ")
 
 
 def explained(error: Exception) -> tuple[str, int] | None:
-    """A line about what is no defect of ours, and the exit code; None: it is one."""
+    """A line about what is no defect of ours, and the exit code; None: it is one.
+
+    The line is empty where nothing needs to be said: `| head` has read enough.
+    """
     if isinstance(error, UserError):
         return str(error), USER_ERROR
     if not isinstance(error, RuntimeError | MemoryError | OSError):
         return None
-    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, BrokenPipeError) and _reader_is_gone():
+        return "", _READ_ENOUGH
+    text = f"{type(error).__name__}: {error} {error.__cause__}"
     for pattern, line, code in _FAILURES:
         if re.search(pattern, text):
             return line, code
@@ -72,6 +79,13 @@ def explained(error: Exception) -> tuple[str, int] | None:
     return None
 
 
+def _reader_is_gone() -> bool:
+    outputs = select.poll()
+    for number in (1, 2):
+        outputs.register(number, 0)
+    return any(event & select.POLLERR for _, event in outputs.poll(0))
+
+
 def printed() -> int:
     """Has what was printed reach its reader; the exit code if it does not, else 0."""
     if sys.stdout is None:
@@ -81,8 +95,8 @@ def printed() -> int:
     except OSError as error:
         # Python would try it again at the end, and say so.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if error.errno == errno.EPIPE:  # `| head` has read enough
-            return 128 + signal.SIGPIPE
+        if error.errno == errno.EPIPE:
+            return _READ_ENOUGH
         print(f"error: what is printed cannot be written: {error.strerror}", file=sys.stderr)
         return USER_ERROR
     return 0

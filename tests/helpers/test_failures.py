@@ -1,0 +1,90 @@
+"""What ends a run, in one line: in a loader's worker, in a pool of processes, at the reader of what is printed."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+
+import pytest
+from torch.utils.data import DataLoader
+
+from dataset.images import MissingImage
+from helpers.cli import run
+
+
+class _Faulty(list):
+    """A data set of one sample, which cannot be read."""
+
+    def __init__(self, fault: Callable) -> None:
+        super().__init__([0])
+        self.fault = fault
+
+    def __getitem__(self, index: int) -> None:
+        self.fault()
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+def _die(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "line"),
+    [
+        (partial(_raise, MissingImage("image a.jpg: No such file", "")), 2, "image a.jpg: No such file"),
+        (partial(_raise, OSError(errno.ENOSPC, "x", "f")), 2, "No space left on device: free some space"),
+        (partial(_raise, RuntimeError("received 0 items of ancdata")), 2, "too many files are open"),
+        (partial(_raise, MemoryError()), 2, "memory ran out"),
+        (partial(_raise, RuntimeError("unable to write to file </torch_1_2>: full")), 2, "/dev/shm is full"),
+        (partial(_die, signal.SIGKILL), 4, "a process that reads data was killed"),
+        (partial(_die, signal.SIGBUS), 2, "/dev/shm is full"),
+        (partial(os._exit, 1), 4, "a process that reads data was killed"),
+    ],
+)
+def test_a_worker_ends_the_run_in_one_line(fault: Callable, code: int, line: str, capfd) -> None:
+    loader = DataLoader(_Faulty(fault), batch_size=None, num_workers=1, multiprocessing_context="fork")
+    with pytest.raises(SystemExit) as end:
+        run(lambda: list(loader) and None)
+    assert end.value.code == code
+    *before, told = capfd.readouterr().err.splitlines()
+    assert f"error: {line}" in told
+    assert not [each for each in before if "Traceback" in each]
+
+
+def test_a_killed_process_of_a_pool_ends_the_run_in_one_line(capfd) -> None:
+    def work() -> None:
+        with ProcessPoolExecutor(1) as pool:
+            list(pool.map(_die, [signal.SIGKILL]))
+
+    with pytest.raises(SystemExit, match="4"):
+        run(work)
+    assert capfd.readouterr().err.startswith("error: a process that reads data was killed")
+
+
+_PRINTS = "from helpers.cli import run; run(lambda: print('caf\\u00e9 \\udce9' + 'x\\n' * 99999))"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("output", "code", "lines"), [("pipe", 128 + signal.SIGPIPE, 0), ("/dev/full", 2, 1)]
+)
+def test_what_is_printed_cannot_be_written(output: str, code: int, lines: int, unbuffered: str) -> None:
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered, "PYTHONIOENCODING": "ascii"}
+    if output == "pipe":
+        reader, writer = os.pipe()
+        os.close(reader)
+    else:
+        writer = os.open(output, os.O_WRONLY)
+    process = subprocess.run(
+        [sys.executable, "-c", _PRINTS], stdout=writer, stderr=subprocess.PIPE, env=environment, check=False
+    )
+    os.close(writer)
+    assert process.returncode == code
+    assert process.stderr.count(b"\n") == lines, process.stderr
