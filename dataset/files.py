@@ -5,10 +5,11 @@ import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Callable
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 _TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp")  # as `write_atomically` names them, with the process's number
 
@@ -48,6 +49,19 @@ def write_json(path: Path, content: Any, indent: int | None = None) -> None:
 def json_text(content: Any, indent: int | None = None) -> str:
     """What `write_json` writes."""
     return json.dumps(content, indent=indent, ensure_ascii=False) + "\n"
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Opens a file for reading. A pipe would be waited for, and a device may have no end: both are refused.
+
+    Raises:
+        OSError: it is none, or there is none.
+    """
+    if not stat.S_ISREG(mode := path.stat().st_mode):
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        raise OSError(errno.EINVAL, "is a pipe, a socket or a device, and no file", str(path))
+    return path.open("rb")
 
 
 def numbered(path: Path) -> Path:

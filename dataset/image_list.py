@@ -3,12 +3,13 @@
 import ast
 import csv
 import io
-import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from dataset import json_text
+from dataset.files import open_file
 from dataset.places import Url, as_place
 from dataset.shards.folder import ShardFile
 from model.errors import UserError
@@ -68,7 +69,11 @@ def read_list(
 def read_text(path: Path | Url | ShardFile) -> str:
     """A whole text file in UTF-8, with or without a byte order mark."""
     try:
-        raw = path.read_bytes()
+        if isinstance(path, Path):
+            with open_file(path) as file:
+                raw = file.read()
+        else:
+            raw = path.read_bytes()
     except OSError as error:
         raise UserError(f"list {path}: {error.strerror}; check data_path and the config") from None
     try:
@@ -84,18 +89,9 @@ def parse_json(path: Path | Url, text: str) -> Any:
 
 
 def _parsed(text: str, where: Callable[[int], str]) -> Any:
-    def as_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):  # of the two values, the parser would take the last
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            line = 1 + text[: text.find(json.dumps(pairs[0][1], ensure_ascii=False))].count("\n")
-            raise UserError(f"{where(line)}: an object has the key '{twice}' twice; remove one")
-        return found
-
     try:
-        return json.loads(text, object_pairs_hook=as_dict)
-    except json.JSONDecodeError as error:
+        return json_text.parse_json(text)
+    except json_text.JSONDecodeError as error:
         raise UserError(f"{where(error.lineno)}: not JSON ({error.msg})") from None
 
 
@@ -176,7 +172,20 @@ def _checked(
     row["image"] = PurePosixPath(image).as_posix()  # one name for one file: `./a.jpg` is `a.jpg`
     if not all(isinstance(caption, str) and caption.strip() for caption in captions_of(row)):
         raise UserError(f"{where}: 'caption' must be text, or a list of texts, none of them empty")
+    for key in _CELLS[1:]:  # the image's name may hold bytes that are not UTF-8
+        if (value := row.get(key)) and not all(is_unicode(text) for text in _listed(value)):
+            raise UserError(f"{where}: '{key}' is {value!r}, which is not Unicode; write it anew")
     return row
+
+
+def is_unicode(text: Any) -> bool:
+    """Whether a text has whole characters alone; what is no text passes."""
+    try:
+        return text.isascii() or bool(text.encode())
+    except AttributeError:
+        return True
+    except UnicodeEncodeError:
+        return False
 
 
 def checked_id(value: Any, key: str, where: str) -> int | str:
@@ -193,6 +202,8 @@ def checked_id(value: Any, key: str, where: str) -> int | str:
 def captions_of(row: dict[str, Any]) -> list[str]:
     """The captions of a row, which has one, a list of them, or none."""
     caption = row.get("caption")
-    if caption in (None, ""):
-        return []
-    return caption if isinstance(caption, list) else [caption]
+    return [] if caption in (None, "") else _listed(caption)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

@@ -4,7 +4,6 @@ import errno
 import io
 import logging
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
+from dataset.files import open_file
 from dataset.shards.folder import IMAGES as SUFFIXES
 from dataset.shards.folder import ShardFile
 from model.errors import UserError, one_line
@@ -100,7 +100,8 @@ def _opened(source: ImageSource) -> Iterator[Image.Image]:
         if isinstance(source, Image.Image):
             yield source  # which stays open: it is the caller's
         elif isinstance(source, Path | ShardFile):
-            with _open(source) as file, Image.open(file) as image:
+            opened = open_file(source) if isinstance(source, Path) else source.open()
+            with opened as file, Image.open(file) as image:
                 yield _no_program(image)
         else:
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
@@ -111,19 +112,10 @@ def _opened(source: ImageSource) -> Iterator[Image.Image]:
     except Exception as error:  # decoders raise anything
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             raise  # too many files are open: nothing is wrong with this one
-        reason = one_line(error)
+        reason = getattr(error, "strerror", None) or one_line(error)
         if isinstance(error, UnidentifiedImageError):  # which says where in memory the file object is
             reason = "cannot identify it as an image"
         raise UnreadableImage(f"{name}: {reason}", reason) from None
-
-
-def _open(file: Path | ShardFile) -> BinaryIO:
-    """Opens a file. What is none is left alone: a pipe would be waited for, and a device never ends."""
-    if isinstance(file, Path) and not stat.S_ISREG(mode := file.stat().st_mode):
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        raise ValueError("is a pipe, a socket or a device, and no file")
-    return file.open("rb")
 
 
 def _no_program(image: Image.Image) -> Image.Image:

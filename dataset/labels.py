@@ -1,7 +1,6 @@
 """Reading the expert labels of an image (docs/labels.md)."""
 
 import io
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dataset.json_text import parse_json
 from dataset.packed_labels import SUFFIX as PACKED
 from dataset.packed_labels import packed_size, unpack_label
 from dataset.places import Url, as_place
@@ -212,7 +212,7 @@ def read_instances(path: Path | ShardFile) -> dict[int, int]:
         UserError: damaged.
     """
     try:
-        return _classes(json.loads(path.read_bytes()))
+        return _classes(parse_json(path.read_bytes()))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"label {path}: damaged ({error}); delete it and make it anew") from None
 

@@ -1,6 +1,5 @@
 """The words of a text label: what each word id of the map says, and its embedding."""
 
-import json
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dataset.json_text import parse_json
 from dataset.shards.folder import ShardFile
 from model.errors import UserError, one_line
 from model.modalities import EMBEDDING_DIM
@@ -37,7 +37,7 @@ def read_words(path: Path | ShardFile) -> dict[int, Word]:
             with path.open("rb") as file:
                 content = torch.load(file, map_location="cpu", weights_only=True)
         else:
-            content = json.loads(path.read_bytes())
+            content = parse_json(path.read_bytes())
         return words_of(content)
     except pickle.UnpicklingError:
         raise UserError(

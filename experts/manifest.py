@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset.files import write_json
+from dataset.json_text import parse_json
 from experts.registry import Pass
 from model.config import STRICT
 from model.errors import UserError
@@ -65,7 +66,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     """
     path = folder / MANIFEST
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

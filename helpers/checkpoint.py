@@ -3,7 +3,6 @@
 What is read and written are the released state-dict keys (`tests/parity/state_dict_specs`).
 """
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dataset.files import write_atomically
+from dataset.json_text import parse_json
 from dataset.pickles import read_torch
 from helpers.saving.folders import MARKER, WEIGHTS, read_marker
 from model.encoder import resize_positions
@@ -50,7 +50,7 @@ def weight_files(path: Path) -> list[Path]:
     if not path.name.endswith(INDEX_SUFFIX):
         return [path]
     try:
-        weight_map = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        weight_map = parse_json(path.read_bytes())["weight_map"]
         names = sorted({str(name) for name in weight_map.values()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not an index of shards ({first_line(error)}); fetch it again") from None

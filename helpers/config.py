@@ -4,8 +4,11 @@ A file that is missing, a key that is unknown or absent, a value of the wrong ty
 `UserError` that names the file, the key and what was expected, before any weight is loaded.
 """
 
+import itertools
 import json
+import math
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -13,6 +16,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from dataset.files import open_file
+from dataset.image_list import is_unicode
 from dataset.text import MAX_WORDS
 from model.config import STRICT, TextConfig, VisionConfig
 from model.errors import UserError, one_line
@@ -21,6 +26,7 @@ from model.validation import validate
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent  # the project's folder
+_MOST_PARTS = 100_000  # of a config, with all aliases
 MODELS_FILE = ROOT / "configs" / "models.yaml"
 Metric = Literal["bleu", "meteor", "rouge", "cider", "spice"]
 
@@ -95,7 +101,26 @@ class DemoConfig:
 
 
 class _YamlLoader(yaml.SafeLoader):
-    """PyYAML after YAML 1.1 takes `5e-5` for a string; here it is a number, as everyone means it."""
+    """What YAML has in common with JSON: texts, numbers, yes and no, lists and mappings of them.
+
+    PyYAML after YAML 1.1 takes `5e-5` for a string; here it is a number, as everyone means it. A date is a
+    text.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012, as in the class above
+        letter: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+        for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        """Refuses a key that is there twice; PyYAML would take the last."""
+        node = super().compose_mapping_node(anchor)
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.MarkedYAMLError(
+                problem=f"key '{twice[0]}' is there twice", problem_mark=node.start_mark
+            )
+        return node
 
 
 _YamlLoader.add_implicit_resolver(
@@ -107,14 +132,56 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
     """A YAML file whose top level is a mapping."""
     path = Path(path)
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_YamlLoader)  # a SafeLoader
+        with open_file(path) as file:
+            text = file.read().decode("utf-8")
+        content = yaml.load(text, Loader=_YamlLoader)  # a SafeLoader
     except FileNotFoundError:
         raise UserError(f"{path}: no such config file") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: not readable as YAML: {one_line(error)}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except RecursionError:
+        raise UserError(f"{path}: not readable as YAML: too many levels") from None
+    except Exception as error:  # PyYAML raises anything for a value that does not go with its tag
+        raise UserError(f"{path}: not readable as YAML: {one_line(error)[:200]}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected a mapping of keys to values at the top level")
+    _check_plain(content, str(path), [])
     return content
+
+
+def _check_plain(value: Any, where: str, above: list[Any], count: Iterator[int] | None = None) -> None:
+    """Refuses what JSON does not have: other types and keys, a part of itself, numbers without end.
+
+    Args:
+        value: a part of a YAML file.
+        where: the file, and the key of this part.
+        above: the parts that it is in.
+        count: of parts; an alias of an alias of ... can stand for billions.
+    """
+    count = count or itertools.count()
+    if any(value is each for each in above):
+        raise UserError(f"{where}: holds itself, by its alias")
+    if next(count) > _MOST_PARTS:
+        raise UserError(f"{where}: more than {_MOST_PARTS} values, with all aliases")
+    if isinstance(value, dict):
+        for key, part in value.items():
+            if not isinstance(key, str) or not is_unicode(key):
+                raise UserError(f"{where}: key {key!r} is no text; put it in quotes")
+            below = f"{where}.{key}" if above else f"{where}: key {key}"
+            _check_plain(part, below, [*above, value], count)
+    elif isinstance(value, list):
+        for part in value:
+            _check_plain(part, where, [*above, value], count)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{where}: {value} is no finite number")
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise UserError(f"{where}: a whole number of more than 64 bits")
+    elif isinstance(value, str) and not is_unicode(value):
+        raise UserError(f"{where}: {value!r} is not Unicode")
+    elif value is not None and not isinstance(value, str | int | float):
+        raise UserError(
+            f"{where}: a {type(value).__name__} is no value here; write a text, a number or a list"
+        )
 
 
 def read_config(path: Path | str, cls: type[T], section: str | None = None) -> T:

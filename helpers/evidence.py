@@ -4,7 +4,6 @@
 `model.evidence.Evidence` says. `tokens` has for each word the rows of a square grid over the image.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dataset.files import write_json
+from dataset.json_text import parse_json
 from model.errors import UserError
 from model.evidence import Evidence
 
@@ -54,7 +54,7 @@ def read_evidence(path: Path) -> Told | None:
         UserError: damaged.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
         log_probs = torch.tensor(content["log_probs"])  # (w,)
         evidence = Evidence(
             words=tuple(content["words"]),

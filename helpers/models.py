@@ -1,6 +1,5 @@
 """From a config, or from a checkpoint folder, to a model that is ready to use."""
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from dataset.class_tables import read_class_tables
+from dataset.json_text import parse_json
 from helpers.checkpoint import POSITIONS, find_weights, load_weights, read_weights
 from helpers.config import MODELS_FILE, ROOT, Backends, ModelSize, read_model_size, read_yaml
 from helpers.download.released import CLASS_TABLES
@@ -172,7 +172,7 @@ def read_description(weights: Path, state: dict[str, Tensor]) -> Description:
         config, tokenizer = infer_config(state, str(weights))
         return Description(config, tokenizer, CLASS_TABLES, Usage())
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
         config = validate(content["config"], PrismerConfig, str(path))
         usage = validate(content["usage"], Usage, str(path))
         tokenizer, class_tables = (path.parent / content[key] for key in ("tokenizer", "class_tables"))
@@ -182,7 +182,7 @@ def read_description(weights: Path, state: dict[str, Tensor]) -> Description:
             class_tables if class_tables.is_dir() else ROOT / content["class_tables"],
             usage,
         )
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path}: damaged, or not of a Prismer ({error!r}); write it anew or remove it"
         ) from None

@@ -1,4 +1,4 @@
-"""Trains a byte-level BPE tokenizer with RoBERTa's special tokens on the texts of JSON lists.
+"""Trains a byte-level BPE tokenizer with RoBERTa's special tokens on the texts of lists of images.
 
     python -m helpers.train_tokenizer --lists a.json b.json --out nano/tokenizer --vocab_size 1000
 
@@ -6,15 +6,14 @@ Only a network that is trained from scratch can use another tokenizer than rober
 """
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dataset.files import write_bytes
+from dataset.image_list import captions_of, read_list
 from dataset.outputs import Outputs, add_flag
 from helpers.cli import run
-from model.errors import UserError
 
 SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>"]  # RoBERTa's ids 0 to 3
 
@@ -23,23 +22,21 @@ def texts(path: Path, prefix: str) -> Iterator[str]:
     """Every caption, question and answer of a list, as the model is fed them.
 
     Raises:
-        UserError: the list cannot be read.
+        UserError: the list cannot be read, see `read_list`.
     """
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error})") from None
-    for row in rows:
-        if "caption" in row:
-            yield f"{prefix} {row['caption']}"
-        if "question" in row:
-            yield row["question"].capitalize()
-            yield f" {row['answer'].capitalize()}"
+    for row in read_list(path, ()):
+        for caption in captions_of(row):
+            yield f"{prefix} {caption}"
+        question, answers = row.get("question"), row.get("answer", [])
+        if isinstance(question, str):
+            yield question.capitalize()
+            for answer in answers if isinstance(answers, list) else [answers]:
+                yield f" {str(answer).capitalize()}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--lists", type=Path, nargs="+", required=True, help="JSON arrays of objects")
+    parser.add_argument("--lists", type=Path, nargs="+", required=True, help="lists of images")
     parser.add_argument("--out", type=Path, required=True, help="folder for vocab.json and merges.txt")
     parser.add_argument("--vocab_size", type=int, default=1000, help="at most (default: %(default)s)")
     parser.add_argument("--prefix", default="A picture of", help="of captions (default: %(default)s)")

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from model.errors import UserError
+from model.errors import UserError, one_line
 
 T = TypeVar("T")
 
@@ -23,8 +23,12 @@ def validate(content: Any, cls: type[T], where: str) -> T:
         UserError: names the key and what was expected.
     """
     try:
+        text = json.dumps(content)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"{where}: not plain values: {one_line(error)}") from None
+    try:
         # Through JSON, since strict validation then still takes a list for a tuple, a string for a path.
-        return TypeAdapter(cls).validate_json(json.dumps(content), strict=True)
+        return TypeAdapter(cls).validate_json(text, strict=True)
     except ValidationError as error:
         raise UserError(f"{where}: {_describe(error, cls)}") from None
 
@@ -41,4 +45,4 @@ def _describe(error: ValidationError, cls: type) -> str:
     if not problem["loc"] and problem["type"] == "value_error":  # of several keys together
         return problem["msg"].removeprefix("Value error, ")
     message = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    return f"key '{key}': {message}, got {json.dumps(problem['input'], default=str)}"
+    return f"key '{key}': {message}, got {json.dumps(problem['input'], default=str)[:100]}"

@@ -8,7 +8,6 @@ img2dataset's `--output_format webdataset` is this layout.
 """
 
 import errno
-import json
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ import numpy as np
 import torch
 
 from dataset.files import leads_out
+from dataset.json_text import parse_json
 from dataset.names import Names
 from dataset.places import Url
 from dataset.shards.opened import Background, OpenShard, TruncatedShard
@@ -300,7 +300,7 @@ def open_folder(root: Path | Url) -> Files:
 
 def _listed(root: Path | Url, content: bytes) -> list[str]:
     try:
-        names = [str(name) for name in json.loads(content)["shards"]]
+        names = [str(name) for name in parse_json(content)["shards"]]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{root / LIST}: damaged ({error}); run python -m dataset.shards index {root}"

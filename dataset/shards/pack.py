@@ -1,6 +1,5 @@
 """Packs a folder of images, and the labels of it, into aligned shards; finished ones are kept."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,6 +10,7 @@ from tqdm import tqdm
 
 from dataset.files import remove_leftovers, write_bytes
 from dataset.image_list import check_data_path
+from dataset.json_text import parse_json
 from dataset.labels import LabelReader, read_instances, read_picture, sidecars
 from dataset.outputs import Outputs
 from dataset.packed_labels import SUFFIX as PACKED
@@ -268,7 +268,7 @@ def check_settings(source: Path, target: Path) -> None:
 
 def _settings(manifest: Path) -> dict:
     try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
+        content = parse_json(manifest.read_bytes())
     except ValueError:
         content = None
     keys = ("backend", "options", "precision")

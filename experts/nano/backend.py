@@ -1,6 +1,5 @@
 """The backend `nano`: all six labels in one pass."""
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from dataset.json_text import parse_json
 from dataset.words import Word
 from experts.base import Label, Setting, Target
 from experts.base import NoOptions as Options
@@ -56,7 +56,7 @@ def read_network(folder: Path) -> NanoNetwork:
         if not path.exists():
             raise UserError(f"{path}: missing; make it with: python -m experts.nano.train")
     try:
-        network = NanoNetwork(TypeAdapter(NanoConfig).validate_python(json.loads(config.read_text())))
+        network = NanoNetwork(TypeAdapter(NanoConfig).validate_python(parse_json(config.read_bytes())))
         network.load_state_dict(load_file(weights))  # copies into float32
     except (SafetensorError, ValueError, RuntimeError) as error:
         reason = one_line(error)[:200]

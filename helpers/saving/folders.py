@@ -5,7 +5,6 @@ renamed. The marker (`checkpoint.json`) says how far the run was, and the size a
 """
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset.files import write_json
+from dataset.json_text import parse_json
 from model.errors import UserError, first_line
 
 FOLDER = "checkpoints"  # within an experiment's folder
@@ -92,7 +92,7 @@ def read_marker(folder: Path) -> dict[str, Any]:
     """
     path = folder / MARKER
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
         if not isinstance(content["files"], dict):
             raise TypeError("'files' is no mapping")
         return content

@@ -106,10 +106,10 @@ WRONG = {
     "a key that is there twice": (
         "list.json",
         b'[{"image": "a", "caption": "b"},\n{"image": "c", "caption": "b", "caption": "d"}]',
-        "line 2: an object has the key 'caption' twice",
+        "line 2: not JSON (an object has the key 'caption' twice",
     ),
     "semicolons": ("list.csv", b"image;caption\na;b\n", "line 1: columns are separated by ';'; use commas"),
-    "NaN": ("list.json", b'[{"image": "a", "caption": NaN}]', "row 1: 'caption' must be text"),
+    "NaN": ("list.json", b'[{"image": "a", "caption": NaN}]', "line 1: not JSON (NaN is no finite number)"),
     "a boolean": ("list.json", b'[{"image": "a", "caption": false}]', "row 1: 'caption' must be text"),
     "an absolute path": ("list.json", b'[{"image": "/a.jpg", "caption": "b"}]', "must be a path below"),
     "a path that climbs": ("list.json", b'[{"image": "../a.jpg", "caption": "b"}]', "must be a path below"),

@@ -1,4 +1,4 @@
-"""What ends a run, in one line: in a loader's worker, in a pool of processes, at the reader of what is printed."""
+"""What ends a run, in one line: in a worker, in a pool of processes, at the reader of what is printed."""
 
 import errno
 import os
