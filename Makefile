@@ -55,7 +55,8 @@ format: setup-test ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The embedded miniature, from nothing to nano/ (see nano/README.md).
+# The embedded miniature, from nothing to nano/ (see nano/README.md). Its experiments, in logging/*_make_nano and
+# *_make_nanoz, have names that no one else's have: they and nano/ are replaced.
 
 nano: nano-data nano-tokenizer nano-experts nano-labels nano-caption nano-vqa ## make and train the whole miniature anew
 
@@ -65,50 +66,46 @@ nano-data: setup ## render the Scenes: one set to train the experts, one to trai
 	$(RUN) -m dataset.scenes --out $(DATA) --train 6000 --test 200 --seed 0 --no-labels
 
 nano-tokenizer: setup ## train the small tokenizer
-	$(RUN) -m helpers.train_tokenizer --out nano/tokenizer \
+	$(RUN) -m helpers.train_tokenizer --overwrite --out nano/tokenizer \
 		--lists $(DATA)/coco_karpathy_train.json $(DATA)/vqav2_train_val.json
 
 nano-experts: setup ## train the nano experts
-	$(RUN) -m experts.nano.train --data $(DATA)_experts --out nano/experts --seed 0
+	$(RUN) -m experts.nano.train --overwrite --data $(DATA)_experts --out nano/experts --seed 0
 
 nano-labels: setup ## run the nano experts on the captioning scenes
 	$(RUN) experts/generate.py --config configs/experts_nano.yaml --data_path $(DATA) --datasets vqav2 --save_path $(DATA)/labels_nano
 
 nano-caption: setup ## train Prismer-Nano and PrismerZ-Nano on captions, side by side with a core each
-	rm -rf logging/caption_prismer_nano/checkpoints logging/caption_prismerz_nano/checkpoints
-	OMP_NUM_THREADS=1 $(RUN) train_caption.py --exp_name prismerz_nano --config configs/caption_nanoz.yaml \
+	OMP_NUM_THREADS=1 $(RUN) train_caption.py --overwrite --exp_name make_nanoz --config configs/caption_nanoz.yaml \
 		> $(DATA)_prismerz.log 2>&1 & \
-	OMP_NUM_THREADS=1 $(RUN) train_caption.py --exp_name prismer_nano --config configs/caption_nano.yaml; \
+	OMP_NUM_THREADS=1 $(RUN) train_caption.py --overwrite --exp_name make_nano --config configs/caption_nano.yaml; \
 		code=$$?; wait; exit $$code
 	tail -n 20 $(DATA)_prismerz.log
-	$(RUN) -m helpers.convert --dtype float16 logging/caption_prismer_nano nano/caption_prismer_nano/model.safetensors
-	$(RUN) -m helpers.convert --dtype float16 logging/caption_prismerz_nano nano/caption_prismerz_nano/model.safetensors
+	$(RUN) -m helpers.convert --overwrite --dtype float16 logging/caption_make_nano nano/caption_prismer_nano/model.safetensors
+	$(RUN) -m helpers.convert --overwrite --dtype float16 logging/caption_make_nanoz nano/caption_prismerz_nano/model.safetensors
 	$(RUN) -m helpers.caption_baseline --train_list $(DATA)/coco_karpathy_train.json \
 		--test_gt $(DATA)/coco_karpathy_test_gt.json
 
 nano-vqa: setup ## fine-tune both on questions, from their captioning weights, side by side
-	rm -rf logging/vqa_prismer_nano/checkpoints logging/vqa_prismerz_nano/checkpoints
-	mkdir -p logging/pretrain_prismer_nano logging/pretrain_prismerz_nano
-	cp nano/caption_prismer_nano/model.* logging/pretrain_prismer_nano/
-	cp logging/caption_prismerz_nano/model.* logging/pretrain_prismerz_nano/
-	OMP_NUM_THREADS=1 $(RUN) train_vqa.py --exp_name prismerz_nano --config configs/vqa_nanoz.yaml \
+	mkdir -p logging/pretrain_make_nano logging/pretrain_make_nanoz
+	cp nano/caption_prismer_nano/model.* logging/pretrain_make_nano/
+	cp logging/caption_make_nanoz/model.* logging/pretrain_make_nanoz/
+	OMP_NUM_THREADS=1 $(RUN) train_vqa.py --overwrite --exp_name make_nanoz --config configs/vqa_nanoz.yaml \
 		> $(DATA)_prismerz_vqa.log 2>&1 & \
-	OMP_NUM_THREADS=1 $(RUN) train_vqa.py --exp_name prismer_nano --config configs/vqa_nano.yaml; \
+	OMP_NUM_THREADS=1 $(RUN) train_vqa.py --overwrite --exp_name make_nano --config configs/vqa_nano.yaml; \
 		code=$$?; wait; exit $$code
 	tail -n 20 $(DATA)_prismerz_vqa.log
-	$(RUN) -m helpers.convert --dtype float16 logging/vqa_prismer_nano nano/vqa_prismer_nano/model.safetensors
-	$(RUN) -m helpers.convert --dtype float16 logging/vqa_prismerz_nano nano/vqa_prismerz_nano/model.safetensors
+	$(RUN) -m helpers.convert --overwrite --dtype float16 logging/vqa_make_nano nano/vqa_prismer_nano/model.safetensors
+	$(RUN) -m helpers.convert --overwrite --dtype float16 logging/vqa_make_nanoz nano/vqa_prismerz_nano/model.safetensors
 	$(RUN) -m helpers.vqa_baseline --train_list $(DATA)/vqav2_train_val.json --test_list $(DATA)/vqav2_test.json
 
 # The other two tasks on Scenes: they show the scripts, and leave nothing in nano/.
 
 nano-pretrain: setup ## pre-train on captions from new weights
-	rm -rf logging/pretrain_scenes/checkpoints
-	$(RUN) train_pretrain.py --exp_name scenes --config configs/pretrain_nano.yaml
+	$(RUN) train_pretrain.py --overwrite --exp_name make_nano_scenes --config configs/pretrain_nano.yaml
 
 nano-classification: setup ## tell 32 kinds of solids apart after four examples of each
 	$(RUN) -m dataset.scenes --classes --out $(DATA)_classes --train 4 --test 10 --seed 3
-	rm -rf logging/classification_prismer_nano/checkpoints
-	mkdir -p logging/pretrain_prismer_nano
-	cp nano/caption_prismer_nano/model.* logging/pretrain_prismer_nano/
-	$(RUN) train_classification.py --exp_name prismer_nano --config configs/classification_nano.yaml
+	mkdir -p logging/pretrain_make_nano
+	cp nano/caption_prismer_nano/model.* logging/pretrain_make_nano/
+	$(RUN) train_classification.py --overwrite --exp_name make_nano --config configs/classification_nano.yaml
