@@ -10,6 +10,7 @@ Run it in the project's folder. What is here is checked and kept, what was inter
 import argparse
 import re
 
+from dataset.outputs import add_flag
 from helpers.cli import run
 
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -32,11 +33,11 @@ def main() -> int:
     if not files:
         print(f"nothing was chosen to be downloaded\n{parser.format_usage()}", end="")
         return 0
-    download(files, force=args.force_redownload, hide_bar=args.hide_tqdm)
+    download(files, force=args.force_redownload, overwrite=args.overwrite, hide_bar=args.hide_tqdm)
     if args.download_experts:
         from helpers.download.pca import convert_pca
 
-        convert_pca(released.PCA_PICKLE, released.PCA_ARRAYS)
+        convert_pca(released.PCA_PICKLE, released.PCA_ARRAYS, args.force_redownload or args.overwrite)
     folders = sorted({str(file.target.parent) for file in files if file.target is not None})
     print("all is in place:", ", ".join([*folders, f"the hub's cache {hub.cache()}"]))
     return 0
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="these checkpoints, such as vqa_prismer_base; True or no name: all twelve",
     )
+    add_flag(parser)
     return parser
 
 

@@ -13,6 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFound
 from tqdm import tqdm
 
 from dataset.files import write_atomically
+from dataset.outputs import Outputs
 from helpers.download import hub
 from helpers.download.fetch import Remote, bytes_here, fetch, is_intact
 from helpers.download.released import SOURCE, HubFile, WebFile
@@ -39,7 +40,7 @@ class Step:
         size: its bytes.
         state: where it is.
         stored: where its bytes are fetched to.
-        target: where they are linked or copied to from there; None if they are not.
+        target: where they are linked or copied to from there, or the same; None if they stay in the cache.
         fetch: fetches it if it is missing.
         install: puts it into its place.
     """
@@ -53,16 +54,23 @@ class Step:
     install: Callable[[], object]
 
 
-def download(files: Iterable[HubFile | WebFile], *, force: bool = False, hide_bar: bool = False) -> None:
+def download(
+    files: Iterable[HubFile | WebFile],
+    *,
+    force: bool = False,
+    overwrite: bool = False,
+    hide_bar: bool = False,
+) -> None:
     """Sees to it that files are in their places, whole and right.
 
     Args:
         files: which.
         force: fetch those again that are here, and replace what is in their places.
+        overwrite: replace other files in their places.
         hide_bar: no progress bar.
 
     Raises:
-        UserError: one of them is not to be had; what came so far is kept.
+        UserError: one of them is not to be had (what came so far is kept), or another file is in its place.
     """
     if force and is_offline_mode():
         raise UserError("--force_redownload: HF_HUB_OFFLINE is set; unset it")
@@ -70,6 +78,11 @@ def download(files: Iterable[HubFile | WebFile], *, force: bool = False, hide_ba
     hub.check_settings()
     with _explained_errors():
         steps = [step for file in dict.fromkeys(files) if (step := _plan(file, force)) is not None]
+    # A run of the original, for one, leaves its own weights under the very names of the released ones.
+    outputs = Outputs("download_checkpoints.py", force or overwrite, "move it away if it is your own")
+    outputs.check(
+        step.target for step in steps if step.target and step.state in (State.MISSING, State.CACHED)
+    )
     width = max(len(step.name) for step in steps)
     for step in steps:
         print(f"{step.name:<{width}}  {_bytes(step.size):>7}  {step.state.value}")
@@ -146,7 +159,7 @@ def _plan_web(file: WebFile, force: bool) -> Step:
         file.size,
         State.PRESENT if present else State.MISSING,
         file.target,
-        None,
+        file.target,
         lambda advance: _fetch_once(remote, file.target, "raw", force, advance),
         _nothing,
     )
@@ -161,11 +174,6 @@ def _plan_hub(file: HubFile, force: bool) -> Step | None:
     if not force:
         if target is not None and is_intact(target, remote.size, remote.digest):
             state = State.PRESENT
-        elif target is not None and target.exists() and not file.replace:
-            raise UserError(
-                f"{target}: differs from the released file: move it away if it is your own, "
-                "or replace it with --force_redownload=True"
-            )
         elif is_intact(located.blob, remote.size, remote.digest):
             state = State.PRESENT if target is None else State.CACHED
 

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from dataset.files import write_atomically
+from dataset.outputs import Outputs
 from model.errors import UserError
 from model.modalities import EMBEDDING_DIM
 
 _PCA = "sklearn.decomposition._pca.PCA"  # scikit-learn 0.24
 
 
-def convert_pca(pickled: Path, arrays: Path) -> None:
+def convert_pca(pickled: Path, arrays: Path, overwrite: bool = False) -> None:
     """Writes what is needed of the released PCA as npz, unless that has been done.
 
     The arrays are `mean` (768) and `components` (64, 768): an embedding x becomes
@@ -23,6 +24,7 @@ def convert_pca(pickled: Path, arrays: Path) -> None:
     """
     if _are_whole(arrays):
         return
+    Outputs("download_checkpoints.py", overwrite, "move it away if it is your own").check([arrays])
     from dataset.pickles import read_pickle  # torch takes seconds
 
     pca = read_pickle(pickled, placeholders=(_PCA,))

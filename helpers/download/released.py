@@ -46,14 +46,12 @@ class HubFile:
         names: paths in it, of which the first that is there is taken.
         target: where the file is linked to; None leaves it in the cache alone.
         optional: whether a repository may do without it.
-        replace: whether another file in the target's place may be replaced without asking.
     """
 
     repository: str
     names: tuple[str, ...]
     target: Path | None = None
     optional: bool = False
-    replace: bool = True
 
 
 @dataclass(frozen=True)
@@ -124,9 +122,7 @@ def models(names: tuple[str, ...]) -> list[HubFile | WebFile]:
                 f"--download_models: no released model is called '{name}'; there are: {', '.join(MODELS)}"
             )
     weights = [
-        # A run of the original leaves its own weights under the very same name.
-        HubFile(REPOSITORY, (f"{name}/{WEIGHTS}",), Path("logging") / name / WEIGHTS, replace=False)
-        for name in names
+        HubFile(REPOSITORY, (f"{name}/{WEIGHTS}",), Path("logging") / name / WEIGHTS) for name in names
     ]
     with_experts = any("_prismer_" in name for name in names)
     return [*(TABLES if with_experts else ()), *_tokenizer(TOKENIZER), *weights]

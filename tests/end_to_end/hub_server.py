@@ -24,7 +24,7 @@ class Fault:
     Attributes:
         kind: "cut" (the connection ends half-way), "stall" (it does not go on after the half),
             "busy" (429), "refused" (401), "gone" (404), "other" (other bytes of the same length), "short"
-            (the last byte is missing) or "whole" (ranges are ignored).
+            (the last byte is missing), "longer" (bytes follow) or "whole" (ranges are ignored).
         times: how often.
     """
 
@@ -82,7 +82,7 @@ class _Handler(HubApi):
             self.answer(404, {"X-Error-Code": "EntryNotFound", **commit})
 
     def content(self, name: str, content: bytes, headers: dict[str, str] | None = None) -> None:
-        kinds = ("cut", "stall", "gone", "other", "short", "whole") if self.command == "GET" else ()
+        kinds = ("cut", "stall", "gone", "other", "short", "longer", "whole") if self.command == "GET" else ()
         fault = self.served.take_fault(name, *kinds)
         if fault == "gone":
             return self.answer(404)
@@ -90,6 +90,8 @@ class _Handler(HubApi):
             content = bytes(byte ^ 1 for byte in content)
         if fault == "short":
             content = content[:-1]
+        if fault == "longer":
+            content += b"more"
         span = self.headers["Range"]
         start = int(span.removeprefix("bytes=").rstrip("-")) if span and fault != "whole" else 0
         if start and start >= len(content):

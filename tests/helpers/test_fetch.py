@@ -39,6 +39,12 @@ def test_a_cut_connection_goes_on_where_it_stopped(hub, tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_no_more_is_read_than_was_announced(hub, tmp_path):
+    hub.faults[NAME] = Fault("longer")
+    assert fetched(hub, tmp_path / "file.bin") == len(CONTENT)
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+
+
 def test_what_an_earlier_run_left_is_continued(hub, tmp_path):
     path = tmp_path / "file.bin"
     partial_file(path).write_bytes(CONTENT[:100])

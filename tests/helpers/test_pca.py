@@ -21,8 +21,10 @@ def test_arrays_that_are_whole_are_not_made_again(tmp_path):
 def test_arrays_that_are_damaged_are_made_again(tmp_path, damage):
     arrays = tmp_path / "clip_pca.npz"
     arrays.write_bytes(damage)
-    with pytest.raises(UserError, match=r"missing\.pkl: missing; fetch it with"):
+    with pytest.raises(UserError, match=r"clip_pca\.npz: .* replace it with --overwrite"):
         convert_pca(tmp_path / "missing.pkl", arrays)
+    with pytest.raises(UserError, match=r"missing\.pkl: missing; fetch it with"):
+        convert_pca(tmp_path / "missing.pkl", arrays, overwrite=True)
 
 
 @pytest.mark.parametrize(
