@@ -82,7 +82,7 @@ def demo(args: argparse.Namespace) -> int:
     from dataset.captions import caption_dataset, demo_label_folder
     from dataset.files import write_text
     from dataset.images import turned_when_shown
-    from dataset.text import clean_question
+    from dataset.text import clean_question, is_long_question
     from experts.images import images_to_label
     from experts.runner import generate_labels
     from helpers.config import DemoConfig, read_config
@@ -147,6 +147,8 @@ def demo(args: argparse.Namespace) -> int:
             "models do not: turn the pixels",
             file=sys.stderr,
         )
+    if question is not None and (is_long_question(args.question) or model.model.cut_texts.cut):
+        print(f"the question is too long, and its end is not read: {question}", file=sys.stderr)
     if dataset.skipped:
         skipped = ", ".join(map(printable, dataset.skipped))
         print(f"skipped, not readable as images: {skipped}", file=sys.stderr)

@@ -73,7 +73,8 @@ def train(args: argparse.Namespace) -> None:
         for batch in training.batches():
             experts = session.inputs(batch)
             with session.accelerator.autocast():
-                loss = model(experts, batch["caption"], config.prefix)  # ()
+                limit = config.max_caption_tokens
+                loss = model(experts, batch["caption"], config.prefix, max_tokens=limit)  # ()
             training.step(loss)
         training.end_epoch(evaluate(f"epoch_{epoch + 1}"))
     training.finish()

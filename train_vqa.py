@@ -29,7 +29,9 @@ def train(args: argparse.Namespace) -> None:
 
     from dataset.joined import JoinedDataset
     from dataset.questions import question_dataset, read_answers
+    from dataset.text import MAX_WORDS
     from helpers.config import read_config
+    from helpers.cut_texts import say_cut_texts
     from helpers.evaluation import predict_all, settings_line, warn_of_overlap, write_results
     from helpers.metrics.vqa import Reference, score_answers
     from helpers.models import Usage
@@ -54,7 +56,7 @@ def train(args: argparse.Namespace) -> None:
         config.dataset[0], "test", config.data_path, session.visual(), by_image=not config.compat, **lists
     )
     test_loader = session.test_loader(test_set)
-    train_loader = None
+    train_loader, sources = None, []
     if not args.evaluate:
         options = lists | {"questions_per_image": config.questions_per_image}
         sources = [
@@ -62,6 +64,9 @@ def train(args: argparse.Namespace) -> None:
             for name in config.dataset
         ]
         train_loader = session.train_loader(JoinedDataset(sources))
+    for split, datasets in (("training", sources), ("test", [test_set])):
+        if session.is_main and (long := sum(dataset.long_questions() for dataset in datasets)):
+            print(f"{long} {split} questions have more than {MAX_WORDS} words: what is beyond is not read")
     model = session.build()
 
     def answer(experts: Experts, batch: dict[str, Any]) -> list[list[dict[str, Any]]]:
@@ -83,6 +88,7 @@ def train(args: argparse.Namespace) -> None:
     def evaluate(name: str) -> dict[str, float]:
         """Answers the test questions, writes the outcome and prints its scores, on the main process."""
         rows = [row for image in predict_all(session, test_loader, answer, "answer") for row in image]
+        say_cut_texts(session, "test")
         if not session.is_main:
             return {}
         results = [{"question_id": row["question_id"], "answer": row["answer"]} for row in rows]

@@ -163,7 +163,7 @@ def caption_loss(
 ) -> Tensor:
     """`PrismerCaption.forward`: scalar."""
     encoded = encode(model.expert_encoder, experts)
-    ids, mask = model.tokens(captions, truncation=True, max_length=MAX_CAPTION_TOKENS)
+    ids, mask = model.cut_tokens(captions, MAX_CAPTION_TOKENS)
     labels = ids.masked_fill(mask == 0, IGNORE)
     labels[:, : len(model.start_ids(prefix))] = IGNORE
     return losses(decode(model.text_decoder, ids, mask, encoded), labels).mean()

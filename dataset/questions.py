@@ -17,7 +17,7 @@ from dataset.image_list import (
 )
 from dataset.places import Url
 from dataset.samples import ImageFolder, ImageLabelDataset, Visual
-from dataset.text import clean_question
+from dataset.text import clean_question, is_long_question
 from model.errors import UserError
 
 QuestionId = int | str
@@ -103,6 +103,10 @@ class QuestionDataset(ImageLabelDataset):
             text["answer"] = [entry.answer for entry in questions]
             text["weight"] = [entry.weight for entry in questions]
         return text
+
+    def long_questions(self) -> int:
+        """How many questions lose words when they are cleaned."""
+        return sum(is_long_question(entry.question) for entries in self.questions for entry in entries)
 
     def references(self) -> dict[QuestionId, Question] | None:
         """The questions by id, if people's answers to them are known."""

@@ -2,7 +2,8 @@
 
 import re
 
-MAX_WORDS = 30
+MAX_WORDS = 30  # of a question, and of a caption beside its image
+MOST_WORDS = 512  # of a training caption, which is cut by its tokens; no text tower reads more
 _PUNCTUATION = str.maketrans(dict.fromkeys('.!"()*#:;~', " "))
 
 
@@ -13,23 +14,32 @@ def clean_caption(text: str, words: int = MAX_WORDS) -> str:
 
 
 def training_caption(prefix: str, caption: str) -> str:
-    """The prefix as it is written, and the caption cleaned, its first letter small: 30 words together.
+    """The prefix as it is written, and the caption cleaned, its first letter small; the model cuts long ones.
 
     So the tokens of the prefix alone, which have no loss and which generation starts from, begin the text.
     """
-    caption = clean_caption(f" {caption}", max(MAX_WORDS - len(prefix.split()), 0))
+    caption = clean_caption(f" {caption}", MOST_WORDS)
     return f"{prefix} {caption}" if prefix and caption else prefix + caption
 
 
 def clean_question(text: str) -> str:
     """A question: as a caption, but runs of spaces stay, and it ends in `?`."""
-    text = _cut(text.capitalize().translate(_PUNCTUATION).strip())
+    text = _cut(_plain(text))
     return text if text.endswith("?") else f"{text}?"
+
+
+def is_long_question(text: str) -> bool:
+    """Whether a question loses words when it is cleaned."""
+    return len(_plain(text).split(" ")) > MAX_WORDS
 
 
 def as_sentence(text: str) -> str:
     """What was generated, as captions are written: capitalised, with a full stop."""
     return text.strip().capitalize() + "."
+
+
+def _plain(question: str) -> str:
+    return question.capitalize().translate(_PUNCTUATION).strip()
 
 
 def _cut(text: str, words: int = MAX_WORDS) -> str:

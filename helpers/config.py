@@ -46,7 +46,7 @@ def _expert_list(value: Any) -> Any:
 
 def _short(prefix: str) -> str:
     if len(prefix.split()) >= MAX_WORDS:
-        raise ValueError(f"should have less than {MAX_WORDS} words, which a training caption has at most")
+        raise ValueError(f"should have less than {MAX_WORDS} words")
     return prefix
 
 

@@ -59,6 +59,7 @@ class Session(Generic[M, C]):
         folder: where the run writes.
         accelerator: its processes and devices.
         checkpoint: where the run goes on from; None if it is new.
+        said_cut: the splits for which it was said that texts are cut.
         model: what `build` made; its forward is to be called.
     """
 
@@ -72,6 +73,7 @@ class Session(Generic[M, C]):
         check_tracker(tracker)
         self.accelerator: Accelerator = start_accelerator(args.mixed_precision, tracker, self.folder)
         self.checkpoint: Path | None = None
+        self.said_cut: set[str] = set()
         self._lock: RunLock | None = None
         self.start = self._starting_point()
         self.backbones = find_backbones(self.size.backbones) if self.start is None else None

@@ -9,10 +9,12 @@ from pydantic import Field
 from dataset.places import Place, Url
 from helpers.config import Experts, Metric, ModelSize, PositiveInt, Prefix, Rate
 from helpers.parallel.activation_checkpointing import ActivationCheckpointing
+from model.captioning import MAX_CAPTION_TOKENS
 from model.config import STRICT, FreezeMode, PrismerConfig
 from model.errors import UserError
 
 Count = Annotated[int, Field(ge=0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Inference = Literal["rank", "generate"]
 Decoding = dict[str, int | float]
@@ -75,15 +77,18 @@ class DecodingConfig(TaskConfig):
     Attributes:
         captions_per_image: with more than 1, an image is read and encoded once for so many of its captions,
             which then count as one sample of `batch_size_train`.
+        max_caption_tokens: of a training caption, start token, prefix and end token included; the model cuts
+            longer ones.
         metrics: what an evaluation computes; METEOR and SPICE need Java and seconds to start.
     """
 
     prefix: Prefix = ""
     captions_per_image: PositiveInt = 1
+    max_caption_tokens: PositiveInt = MAX_CAPTION_TOKENS
     num_beams: PositiveInt = 3
     max_length: PositiveInt = 20
     min_length: Count = 8
-    length_penalty: float = 1.0
+    length_penalty: Finite = 1.0
     metrics: list[Metric] = field(default_factory=lambda: list(get_args(Metric)))
 
     def __post_init__(self) -> None:
@@ -164,7 +169,7 @@ class VQAConfig(TaskConfig):
     num_beams: PositiveInt = 3
     max_new: PositiveInt = 10
     min_new: Count | None = None
-    length_penalty: float = -1.0
+    length_penalty: Finite = -1.0
 
     def __post_init__(self) -> None:
         if self.min_new is not None and self.min_new > self.max_new:
@@ -200,7 +205,17 @@ def chosen(config: TaskConfig, *keys: str) -> Decoding:
 
 
 def prismer_config(config: TaskConfig, size: ModelSize) -> PrismerConfig:
-    """The network that a task's config asks for."""
+    """The network that a task's config asks for.
+
+    Raises:
+        UserError: its text tower reads fewer tokens than the captions may have.
+    """
+    most = size.text.max_positions - size.text.pad_id - 1
+    if isinstance(config, DecodingConfig) and config.max_caption_tokens > most:
+        raise UserError(
+            f"max_caption_tokens {config.max_caption_tokens}: the text tower of {config.prismer_model} reads "
+            f"{most} tokens at most; lower it"
+        )
     return PrismerConfig(
         vision=size.vision,
         text=size.text,

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from experts.manifest import read_backends
 from helpers.cli import Stopped
 from helpers.config import config_as_json
+from helpers.cut_texts import say_cut_texts
 from helpers.evaluation import epoch_table
 from helpers.interruption import StopRequest
 from helpers.models import Usage, describe
@@ -149,6 +150,7 @@ class Training:
                 self._after_batch()
             self._save()  # before the evaluation, which may take long
         average_statistics(self.session.model, self.session.accelerator)
+        say_cut_texts(self.session, "training")
 
     def _begin_sums(self) -> None:
         """Random states and sums of a new epoch, or as they were inside one."""

@@ -12,11 +12,13 @@ from model.modules.label_map import LabelMap
 from model.prismer import Prismer
 from model.ranking import Ranking
 
-MAX_CAPTION_TOKENS = 30
+MAX_CAPTION_TOKENS = 30  # of a training caption, unless others are asked for
 
 
 class PrismerCaption(Prismer):
     """Continues a prefix, such as 'A picture of', to a caption of the image."""
+
+    texts = "captions"
 
     def forward(
         self,
@@ -24,6 +26,7 @@ class PrismerCaption(Prismer):
         captions: Sequence[str],
         prefix: str = "",
         instance_indices: Tensor | None = None,
+        max_tokens: int = MAX_CAPTION_TOKENS,
     ) -> Tensor:
         """Computes the training loss.
 
@@ -32,6 +35,8 @@ class PrismerCaption(Prismer):
             captions: k captions for each of the b images, those of an image together, each with the prefix.
             prefix: what they all start with; it has no loss.
             instance_indices: those of `ExpertEncoder`.
+            max_tokens: of a caption; start token, prefix and end token count. Longer captions are cut, and
+                counted in `cut_texts`.
 
         Returns:
             The mean over samples of the summed losses of their tokens, scalar.
@@ -40,13 +45,13 @@ class PrismerCaption(Prismer):
             UserError: the prefix leaves no room for a caption.
         """
         start = len(self.start_ids(prefix))
-        if start >= MAX_CAPTION_TOKENS - 1:
+        if start >= max_tokens - 1:
             raise UserError(
-                f"prefix '{prefix}' leaves no room in the {MAX_CAPTION_TOKENS} tokens of a training caption; "
-                "shorten `prefix` in the config"
+                f"prefix '{prefix}' leaves no room in the {max_tokens} tokens of a training caption; "
+                "shorten `prefix` in the config, or raise `max_caption_tokens`"
             )
         encoded = self.encode(experts, len(captions), instance_indices=instance_indices)
-        ids, mask = self.tokens(captions, truncation=True, max_length=MAX_CAPTION_TOKENS)
+        ids, mask = self.cut_tokens(captions, max_tokens)
         labels = ids.masked_fill(mask == 0, IGNORE)
         labels[:, :start] = IGNORE
         return self.text_decoder.loss(ids, mask, labels, encoded).mean()

@@ -1,6 +1,8 @@
 """What captioning and question answering share: the two towers, and texts to tokens."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +20,30 @@ from model.ranking import Ranking, rank
 MAX_QUESTION_TOKENS = 35
 
 
+@dataclass
+class CutTexts:
+    """How many of the texts that a model has read were longer than it reads.
+
+    Attributes:
+        limit: the most tokens of a text.
+        read: texts.
+        cut: those of them that lost their end.
+    """
+
+    limit: int = 0
+    read: int = 0
+    cut: int = 0
+
+
 class Prismer(nn.Module):
-    """Expert encoder and text decoder. Its state-dict keys are those of the released checkpoints."""
+    """Expert encoder and text decoder. Its state-dict keys are those of the released checkpoints.
+
+    Attributes:
+        texts: what its input texts are, for people to read.
+        cut_texts: the texts so far; whoever reads it may put a new one there.
+    """
+
+    texts: ClassVar[str] = "texts"
 
     def __init__(self, config: PrismerConfig, tokenizer: PreTrainedTokenizerBase) -> None:
         super().__init__()
@@ -27,6 +51,7 @@ class Prismer(nn.Module):
         self.tokenizer = tokenizer
         self.expert_encoder = ExpertEncoder(config)
         self.text_decoder = TextDecoder(config)
+        self.cut_texts = CutTexts()
         self._ranked: tuple[list[str], Tensor, Tensor] | None = None  # answers of the last ranking
 
     def freeze(self, mode: FreezeMode) -> None:
@@ -76,6 +101,14 @@ class Prismer(nn.Module):
             Ids and mask, both int64 (b, l), on the host.
         """
         tokens = self.tokenizer(list(texts), padding="longest", return_tensors="pt", **options)
+        return tokens.input_ids, tokens.attention_mask
+
+    def cut_tokens(self, texts: Sequence[str], limit: int, **options) -> tuple[Tensor, Tensor]:
+        """As `tokens`, of each text the first `limit` tokens, special ones included; counts what is cut."""
+        options |= {"padding": "longest", "return_tensors": "pt", "truncation": True, "max_length": limit}
+        tokens = self.tokenizer(list(texts), **options)
+        seen, cut = self.cut_texts, sum(bool(each.overflowing) for each in tokens.encodings)
+        self.cut_texts = CutTexts(limit, seen.read + len(texts), seen.cut + cut)
         return tokens.input_ids, tokens.attention_mask
 
     def answer_tokens(self, answers: list[str]) -> tuple[Tensor, Tensor]:

@@ -12,11 +12,12 @@ from model.prismer import MAX_QUESTION_TOKENS, Prismer
 from model.ranking import Ranking, join_rankings
 
 QUESTIONS_AT_ONCE = 32  # each keeps the keys and values of its image's tokens in every layer
-QUESTION = {"add_special_tokens": False, "truncation": True, "max_length": MAX_QUESTION_TOKENS}
 
 
 class PrismerVQA(Prismer):
     """Continues a question to its answer."""
+
+    texts = "questions"
 
     def forward(
         self,
@@ -149,11 +150,13 @@ class PrismerVQA(Prismer):
     def question_tokens(self, questions: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Tokenises questions alike in training and use: an answer follows what it has learned to follow."""
         side = "right" if self.config.compat else "left"
-        return self.tokens(self.starts(questions), padding_side=side, **QUESTION)
+        options = {"add_special_tokens": False, "padding_side": side}
+        return self.cut_tokens(self.starts(questions), MAX_QUESTION_TOKENS, **options)
 
     def question_ids(self, question: str) -> list[int]:
         """Token ids of one question, start token included, without pads."""
-        return self.tokenizer(self.starts([question])[0], **QUESTION).input_ids
+        text = self.starts([question])[0]
+        return self.tokenizer(text, add_special_tokens=False).input_ids[:MAX_QUESTION_TOKENS]
 
     def starts(self, questions: Sequence[str]) -> list[str]:
         """Questions as the model reads them."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dataset.text import MAX_WORDS, clean_caption, clean_question, training_caption
+from dataset.text import clean_caption, clean_question, is_long_question, training_caption
 from model.tokenizer import load_tokenizer
 
 
@@ -39,7 +39,13 @@ def test_a_training_caption_begins_with_the_tokens_of_its_prefix(prefix: str) ->
 def test_the_prefix_stays_and_the_caption_is_cleaned() -> None:
     assert training_caption("A picture of", "A Red  Ball.") == "A picture of a red ball"
     long = training_caption("A picture of", " ".join(["word"] * 60))
-    assert len(long.split()) == MAX_WORDS
+    assert len(long.split()) == 63  # the model cuts it by its tokens
+
+
+@pytest.mark.parametrize(("words", "long"), [("word " * 30, False), ("word " * 31, True), ("a.b" * 30, True)])
+def test_a_long_question_is_known(words: str, long: bool) -> None:
+    assert is_long_question(words) == long
+    assert len(clean_question(words).split(" ")) == min(len(words.replace(".", " ").split()), 30)
 
 
 def test_without_prefix_the_first_letter_is_small() -> None:

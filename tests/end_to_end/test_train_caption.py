@@ -160,9 +160,11 @@ def test_a_data_set_of_ones_own_needs_no_code(trained, scenes, tmp_path):
         train_list=str(tmp_path / "mine.csv"),
         test_list=str(tmp_path / "mine.csv"),
         max_epoch=1,
+        max_caption_tokens=8,
     )
     done = forked_script("train_caption.py", "--exp_name", "mine", "--config", config, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert " of 20 training captions have more than 8 tokens: " in done.stdout
     results = json.loads((tmp_path / "logging/caption_mine/results/coco_epoch_1.json").read_text())
     assert [row["image_id"] for row in results] == [row["image"] for row in rows]
 
@@ -175,6 +177,7 @@ def test_a_data_set_of_ones_own_needs_no_code(trained, scenes, tmp_path):
         ({"label_path": "nowhere"}, (), "label folder nowhere/depth/vqav2 is missing"),
         ({"class_tables": "nowhere"}, (), "nowhere"),
         ({"experts": ["dept"]}, (), "unknown expert 'dept'"),
+        ({"max_caption_tokens": 65}, (), "the text tower of prismer_nano reads 64 tokens at most"),
         ({"prismer_model": "prismer_tiny"}, (), "unknown prismer_model 'prismer_tiny'"),
         ({}, ("--from_checkpoint",), "no weights of experiment 'tiny'"),
         ({"from_scratch": False}, (), "no weights of experiment 'tiny' in logging/pretrain_tiny"),

@@ -7,6 +7,7 @@ import torch
 
 from model.captioning import PrismerCaption
 from model.errors import UserError
+from model.prismer import CutTexts
 from model.tokenizer import load_tokenizer
 from tests.model import tiny
 
@@ -81,6 +82,21 @@ def test_under_bfloat16_autocast():
     assert len(captions) == 2
     exact = model.rank(images, ["a dog", "a horse on the street"], 2, PREFIX)
     torch.testing.assert_close(ranking.scores.sort().values, exact.scores.sort().values, rtol=0.03, atol=0)
+
+
+def test_long_captions_are_cut_by_their_tokens_and_counted():
+    model, images = tiny.build(PrismerCaption), tiny.images(3)
+    captions = ["a dog", "a dog " * 3, "a dog " * 40]
+    counts = []
+    for limit in (30, 10, 5):
+        loss = model(images, [f"{PREFIX} {caption}" for caption in captions], PREFIX, max_tokens=limit + 5)
+        counts.append(model.cut_texts)
+        cut = [model.tokenizer(f"{PREFIX} {caption}").input_ids for caption in captions]
+        kept = [ids if len(ids) <= limit + 5 else [*ids[: limit + 4], 2] for ids in cut]
+        texts = [model.tokenizer.decode(ids[1:-1]) for ids in kept]
+        torch.testing.assert_close(loss, model(images, texts, PREFIX, max_tokens=60))
+        model.cut_texts = CutTexts()
+    assert counts == [CutTexts(35, 3, 1), CutTexts(15, 3, 1), CutTexts(10, 3, 2)]
 
 
 def test_prefix_longer_than_the_caption_may_be():

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from model.prismer import CutTexts
 from model.vqa import PrismerVQA
 from tests.model import tiny
 
@@ -123,6 +124,8 @@ def test_long_questions_are_cut():
     prompt = model.prompt(["is the man " * 30], torch.zeros(1, 1, 1))
     assert prompt.ids.shape == (1, 35)
     assert prompt.ids[0, 0] == 0
+    assert model.question_ids("is the man " * 30) == prompt.ids[0].tolist()
+    assert model.cut_texts == CutTexts(35, 1, 1)
 
 
 def test_under_bfloat16_autocast():
