@@ -8,7 +8,7 @@ from json import JSONDecodeError
 from typing import Any
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-_DIGITS = 18  # of a number that fits into 64 bits
+_MOST_DIGITS = 20  # of a number that may fit into 64 bits
 
 
 def parse_json(content: str | bytes) -> Any:
@@ -38,9 +38,10 @@ def parse_json(content: str | bytes) -> Any:
         return found
 
     def as_int(digits: str) -> int:
-        if len(digits) > _DIGITS:
-            raise fault(f"a whole number of {len(digits)} digits, more than {_DIGITS}", digits)
-        return int(digits)
+        number = int(digits) if len(digits) <= _MOST_DIGITS else 2**64
+        if not -(2**63) <= number < 2**63:
+            raise fault(f"a whole number of {len(digits)} digits, which needs more than 64 bits", digits)
+        return number
 
     def as_float(digits: str) -> float:
         number = float(digits)

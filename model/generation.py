@@ -13,6 +13,7 @@ from torch import Tensor
 
 from model.cache import DecoderCache
 from model.decoder import TextDecoder
+from model.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,8 @@ def beam_search(
     """
     max_new = min(max_new, decoder.max_tokens - prompt.ids.shape[1])
     beams = Beams(decoder, encoded, prompt)
+    if 2 * num_beams > (vocabulary := beams.logits.shape[-1]):
+        raise UserError(f"num_beams {num_beams} is more than half of the {vocabulary} tokens; lower it")
     batch, device = len(prompt.ids), prompt.ids.device
     lengths = prompt.lengths[:, None].float()
     scores = torch.zeros(batch, 1, device=device)
