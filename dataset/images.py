@@ -2,7 +2,6 @@
 
 import errno
 import io
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +13,13 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from dataset.files import open_file
+from dataset.names import key_of, refuse_shared_keys
 from dataset.shards.folder import IMAGES as SUFFIXES
-from dataset.shards.folder import ShardFile
+from dataset.shards.folder import ShardFile, is_image
+from dataset.sparing_log import SparingLog
 from model.errors import UserError, one_line
 
-logger = logging.getLogger(__name__)
+logger = SparingLog(__name__)
 ImageSource = Path | ShardFile | bytes | BinaryIO | Image.Image
 _TURNS = {  # what a viewer does, by the orientation tag
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -195,23 +196,16 @@ def list_images(folder: Path, leave_out: Path | None = None) -> list[str]:
     """
     if not folder.is_dir():
         raise UserError(f"image folder {folder} is missing; check data_path")
-    found: dict[str, str] = {}  # path without suffix -> path
+    found = []
     for relative in sorted(image_paths(folder, leave_out)):
-        stem = os.path.splitext(relative)[0]
-        if len(os.fsencode(os.path.basename(stem))) > _LONGEST_STEM:
+        if len(os.fsencode(os.path.basename(key_of(relative)))) > _LONGEST_STEM:
             logger.warning("skipped %s/%s: its name is too long for its labels; rename it", folder, relative)
-            continue
-        if stem in found:
-            raise UserError(f"{folder}: {found[stem]} and {relative} would share labels; rename one")
-        found[stem] = relative
+        else:
+            found.append(relative)
     if not found:
         raise UserError(f"image folder {folder} has no images ({', '.join(SUFFIXES)})")
-    return list(found.values())
-
-
-def is_image(name: str) -> bool:
-    """Whether a name is that of an image."""
-    return os.path.splitext(name)[1].lower() in SUFFIXES
+    refuse_shared_keys(found, folder)
+    return found
 
 
 def image_paths(folder: Path, leave_out: Path | None = None) -> Iterator[str]:

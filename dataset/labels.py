@@ -71,6 +71,11 @@ class LabelReader:
                     )
                 self._shards[entry.name] = files
 
+    @property
+    def are_packed(self) -> bool:
+        """Whether all labels are in shards."""
+        return len(self._shards) == len(self.modalities)
+
     def is_broken(self, shard: str) -> bool:
         """Whether a shard of labels could not be read when that was last tried."""
         return any(files.is_broken(files.number(shard)) for files in self._shards.values())

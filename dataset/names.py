@@ -1,9 +1,28 @@
-"""Millions of names without millions of objects."""
+"""Names of images: what joins them to their labels and captions, and how millions of them are kept."""
 
 import os
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+
+from model.errors import UserError
+
+
+def key_of(name: str) -> str:
+    """What joins an image with its labels and captions: the name without its suffix."""
+    return os.path.splitext(name)[0]
+
+
+def refuse_shared_keys(images: Iterable[str], where: object) -> None:
+    """Makes sure that no two images have the same labels and captions. An image may come several times.
+
+    Raises:
+        UserError: two have one key; `where`, their folder, shard or list, is named.
+    """
+    found: dict[str, str] = {}
+    for image in images:
+        if (other := found.setdefault(key_of(image), image)) != image:
+            raise UserError(f"{where}: {other} and {image} would share labels and captions; rename one")
 
 
 class Names(Sequence[str]):

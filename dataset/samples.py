@@ -1,6 +1,5 @@
 """The visual half of every data set: an image with its labels, read, transformed, skipped if unreadable."""
 
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +12,13 @@ from torch.utils.data import Dataset
 
 from dataset.images import UnreadableImage, read_image
 from dataset.labels import LabelReader
+from dataset.names import key_of, refuse_shared_keys
 from dataset.order import Order, shuffled
 from dataset.places import Url
 from dataset.shards.folder import Files, ShardFile, ShardFolder, open_folder
+from dataset.sparing_log import SparingLog
 from dataset.transforms import FINE_TUNING_SCALE, JointTransform
 from model.errors import UserError
-
-logger = logging.getLogger(__name__)
 
 
 def open_images(folder: Path | Url) -> Files:
@@ -100,6 +99,7 @@ class ImageLabelDataset(Dataset, ABC):
         visual: how they are read.
         training: whether these are training samples.
         tolerant: skip samples of which anything is missing or damaged, too, as crawled data sets need.
+        files: the image folder, where it is open already.
         shards: the number of each image's shard, where that is known before, int (n,).
 
     Attributes:
@@ -113,24 +113,37 @@ class ImageLabelDataset(Dataset, ABC):
         visual: Visual,
         training: bool = False,
         tolerant: bool = False,
+        files: Files | None = None,
         shards: np.ndarray | None = None,
     ) -> None:
         self.images = images
         self.folder = folder
-        self.files = open_images(folder.images)
+        self.files = open_images(folder.images) if files is None else files
         if shards is None and isinstance(self.files, ShardFolder):
             shards = self.files.locate(images)
         self.shards = shards
         self.labels = visual.labels()
         self.labels.open_folder(folder.labels, None if self.shards is None else self.files.shards)
+        if visual.experts:
+            self._refuse_shared_labels()
         self.transform = visual.transform(training)
         self.seed = visual.seed
         self.training = training
         self.tolerant = tolerant
+        self._log = SparingLog(__name__)
         # Shared memory: workers see a new epoch, and this process sees what they skipped.
         self._visit: int | None = None
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._unreadable = torch.zeros(len(images), dtype=torch.bool).share_memory_()
+
+    def _refuse_shared_labels(self) -> None:
+        """Makes sure that no two images have the same labels."""
+        if self.shards is None:
+            refuse_shared_keys(self.images, self.folder.images)
+        elif not self.labels.are_packed:  # then only within a shard, which `ShardFolder.index` refuses
+            pairs = zip(self.images, self.shards.tolist(), strict=True)
+            names = [f"{key_of(image)}.{shard}" for image, shard in pairs]
+            refuse_shared_keys(names, f"{self.folder.images}, with the number of its shard behind a name")
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the augmentations of the next pass, in which broken shards are tried again."""
@@ -198,20 +211,20 @@ class ImageLabelDataset(Dataset, ABC):
 
     def _read(self, index: int) -> dict[str, Any] | None:
         """A sample; None if it is to be skipped."""
-        reason = ""
+        kind = reason = ""
         if not self._is_broken(index):
             try:
                 return self._load(index)
             except UnreadableImage as error:
-                reason = f"an image that cannot be decoded: {error}"
+                kind, reason = "skipped an image that cannot be decoded: %s", str(error)
             except UserError as error:
                 if not self.tolerant:
                     raise
-                reason = f"a sample: {error}"
+                kind, reason = "skipped a sample: %s", str(error)
         if not self.training and self._is_broken(index):  # scores without a whole shard mislead
             raise UserError(f"image {self.file(index)}: its shard, or that of its labels, cannot be read")
         if reason and not self._unreadable[index]:  # of a broken shard it is said once for all
-            logger.warning("skipped %s", reason)
+            self._log.warning(kind, reason)
         self._unreadable[index] = True
         return None
 

@@ -9,6 +9,7 @@ img2dataset's `--output_format webdataset` is this layout.
 
 import errno
 import logging
+import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,10 +25,11 @@ import torch
 
 from dataset.files import leads_out
 from dataset.json_text import parse_json
-from dataset.names import Names
+from dataset.names import Names, refuse_shared_keys
 from dataset.places import Url
 from dataset.shards.opened import Background, OpenShard, TruncatedShard
 from dataset.shards.tar_index import SUFFIX, TarIndex, index_of, read_index
+from dataset.sparing_log import SparingLog
 from model.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,11 @@ LIST = "shards.json"
 IMAGES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".avif", ".gif", ".tif", ".tiff")  # suffixes
 _OPEN_SHARDS = 64  # of each folder, in each process: shards in use at once, and as many left over
 _THREADS = 16  # that fetch indices from a web server
+
+
+def is_image(name: str) -> bool:
+    """Whether a name is that of an image."""
+    return os.path.splitext(name)[1].lower() in IMAGES
 
 
 class ShardFolder:
@@ -52,7 +59,7 @@ class ShardFolder:
         self.root, self.shards = root, list(shards)
         self._opened: OrderedDict[int, OpenShard] = OrderedDict()
         self._last: tuple[int, dict[str, bytes]] | None = None  # the record that was read last
-        self._lock, self._reader = RLock(), Background()
+        self._lock, self._reader, self._log = RLock(), Background(), SparingLog(__name__)
         # Shared memory: a worker spares the others the attempts.
         self._broken = torch.zeros(len(self.shards), dtype=torch.bool).share_memory_()
 
@@ -82,13 +89,16 @@ class ShardFolder:
         """The index of a shard.
 
         Raises:
-            UserError: the shard, or on a web server its index, cannot be read.
+            UserError: the shard, or on a web server its index, cannot be read, or two pictures in it have
+                one key.
         """
+        where = self.root / self.shards[number]
         try:
-            return self._load_index(number)
+            index = self._load_index(number)
         except (OSError, ValueError) as error:
-            where = self.root / self.shards[number]
             raise UserError(f"shard {where}: cannot be read, or its index ({_reason(error)})") from None
+        refuse_shared_keys(filter(is_image, index.names), f"shard {where}")
+        return index
 
     def _load_index(self, number: int) -> TarIndex:
         tar = self.root / self.shards[number]
@@ -105,7 +115,11 @@ class ShardFolder:
         self._broken.zero_()
 
     def locate(self, names: Sequence[str]) -> np.ndarray:
-        """The shard of each file, -1 where there is no such file; int32 (n,)."""
+        """The shard of each file, -1 where there is no such file; int32 (n,).
+
+        Raises:
+            UserError: a name is in two shards.
+        """
         all_names, shards = self.files
         order = self._order
         wanted = Names(names).encoded
@@ -114,6 +128,11 @@ class ShardFolder:
         if len(order):
             there = all_names.encoded[order[places]] == wanted
             found[there] = shards[order[places]][there]
+            twice = there & (all_names.encoded[order[(places + 1) % len(order)]] == wanted) & (len(order) > 1)
+            if twice.any():
+                number = int(twice.argmax())
+                shard = self.shards[found[number]]
+                raise UserError(f"{self}: {names[number]} is in {shard} and in another shard; rename one")
         return found
 
     @cached_property
@@ -137,8 +156,7 @@ class ShardFolder:
     def images(self) -> tuple[Names, np.ndarray]:
         """The names of all images, in the order of the shards, and each one's shard, int32 (n,)."""
         names, shards = self.files
-        suffixes = tuple(suffix.encode() for suffix in IMAGES)
-        chosen = np.array([name.lower().endswith(suffixes) for name in names.encoded.tolist()], dtype=bool)
+        chosen = np.fromiter(map(is_image, names), dtype=bool, count=len(names))
         return Names.of(names.encoded[chosen]), shards[chosen]
 
     def read(self, name: str, shard: int | None = None) -> bytes:
@@ -223,7 +241,7 @@ class ShardFolder:
     def _give_up(self, number: int, error: Exception) -> None:
         if not self._broken[number]:
             where = self.root / self.shards[number]
-            logger.warning("shard %s: cannot be read (%s); its samples are skipped", where, _reason(error))
+            self._log.warning("shard %s: cannot be read (%s); its samples are skipped", where, _reason(error))
         self._broken[number] = True
         self._opened.pop(number, None)
 
@@ -282,12 +300,21 @@ def open_folder(root: Path | Url) -> Files:
     """A folder as it is, or the shards in it.
 
     Raises:
-        UserError: it is missing, or on a web server that has no list of its shards.
+        UserError: it is missing, or on a web server that has no list of its shards, or a shard that is
+            listed is missing.
     """
     if isinstance(root, Path):
+        tars = tar_names(root)
         if (root / LIST).is_file():
-            return ShardFolder(root, _listed(root, (root / LIST).read_bytes()))
-        tars = sorted(path.name for path in root.glob("*.tar"))
+            listed = _listed(root, (root / LIST).read_bytes())
+            remedy = f"run python -m dataset.shards index {root}"
+            if missing := sorted(set(listed) - set(tars)):
+                raise UserError(f"{root / LIST}: {missing[0]} is listed but not there; fetch it, or {remedy}")
+            if new := sorted(set(tars) - set(listed)):
+                number = len(new)
+                logger.warning(
+                    "%s: reads %d shards that %s lacks (%s); %s", root, number, LIST, new[0], remedy
+                )
         return ShardFolder(root, tars) if tars else root
     try:
         return ShardFolder(root, _listed(root, (root / LIST).read_bytes()))
@@ -296,6 +323,11 @@ def open_folder(root: Path | Url) -> Files:
             f"{root}: no shards there: {LIST} cannot be read ({error.strerror}); "
             "where they are stored, run python -m dataset.shards index"
         ) from None
+
+
+def tar_names(folder: Path) -> list[str]:
+    """The shards that lie in a folder, sorted; not what a Mac writes beside them (`._00000.tar`)."""
+    return sorted(path.name for path in folder.glob("[!.]*.tar") if path.is_file())
 
 
 def _listed(root: Path | Url, content: bytes) -> list[str]:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataset.images import list_images
+from dataset.names import key_of
 from dataset.samples import open_images
 from dataset.shards.folder import ShardFolder
-from dataset.shards.tar_index import key_of
 
 BESIDE = (".txt", ".json")  # of an image, as img2dataset writes them
 

@@ -6,7 +6,6 @@ range is asked for. So the index is our own; the shards are what `webdataset` wr
 """
 
 import io
-import logging
 import os
 import tarfile
 import zipfile
@@ -18,9 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from dataset.files import write_bytes
-from dataset.names import Names
+from dataset.names import Names, key_of
+from dataset.sparing_log import SparingLog
 
-logger = logging.getLogger(__name__)
+logger = SparingLog(__name__)
 SUFFIX = ".index"  # of the file beside a tar
 _MAGIC = b"PK"  # what an index begins with, a damaged one too
 _ARRAYS = ("names", "offsets", "sizes", "tar")
@@ -68,11 +68,6 @@ class TarIndex:
         """Where members that stand side by side begin and end."""
         last = members[-1]
         return int(self.offsets[members[0]]), int(self.offsets[last] + self.sizes[last])
-
-
-def key_of(name: str) -> str:
-    """What joins the files of a record: the name without its suffix."""
-    return os.path.splitext(name)[0]
 
 
 def read_index(content: bytes) -> TarIndex:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dataset.files import temporary_name, write_json
 from dataset.outputs import Outputs
-from dataset.shards.folder import LIST
+from dataset.shards.folder import LIST, tar_names
 from dataset.shards.tar_index import TarIndex, index_of, keys
 from model.errors import UserError
 
@@ -113,7 +113,7 @@ def write_list(folder: Path, num_workers: int = 0, overwrite: bool = False) -> i
         UserError: there are no shards, or another file has its name.
     """
     check_list(folder, overwrite)
-    tars = sorted(folder.glob("*.tar"))
+    tars = [folder / name for name in tar_names(folder)]
     if not tars:
         raise UserError(f"{folder}: there are no shards (*.tar)")
     shards, records = [tar.name for tar in tars], sum(spread(_count, tars, num_workers))

@@ -90,6 +90,15 @@ def test_ids_tell_test_images_apart(disk: Disk, rows: list, message: str) -> Non
         open_data(disk, "nocaps", "test")
 
 
+def test_listed_images_that_share_labels(disk: Disk) -> None:
+    disk.add("a.png")
+    disk.add("a.jpg")
+    disk.write("list.json", [{"image": name, "caption": "x"} for name in ("a.png", "a.png", "a.jpg")])
+    with pytest.raises(UserError, match=r"a\.png and a\.jpg would share labels"):
+        open_data(disk, train_list="list.json")
+    assert len(open_data(disk, train_list="list.json", experts=())) == 3
+
+
 def test_two_names_that_end_in_one_number(disk: Disk) -> None:
     rows = [{"image": f"val/{name}_9.png", "caption": ["x"]} for name in ("a", "b")]
     disk.write("coco_karpathy_test.json", rows)

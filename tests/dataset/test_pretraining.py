@@ -10,6 +10,7 @@ from dataset.collate import collate
 from dataset.joined import JoinedDataset
 from dataset.names import Names
 from dataset.pretraining import pretraining_dataset
+from dataset.sparing_log import MOST
 from model.errors import UserError
 from tests.dataset.disk import Disk, visual_of
 
@@ -40,6 +41,32 @@ def test_four_sources_are_one_data_set(disk: Disk) -> None:
     assert batch["caption"] == ["a cat", "a dog", "a bird", "a horse", "a cow"]
     assert batch["index"].tolist() == [0, 1, 2, 3, 4]
     assert data.image_keys()[0] == "cc12m/00000/000000001"
+
+
+def test_no_image_has_a_caption(disk: Disk) -> None:
+    """As in crawls of other tools, whose captions have other names than their images."""
+    add_pair(disk, "cc12m", "00000/1.input", None).with_name("1.outputs.txt").write_text("a cat")
+    with pytest.raises(UserError, match=r"cc12m: none has its caption beside it, .*1\.input\.txt"):
+        open_data(disk, "cc12m")
+
+
+def test_warnings_of_a_kind_are_few(disk: Disk, caplog: Any) -> None:
+    for number in range(50):
+        add_pair(disk, "cc12m", f"{number:03}", "a cat" if number % 10 == 0 else None)
+    data = open_data(disk, "cc12m")
+    assert [data[index]["caption"] for index in range(50)] == [["a cat"]] * 50
+    assert len(data.skipped) == 45
+    assert len(caplog.records) == MOST + 1
+    assert "further warnings of this kind are left out: skipped a sample: ..." in caplog.text
+
+
+def test_a_photo_and_its_mask_would_share_a_caption(disk: Disk) -> None:
+    add_pair(disk, "cc12m", "00000/1", "a cat")
+    disk.add("00000/1.png", "cc12m")
+    with pytest.raises(
+        UserError, match=r"cc12m: 00000/1\.jpg and 00000/1\.png would share labels and captions"
+    ):
+        open_data(disk, "cc12m")
 
 
 def test_broken_samples_are_skipped_and_counted(disk: Disk, caplog: Any) -> None:

@@ -114,6 +114,34 @@ def test_of_files_of_one_name_the_last_counts(tmp_path: Path) -> None:
         assert shards.read(name, 0) == content
 
 
+def test_two_pictures_of_one_key_are_refused(tmp_path: Path) -> None:
+    """A photo and its mask would share labels and a caption; records of two shards do not."""
+    write_shard(tmp_path / "00000.tar", [("a.jpg", b"1"), ("a.txt", b"2")])
+    write_shard(tmp_path / "00001.tar", [("a.jpg", b"3"), ("b.jpg", b"4")])
+    shards = open_folder(tmp_path)
+    assert list(shards.images()[0]) == ["a.jpg", "a.jpg", "b.jpg"]
+    assert shards.locate(["b.jpg", "a.txt"]).tolist() == [1, 0]
+    with pytest.raises(UserError, match=r"a\.jpg is in 00000\.tar and in another shard"):
+        shards.locate(["b.jpg", "a.jpg"])
+    write_shard(tmp_path / "00002.tar", [("0.JPG", b"1"), ("0.png", b"2"), ("0.txt", b"3")])
+    with pytest.raises(UserError, match=r"00002\.tar: 0\.JPG and 0\.png would share labels"):
+        open_folder(tmp_path).images()
+
+
+def test_the_list_of_shards_is_compared_with_what_is_there(folder: Path, caplog) -> None:
+    assert open_folder(folder).shards == ["00000.tar", "00007.tar"]
+    assert caplog.text == ""
+    write_shard(folder / "00003.tar", [("new.jpg", b"1")])
+    (folder / "._00003.tar").write_bytes(b"what a Mac writes beside a file")
+    assert open_folder(folder).shards == ["00000.tar", "00003.tar", "00007.tar"]
+    assert "reads 1 shards that shards.json lacks (00003.tar); run python" in caplog.text
+    (folder / "00007.tar").unlink()
+    with pytest.raises(
+        UserError, match=r"shards\.json: 00007\.tar is listed but not there; fetch it, or run"
+    ):
+        open_folder(folder)
+
+
 def test_a_record_is_one_request_over_one_connection(folder: Path) -> None:
     with FileServer(folder) as server:
         shards = open_folder(Url(server.url))
