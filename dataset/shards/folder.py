@@ -311,10 +311,8 @@ def open_folder(root: Path | Url) -> Files:
             if missing := sorted(set(listed) - set(tars)):
                 raise UserError(f"{root / LIST}: {missing[0]} is listed but not there; fetch it, or {remedy}")
             if new := sorted(set(tars) - set(listed)):
-                number = len(new)
-                logger.warning(
-                    "%s: reads %d shards that %s lacks (%s); %s", root, number, LIST, new[0], remedy
-                )
+                text = "%s: reads %d shards that %s lacks (%s); %s"
+                logger.warning(text, root, len(new), LIST, new[0], remedy)
         return ShardFolder(root, tars) if tars else root
     try:
         return ShardFolder(root, _listed(root, (root / LIST).read_bytes()))

@@ -46,7 +46,7 @@ def test_four_sources_are_one_data_set(disk: Disk) -> None:
 def test_no_image_has_a_caption(disk: Disk) -> None:
     """As in crawls of other tools, whose captions have other names than their images."""
     add_pair(disk, "cc12m", "00000/1.input", None).with_name("1.outputs.txt").write_text("a cat")
-    with pytest.raises(UserError, match=r"cc12m: none has its caption beside it, .*1\.input\.txt"):
+    with pytest.raises(UserError, match=r"none has its caption beside it, .*1\.input\.txt"):
         open_data(disk, "cc12m")
 
 
