@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dataset.files import remove_leftovers
+from dataset.outputs import Outputs
 from dataset.pickles import FETCH
 from dataset.shards.folder import ShardFolder
 from dataset.shards.tar_index import key_of
@@ -26,7 +27,7 @@ from experts.manifest import (
     write_manifest,
 )
 from experts.registry import Pass
-from experts.write import remove_label, stored_keys, stored_labels
+from experts.write import is_sidecar, remove_label, sidecars, stored_keys, stored_labels
 from model.errors import UserError
 
 
@@ -90,7 +91,8 @@ def make_plan(
     if alike is not None:
         raise UserError(f"image {alike.path}: its labels would be named like {MANIFEST}; rename it")
     remove_leftovers(save_path)
-    found = [missing_labels(images, each.modalities, save_path, packed) for each in work]
+    outputs = Outputs("experts/generate.py", overwrite, "choose another save_path")
+    found = [missing_labels(images, each.modalities, save_path, packed, outputs) for each in work]
     tasks = [[Task(image, each.modalities) for image in images] for each in work] if overwrite else found
     scope = {image.label for image in images} if overwrite else set()
     changes: dict[Path, tuple[Manifest | None, Manifest]] = {}
@@ -126,8 +128,17 @@ def missing_labels(
     experts: Sequence[str],
     save_path: Path,
     packed: Mapping[str, ShardFolder] | None = None,
+    outputs: Outputs | None = None,
 ) -> list[Task]:
-    """The labels that are not there; each folder is listed once, however many images it has."""
+    """The labels that are not there; each folder is listed once, however many images it has.
+
+    Args:
+        images: whose labels.
+        experts: which labels.
+        save_path: the label folder.
+        packed: see `make_plan`.
+        outputs: refuses, if given, to replace sidecars without a label that no run of ours left.
+    """
     for expert in experts:
         remove_leftovers(save_path / expert)  # of the manifest
     tasks = []
@@ -138,6 +149,10 @@ def missing_labels(
             lacking = tuple(expert for expert in experts if file not in names[expert])
             if lacking:
                 tasks.append(Task(image, lacking))
+            if outputs is not None:
+                for expert in lacking:
+                    left = sidecars(save_path, expert, image.label)
+                    outputs.check([path for path in left if path.name in names[expert]], known=is_sidecar)
             if image.packed:
                 there = [expert for expert in experts if expert not in lacking]
                 tasks += _missing_records(image, there, save_path, packed)

@@ -23,9 +23,10 @@ from tqdm import tqdm
 
 from dataset.files import write_text
 from dataset.images import UnreadableImage
+from dataset.outputs import Outputs
 from dataset.places import Url, as_place
 from dataset.shards.folder import ShardFolder
-from dataset.shards.write import write_list
+from dataset.shards.write import check_list, write_list
 from experts.base import Expert, Setting, Target
 from experts.finite import NotFinite, decode_one, predict_each
 from experts.images import images_and_shards
@@ -88,6 +89,7 @@ def generate_labels(
     found, packed = _from_main(
         state, lambda: images_and_shards(data_path, datasets, prefix, leave_out=save_path), save_path
     )
+    _from_main(state, lambda: _check_files(save_path, work, packed, overwrite), save_path)
     plan = _from_main(
         state,
         lambda: make_plan(
@@ -117,7 +119,7 @@ def generate_labels(
             )
             state.wait_for_everyone()  # a later expert may read the labels of an earlier one
         if packed:
-            _from_main(state, lambda: _write_lists(save_path, experts, packed), save_path)
+            _from_main(state, lambda: _write_lists(save_path, experts, packed, overwrite), save_path)
     finally:
         if state.is_main_process:
             for expert in experts:
@@ -267,11 +269,29 @@ def _make_labels(expert: Expert, loaded: Loaded, raw: Any, item: Item, save_path
     return {}
 
 
-def _write_lists(save_path: Path, experts: list[str], packed: dict[str, ShardFolder]) -> None:
+def _check_files(
+    save_path: Path, work: Sequence[Pass], packed: dict[str, ShardFolder], overwrite: bool
+) -> None:
+    """Refuses to replace files of the names of the log and the lists of shards that are something else."""
+    outputs = Outputs("experts/generate.py", overwrite, "choose another save_path")
+    outputs.check([save_path / UNREADABLE_LOG], known=_is_log)
+    for each in work:
+        for expert in each.modalities:
+            for folder in packed:
+                check_list(save_path / expert / folder, overwrite)
+
+
+def _write_lists(
+    save_path: Path, experts: list[str], packed: dict[str, ShardFolder], overwrite: bool
+) -> None:
     """Lists the shards of labels, for a web server."""
     for expert in experts:
         for folder in packed:
-            write_list(save_path / expert / folder)
+            write_list(save_path / expert / folder, overwrite=overwrite)
+
+
+def _is_log(path: Path) -> bool:
+    return all("\t" in line for line in path.read_text(errors="replace").splitlines())
 
 
 def _unwritable(save_path: Path, error: OSError) -> UserError:

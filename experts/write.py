@@ -45,7 +45,7 @@ def packed_label(label: Label) -> bytes:
 def write_label(save_path: Path, expert: str, name: str, label: Label) -> None:
     """Writes one label, each of its files whole or not at all."""
     content = _sidecar(label)
-    for index, sidecar in enumerate(_sidecars(save_path, expert, name)):
+    for index, sidecar in enumerate(sidecars(save_path, expert, name)):
         if index == 0 and content is not None:
             write_bytes(sidecar, json.dumps(content).encode())
         else:
@@ -60,7 +60,7 @@ def remove_label(save_path: Path, expert: str, name: str) -> None:
     """Removes one label, if it is there; the PNG first, so that nothing looks finished that is not."""
     shard = label_shard(save_path, expert, name)
     packed = (shard, shard.with_name(shard.name + INDEX))
-    for path in (label_png(save_path, expert, name), *_sidecars(save_path, expert, name), *packed):
+    for path in (label_png(save_path, expert, name), *sidecars(save_path, expert, name), *packed):
         path.unlink(missing_ok=True)
 
 
@@ -98,7 +98,15 @@ def has_labels(folder: Path) -> bool:
     )
 
 
-def _sidecars(save_path: Path, expert: str, name: str) -> list[Path]:
+def is_sidecar(path: Path) -> bool:
+    """Whether a file is a label's sidecar as `write_label` writes it; a killed run leaves it without the PNG."""
+    try:
+        return all(map(str.isdecimal, json.loads(path.read_bytes()).keys()))
+    except (ValueError, AttributeError, RecursionError):
+        return False
+
+
+def sidecars(save_path: Path, expert: str, name: str) -> list[Path]:
     """Where a label's sidecar may lie, the format that is written first."""
     png = label_png(save_path, expert, name)
     return [png.with_name(png.name.removesuffix(".png") + suffix) for suffix in modality(expert).sidecars]

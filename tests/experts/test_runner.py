@@ -124,3 +124,22 @@ def test_a_full_disk_stops_the_run_at_once(scenes, tmp_path, grey, monkeypatch):
     monkeypatch.setattr(Path, "write_bytes", whole)
     generate_labels(scenes, tmp_path, BACKENDS, num_workers=0)
     assert len(list(tmp_path.rglob("*.png"))) == 18
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (UNREADABLE_LOG, b"the thieves of my list\n"),
+        ("obj_detection/a/one.json", b'{"made": "by hand"}'),
+        ("obj_detection/a/one.json", b"[0]"),
+    ],
+)
+def test_files_of_another_in_the_label_folder_are_kept(scenes, tmp_path, grey, name, content):
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    backends = {"depth": "grey"} if name == UNREADABLE_LOG else {"obj_detection": "grey"}
+    with pytest.raises(UserError, match=r"generate\.py did not write this.* --overwrite"):
+        generate_labels(scenes, tmp_path, backends, num_workers=0)
+    assert path.read_bytes() == content
+    assert [each for each in tmp_path.rglob("*") if each.is_file()] == [path]
