@@ -99,7 +99,7 @@ def has_labels(folder: Path) -> bool:
 
 
 def is_sidecar(path: Path) -> bool:
-    """Whether a file is a label's sidecar as `write_label` writes it; a killed run leaves it without the PNG."""
+    """Whether this is a sidecar as `write_label` writes it; a killed run leaves it without the PNG."""
     try:
         return all(map(str.isdecimal, json.loads(path.read_bytes()).keys()))
     except (ValueError, AttributeError, RecursionError):
