@@ -11,7 +11,6 @@ where demo_vis.py draws them. All flags: docs/demo.md.
 """
 
 import argparse
-import json
 import sys
 import unicodedata
 from collections.abc import Sequence
@@ -176,15 +175,14 @@ def decoding(args: argparse.Namespace, usual: dict[str, int], kind: str) -> dict
 
 
 def write_record(path: Path, record: dict[str, Any], outputs: Outputs) -> None:
-    """Writes JSON to a file, or to stdout; in ASCII, since a file's name may be no Unicode."""
-    from dataset.files import write_text
+    """Writes JSON to a file, or to stdout."""
+    from dataset.files import json_text, write_json
 
-    text = json.dumps(record, indent=2)
     if path == STDOUT:
-        print(text)
+        print(json_text(record, indent=2), end="")
     else:
         with outputs.writing(path):
-            write_text(path, f"{text}\n")
+            write_json(path, record, indent=2)
 
 
 def print_table(rows: Sequence[dict[str, Any]], kind: str, question: str | None) -> None:

@@ -24,7 +24,7 @@ def train(args: argparse.Namespace) -> None:
 
     from dataset.classification import classification_dataset
     from helpers.config import read_config
-    from helpers.evaluation import predict_all, settings_line, warn_of_overlap, write_results
+    from helpers.evaluation import Results, Scores, conclude, predict_all, warn_of_overlap
     from helpers.models import Usage
     from helpers.session import Session
     from helpers.task_configs import ClassificationConfig
@@ -47,25 +47,28 @@ def train(args: argparse.Namespace) -> None:
     def classify(experts: Experts, batch: dict[str, Any]) -> list[dict[str, Any]]:
         """For each image its class and the five likeliest ones, best first."""
         ranking = session.prismer.rank(experts, test_set.names, config.k_test, config.prefix)
-        best = ranking.scores.topk(min(5, ranking.scores.shape[1])).indices
-        predicted = ranking.kept.gather(1, best).tolist()
-        rows = zip(batch["image"], batch["class"], predicted, strict=True)
-        return [{"image": image, "class": number, "predicted": top} for image, number, top in rows]
+        rows = zip(batch["image"], batch["class"], ranking.sorted(), strict=True)
+        return [
+            {"image": image, "class": number, "predicted": [i for i, _ in top[:5]], "score": top[0][1]}
+            for image, number, top in rows
+        ]
 
     def evaluate(name: str) -> dict[str, float]:
         """Classifies the test images, writes the outcome and prints its scores, on the main process."""
-        results = predict_all(session, test_loader, classify, "classify")
-        if not session.is_main or not results:
+        rows = predict_all(session, test_loader, classify, "classify")
+        if not session.is_main:
             return {}
-        scores = {
-            f"top{count}": sum(row["class"] in row["predicted"][:count] for row in results) / len(results)
-            for count in (1, 5)
-        }
+
+        def score(results: Results) -> Scores:
+            found = {
+                f"top{count}": sum(row["class"] in row["predicted"][:count] for row in results) / len(results)
+                for count in (1, 5)
+            }
+            table = "\n".join(f"{key} accuracy {value:.4f}" for key, value in found.items())
+            return Scores(found, table, found)
+
         settings = {"shots": config.shots, "classes": len(test_set.names), "k_test": config.k_test}
-        path = write_results(session.folder, name, results, config, {"settings": settings, **scores})
-        print(f"\n{name}: {len(results)} images in {path} ({settings_line(settings)})")
-        print("\n".join(f"{key} accuracy {value:.4f}" for key, value in scores.items()), flush=True)
-        return scores
+        return conclude(session, name, rows, score, settings, "images")
 
     if train_loader is None:
         evaluate("imagenet_test")

@@ -32,7 +32,7 @@ def train(args: argparse.Namespace) -> None:
     from dataset.text import MAX_WORDS
     from helpers.config import read_config
     from helpers.cut_texts import say_cut_texts
-    from helpers.evaluation import predict_all, settings_line, warn_of_overlap, write_results
+    from helpers.evaluation import Results, Scores, conclude, predict_all, warn_of_overlap
     from helpers.metrics.vqa import Reference, score_answers
     from helpers.models import Usage
     from helpers.session import Session
@@ -70,17 +70,20 @@ def train(args: argparse.Namespace) -> None:
     model = session.build()
 
     def answer(experts: Experts, batch: dict[str, Any]) -> list[list[dict[str, Any]]]:
-        """For each image a list of `{"question_id", "answer"}`, when ranked with all answers scored."""
+        """For each image a list of `{"question_id", "answer", "score"}`, perhaps with a `ranking`."""
         questions, counts = batch["question"], batch["count"]
         if rank:
             ranking = session.prismer.rank(experts, questions, answers, config.k_test, counts=counts)
-            rows = [{"answer": answers[index]} for index in ranking.best.tolist()]
-            for row, kept, scores in zip(rows, ranking.kept.tolist(), ranking.scores.tolist(), strict=True):
-                best_first = sorted(zip(scores, kept, strict=True), reverse=True)
-                row["ranking"] = {answers[index]: round(score, 4) for score, index in best_first}
+            best_first = ranking.sorted()
+            rows = [{"answer": answers[top[0][0]], "score": top[0][1]} for top in best_first]
+            if args.save_ranking:
+                for row, top in zip(rows, best_first, strict=True):
+                    row["ranking"] = {answers[index]: round(score, 4) for index, score in top}
         else:
-            texts = session.prismer.generate(experts, questions, counts=counts, **config.decoding)
-            rows = [{"answer": text} for text in texts]
+            found = session.prismer.generate(
+                experts, questions, counts=counts, return_scores=True, **config.decoding
+            )
+            rows = [{"answer": text, "score": score} for text, score in zip(*found, strict=True)]
         named = zip(batch["question_id"], rows, strict=True)
         flat = iter([{"question_id": name, **row} for name, row in named])
         return [[next(flat) for _ in range(count)] for count in counts]
@@ -91,28 +94,24 @@ def train(args: argparse.Namespace) -> None:
         say_cut_texts(session, "test")
         if not session.is_main:
             return {}
-        results = [{"question_id": row["question_id"], "answer": row["answer"]} for row in rows]
         settings = {"inference": config.inference, "image_resolution": config.image_resolution}
         if rank:
             settings |= {"answers": len(answers), "k_test": config.k_test}
         else:
             settings |= config.decoding
-        record, scores = {"settings": settings}, None
-        if references := test_set.references():
+
+        def score(results: Results) -> Scores | None:
+            references = test_set.references()
+            if not references:
+                return None
             # Without the images that could not be read; the loader has named them.
-            answered = {row["question_id"] for row in results}
-            known = {
-                key: Reference(list(entry.references), entry.type)
-                for key, entry in references.items()
-                if key in answered
-            }
-            scores = score_answers(results, known)
-            record |= {"accuracy": scores.accuracy, "by_type": scores.by_type}
-        ranking = rows if args.save_ranking else None
-        path = write_results(session.folder, name, results, config, record, ranking)
-        print(f"\n{name}: {len(results)} answers in {path} ({settings_line(settings)})")
-        print(scores.table() if scores else "the test list has no answers, so no scores", flush=True)
-        return {"accuracy": scores.accuracy} if scores else {}
+            asked = {row["question_id"]: references[row["question_id"]] for row in results}
+            known = {key: Reference(list(entry.references), entry.type) for key, entry in asked.items()}
+            found = score_answers(results, known)
+            record = {"accuracy": found.accuracy, "by_type": found.by_type}
+            return Scores({"accuracy": found.accuracy}, found.table(), record)
+
+        return conclude(session, name, rows, score, settings, "answers")
 
     if train_loader is None:
         evaluate("vqa_test")

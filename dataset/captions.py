@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dataset.ground_truth import ImageId, read_ground_truth, read_nocaps
+from dataset.ground_truth import ImageId, check_references, read_ground_truth, read_nocaps
 from dataset.image_list import (
     Split,
     captions_of,
@@ -206,6 +206,7 @@ def caption_dataset(
         if layout.ground_truth and (data_path / layout.ground_truth).is_file():
             path = data_path / layout.ground_truth
             references, domains = read_nocaps(path) if layout.domains else (read_ground_truth(path), None)
+            check_references(references, [row.image_id for row in rows], path)
     else:
         known = ", ".join(dict.fromkeys(known for known, _ in PUBLIC_LISTS))
         raise UserError(f"unknown caption data set '{name}' ({split}); known: {known}, custom, demo")

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import stat
@@ -47,8 +48,21 @@ def write_json(path: Path, content: Any, indent: int | None = None) -> None:
 
 
 def json_text(content: Any, indent: int | None = None) -> str:
-    """What `write_json` writes."""
-    return json.dumps(content, indent=indent, ensure_ascii=False) + "\n"
+    """What `write_json` writes: JSON has neither NaN nor infinity, so they become null."""
+    options = {"indent": indent, "ensure_ascii": False, "allow_nan": False}
+    try:
+        text = json.dumps(content, **options)
+    except ValueError:
+        text = json.dumps(_with_nulls(content), **options)
+    return text + "\n"
+
+
+def _with_nulls(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _with_nulls(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_with_nulls(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def open_file(path: Path) -> BinaryIO:
@@ -89,7 +103,7 @@ def append_json_line(path: Path, record: dict[str, Any]) -> None:
     with path.open("a+b") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
-        line = json.dumps(record).encode() + b"\n"
+        line = json_text(record).encode("utf-8", "backslashreplace")
         file.write(line if file.read() in (b"", b"\n") else b"\n" + line)
 
 

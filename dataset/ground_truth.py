@@ -1,5 +1,6 @@
 """Reference captions of a test set, apart from its list: COCO's format, and NoCaps' with domains."""
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,44 @@ def ground_truth_of(content: Any, path: Path) -> dict[ImageId, list[str]]:
     """The references by image id, from the content of a file in COCO's caption format."""
     references: dict[ImageId, list[str]] = {}
     try:
-        for annotation in content["annotations"]:
-            references.setdefault(annotation["image_id"], []).append(annotation["caption"])
+        pairs = [(annotation["image_id"], annotation["caption"]) for annotation in content["annotations"]]
     except (KeyError, TypeError):
         raise UserError(
             f"{path}: not in COCO's caption format ('annotations' of image_id, caption)"
         ) from None
+    for number, (image, caption) in enumerate(pairs, start=1):
+        if not isinstance(image, int | str) or isinstance(image, bool):
+            raise UserError(f"{path}: annotation {number}: 'image_id' must be a number, found {image!r}")
+        if not isinstance(caption, str):
+            raise UserError(f"{path}: annotation {number}: 'caption' must be text, found {caption!r}")
+        references.setdefault(image, []).append(caption)
     return references
+
+
+def check_references(references: Collection[ImageId], listed: Sequence[ImageId], path: Path) -> None:
+    """Finds out before any work that a test list cannot be scored.
+
+    Args:
+        references: the images that have some.
+        listed: the images of the list.
+        path: the file of the references.
+
+    Raises:
+        UserError: an image of the list has none.
+    """
+    missing = [image for image in listed if image not in references]
+    if not missing:
+        return
+    texts = {str(image) for image in references}
+    if str(missing[0]) in texts:
+        kinds = ("texts", "numbers") if isinstance(missing[0], int) else ("numbers", "texts")
+        raise UserError(
+            f"{path}: image ids are {kinds[0]} there and {kinds[1]} in the list; write them alike"
+        )
+    raise UserError(
+        f"{path}: {len(missing)} of the {len(listed)} listed images have no caption there (first: "
+        f"{missing[0]}); take the file that belongs to the list, or remove it to caption without scores"
+    )
 
 
 def read_nocaps(path: Path) -> tuple[dict[ImageId, list[str]], dict[ImageId, str]]:

@@ -1,7 +1,10 @@
 """Predictions for a whole data set, gathered over the processes; their files; their scores."""
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +18,7 @@ from dataset.samples import ImageLabelDataset
 from helpers.config import config_as_json
 from helpers.parallel.sharding import gathered
 from helpers.session import Session
-from helpers.task_configs import TaskConfig
+from model.errors import UserError, one_line
 from model.inputs import Experts
 
 T = TypeVar("T")
@@ -54,28 +57,76 @@ def predict_all(
     return [everything[index] for index in sorted(everything)]
 
 
-def write_results(
-    folder: Path,
-    name: str,
-    results: Sequence[Any],
-    config: TaskConfig,
-    scores: dict[str, Any],
-    ranking: Sequence[Any] | None = None,
-) -> Path:
-    """Writes `results/<name>.json`; scores and the settings behind them, and perhaps rankings, beside it.
+_NO_RESULT = ("score", "ranking")  # of what is known of a prediction
 
+
+@dataclass(frozen=True)
+class Scores:
+    """What a task's scorer found.
+
+    Attributes:
+        values: scores by name; those that could not be computed are left out.
+        table: them as lines to print.
+        record: what the file of scores says of them.
+    """
+
+    values: dict[str, float]
+    table: str
+    record: dict[str, Any]
+
+
+def conclude(
+    session: Session,
+    name: str,
+    rows: Results,
+    score: Callable[[Results], Scores | None],
+    settings: dict[str, Any],
+    things: str,
+) -> dict[str, float]:
+    """Writes the results of an evaluation, then scores them and prints both; for the main process.
+
+    The results are written first, so no scorer that fails loses them. It does not end a training run either.
     Results that are there already are kept: the new ones get a number.
 
+    Args:
+        session: of the run.
+        name: of the file of results below `results/`; scores, and perhaps rankings, go beside it.
+        rows: what the model said, and its `score`, which is not written. Where that is not finite, the
+            network's output was no answer, and the row is left out. A `ranking` goes to another file.
+        score: scores results; None: there is nothing to score them against.
+        settings: what the scores depend on beside the weights, for print and file.
+        things: what the results are: captions, answers.
+
     Returns:
-        The file of the results.
+        Scores by name, without those that could not be computed.
+
+    Raises:
+        UserError: there are no results; or, with `--evaluate`, they cannot be scored.
     """
-    path = numbered(folder / "results" / f"{name}.json")
+    said = [row for row in rows if isfinite(row["score"])]
+    results = [{key: row[key] for key in row if key not in _NO_RESULT} for row in said]
+    path = numbered(session.folder / "results" / f"{name}.json")
     write_json(path, results)
-    record = {"config": config_as_json(config), "results": len(results), **scores}
-    write_json(path.with_name(f"{path.stem}_scores.json"), record, indent=2)
-    if ranking is not None:
-        write_json(path.with_name(f"{path.stem}_ranking.json"), ranking)
-    return path
+    if any("ranking" in row for row in said):
+        write_json(path.with_name(f"{path.stem}_ranking.json"), said)
+    print(f"\n{name}: {len(results)} {things} in {path} ({_in_line(settings)})")
+    if lost := len(rows) - len(said):
+        print(f"warning: {lost} {things} left out: the network's output is not finite", file=sys.stderr)
+    if not results:
+        reason = "the network's output is not finite" if lost else "no image could be read"
+        raise UserError(f"{path}: no {things}: {reason}")
+    try:
+        scores = score(results) or Scores({}, "no references are given, so no scores", {})
+    except Exception as error:  # a scorer is not ours alone, and may fail in any way
+        kind = "" if isinstance(error, UserError) else f"{type(error).__name__} "
+        failure = f"{path} is written, but cannot be scored: {kind}{one_line(error)}"
+        if session.args.evaluate:
+            raise UserError(failure) from None
+        scores = Scores({}, f"warning: {failure}", {"notes": [failure]})
+    record = {"config": config_as_json(session.config), "results": len(results), "settings": settings}
+    write_json(path.with_name(f"{path.stem}_scores.json"), record | scores.record, indent=2)
+    print(scores.table, flush=True)
+    return scores.values
 
 
 # In each record, and not the table's subject.
@@ -99,13 +150,13 @@ def epoch_table(metrics: Path) -> str:
     names = [name for name in names if name not in _NO_COLUMN]
     lines = ["epoch " + " ".join(f"{name:>10}" for name in names)]
     for record in epochs:
-        values = (f"{record[name]:10.4f}" if name in record else f"{'':10}" for name in names)
+        found = (record.get(name) for name in names)
+        values = (f"{'':10}" if value is None else f"{value:10.4f}" for value in found)
         lines.append(f"{record['epoch']:5d} " + " ".join(values))
     return "\n".join(lines)
 
 
-def settings_line(settings: dict[str, Any]) -> str:
-    """What a score depends on beside the weights, in one line."""
+def _in_line(settings: dict[str, Any]) -> str:
     return ", ".join(f"{key} {json.dumps(value)}" for key, value in settings.items())
 
 

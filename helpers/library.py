@@ -127,10 +127,8 @@ class Answerer(Predictor[PrismerVQA]):
             asked = [clean_question(questions[index]) for index in indices]
             if choices:
                 ranking = self.model.rank(experts, asked, choices, self.usage.k if k is None else k)
-                rows = zip(ranking.kept.tolist(), ranking.scores.tolist(), strict=True)
-                found = [
-                    _chosen([(choices[i], score) for i, score in zip(*row, strict=True)]) for row in rows
-                ]
+                rows = [[(choices[index], score) for index, score in row] for row in ranking.sorted()]
+                found = [Prediction(*row[0], ranked=tuple(row)) for row in rows]
             else:
                 texts, scores = self.model.generate(experts, asked, **settings, return_scores=True)
                 found = [Prediction(text, score) for text, score in zip(texts, scores, strict=True)]
@@ -141,8 +139,3 @@ class Answerer(Predictor[PrismerVQA]):
             return self._with_evidence(found, experts, starts, [f" {end}" for end in ends])
 
         return self._predictions(dataset, batch_size, predict)
-
-
-def _chosen(scored: list[tuple[str, float]]) -> Prediction:
-    ranked = sorted(scored, key=lambda pair: pair[1], reverse=True)
-    return Prediction(*ranked[0], ranked=tuple(ranked))

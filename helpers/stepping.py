@@ -15,6 +15,8 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from helpers.parallel.sharding import local
+
 T = TypeVar("T")
 
 
@@ -119,11 +121,6 @@ class Stepper:
         self.scaler.update()
         self.optimizer.zero_grad()
         return norm
-
-
-def local(x: Tensor) -> Tensor:
-    """A tensor's part on this process."""
-    return x.to_local() if isinstance(x, DTensor) else x
 
 
 class MeanLoss:

@@ -31,12 +31,14 @@ from helpers.models import Usage, describe
 from helpers.optimisation import Schedule, build_optimizer, set_lr
 from helpers.parallel.batch_norm import average_statistics
 from helpers.parallel.processes import broadcast_from_main, count_over_processes
+from helpers.parallel.sharding import all_finite
 from helpers.saving.saver import Saver
 from helpers.saving.training_state import save_best
 from helpers.session import Session
 from helpers.skipped_steps import SkippedSteps
 from helpers.stepping import MeanLoss, Stepper
 from helpers.tracking import Meter, Tracking
+from model.errors import UserError
 
 LOG_EVERY = 50  # optimizer steps between two lines of metrics.jsonl
 
@@ -48,7 +50,8 @@ class Training:
         session: its model is built.
         loader: batches of a data set with `set_epoch`.
         usage: how the task uses the model, written beside its weights.
-        score: name of the score by which the best weights are kept; the newest are, where there is none.
+        score: name of the score by which the best weights are kept, of equal ones the newest; while no
+            evaluation has had this score, the newest are kept.
         lr_by_epoch: the cosine falls by epoch rather than by step.
     """
 
@@ -206,6 +209,11 @@ class Training:
 
     def _save(self) -> None:
         self.progress.skipped_steps += self.skipped_steps.check()
+        if not all_finite(self.session.model, self.session.accelerator):
+            raise UserError(
+                f"after step {self.progress.step} the weights are no longer finite, and are not kept; lower "
+                "init_lr or set max_grad_norm, and start again, from a checkpoint before if there is one"
+            )
         sums = {"loss": self._losses.sum, "samples": self._losses.samples, "lr": self._lr}
         self.saver.save(self.progress, sums)
 
@@ -214,6 +222,9 @@ class Training:
 
         Args:
             scores: of the evaluation, empty on all but the main process; None if there was none.
+
+        Raises:
+            UserError: the score by which weights are chosen is not finite.
         """
         session = self.session
         self.progress.epoch, self.progress.consumed = self.progress.epoch + 1, 0
@@ -226,9 +237,10 @@ class Training:
             record["skipped_steps"] = self.progress.skipped_steps
         if scores is not None:
             # All processes must agree on whether this is the best: saving is a collective operation.
-            score = broadcast_from_main(scores.get(self.score, float(self.progress.epoch)))
-            if self.progress.best_score is None or score > self.progress.best_score:
-                self.progress.best_score = score
+            score = broadcast_from_main(scores.get(self.score))
+            if score is not None and not math.isfinite(score):
+                raise UserError(f"{self.score} is {score}, so the weights are not kept; look at the results")
+            if self.progress.improves(score):
                 original = session.config.pytorch_model
                 save_best(session.folder, session.accelerator, session.model, self.description, original)
         if session.is_main and skipped:
@@ -241,4 +253,7 @@ class Training:
         self.tracking.finish()
         if self.session.is_main:
             print(f"\n{epoch_table(self.tracking.file)}")
-            print(f"the best weights (by {self.score}) are in {self.session.folder / 'model.safetensors'}")
+            best = f"best weights (by {self.score})"
+            if self.progress.best_score is None:
+                best = f"newest weights ({self.score} was not computed)"
+            print(f"the {best} are in {self.session.folder / 'model.safetensors'}")

@@ -21,11 +21,18 @@ class Ranking(NamedTuple):
         best: int64 (b,), the index of the best answer.
         scores: float32 (b, k), the mean (label-smoothed) log-probability of each kept answer's tokens.
         kept: int64 (b, k), the kept answers, likeliest first token first.
+
+    Of equal ones the first in the list of answers comes first.
     """
 
     best: Tensor
     scores: Tensor
     kept: Tensor
+
+    def sorted(self) -> list[list[tuple[int, float]]]:
+        """For each sample its kept answers with their scores, the best first."""
+        rows = zip(self.kept.tolist(), self.scores.tolist(), strict=True)
+        return [sorted(zip(*row, strict=True), key=lambda pair: (-pair[1], pair[0])) for row in rows]
 
 
 def join_rankings(rankings: Sequence[Ranking]) -> Ranking:
@@ -50,7 +57,8 @@ def rank(
     start = Beams(decoder, encoded, prompt)
     logits = start.logits[:, 0].float()  # (b, vocabulary)
     log_probs = logits[:, answers[:, 0]] - logits.logsumexp(dim=-1, keepdim=True)  # (b, a)
-    kept = log_probs.topk(min(k, len(answers))).indices
+    # Answers with one first token are equal here: which of them `topk` takes depends on the device.
+    kept = log_probs.sort(dim=1, descending=True, stable=True).indices[:, :k]  # (b, k)
     lengths = mask.sum(dim=1)[kept]  # (b, k)
     ids = answers[kept][..., : int(lengths.max())]  # (b, k, t)
 
@@ -58,8 +66,20 @@ def rank(
     chunks = zip(ids.split(CANDIDATES_AT_ONCE, 1), lengths.split(CANDIDATES_AT_ONCE, 1), strict=True)
     if ids.shape[2] > 1:
         losses = losses + torch.cat([continuation_losses(start, *chunk) for chunk in chunks], dim=1)
-    scores = -losses / lengths
-    return Ranking(kept.gather(1, scores.argmax(dim=1, keepdim=True))[:, 0], scores, kept)
+    scores = _alike(-losses / lengths, answers.unique(dim=0, return_inverse=True)[1][kept])
+    best = kept.masked_fill(scores < scores.amax(dim=1, keepdim=True), len(answers)).amin(dim=1)
+    return Ranking(best, scores, kept)
+
+
+def _alike(scores: Tensor, texts: Tensor) -> Tensor:
+    """Gives answers of one text one score, which rounding may have parted.
+
+    Args:
+        scores: float32 (b, k).
+        texts: int64 (b, k), the number of each answer's text.
+    """
+    by_text = scores.new_full((len(scores), int(texts.max()) + 1), -torch.inf)
+    return by_text.scatter_reduce(1, texts, scores, "amax").gather(1, texts)
 
 
 def continuation_losses(start: Beams, ids: Tensor, lengths: Tensor) -> Tensor:

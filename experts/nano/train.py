@@ -4,13 +4,12 @@ DIR is what `python -m dataset.scenes` writes; its training split is learned, it
 """
 
 import argparse
-import json
 import os
 import time
 from dataclasses import asdict
 from pathlib import Path
 
-from dataset.files import write_atomically, write_json
+from dataset.files import json_text, write_atomically, write_json
 from dataset.outputs import Outputs, add_flag
 from helpers.cli import run
 from model.errors import UserError
@@ -93,7 +92,7 @@ def train(
     record |= {"batch_size": batch_size, "learning_rate": learning_rate, "precision": precision}
     record["minutes"] = round(minutes, 1)
     write_json(out / "metrics.json", record, indent=2)
-    print(json.dumps(record, indent=2))
+    print(json_text(record, indent=2), end="")
     return scores
 
 

@@ -49,7 +49,7 @@ class CaptionScores:
     Attributes:
         metrics: score over all images by metric: Bleu_1 to Bleu_4, METEOR, ROUGE_L, CIDEr, SPICE, those
             that were asked for and could be computed; none is scaled by 100.
-        cider: CIDEr of each image, if CIDEr was asked for.
+        cider: CIDEr of each image, if it was computed.
         notes: one line for each thing that was skipped or is approximate, and why.
     """
 
@@ -127,8 +127,13 @@ def _score(gts: Tokens, res: Tokens, metrics: Collection[str], notes: Sequence[s
         scores["ROUGE_L"] = float(Rouge().compute_score(gts, res)[0])
     if "cider" in metrics:
         score, per_image = Cider().compute_score(gts, res)
-        scores["CIDEr"] = float(score)
-        cider = dict(zip(gts, map(float, per_image), strict=True))
+        # It weighs words by how few images have them, so where all have the same it has nothing to weigh.
+        if score or Cider().compute_score(gts, {image: texts[:1] for image, texts in gts.items()})[0]:
+            scores["CIDEr"] = float(score)
+            cider = dict(zip(gts, map(float, per_image), strict=True))
+        else:
+            few = "one image" if len(gts) == 1 else "images with the same references"
+            notes.append(f"CIDEr skipped: of {few} it is 0 whatever the captions are")
     if "spice" in metrics:
         scores |= _attempt("SPICE", lambda: _spice(gts, res), notes)
     return CaptionScores(scores, cider, notes)

@@ -76,7 +76,7 @@ def start_accelerator(
     return accelerator
 
 
-def broadcast_from_main(value: float) -> float:
+def broadcast_from_main(value: float | None) -> float | None:
     """The main process's value, on every process."""
     return broadcast_object_list([value])[0]
 

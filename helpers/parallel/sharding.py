@@ -106,3 +106,15 @@ def gathered(model: nn.Module, sharding: Sharding) -> Iterator[None]:
 def full_state_dict(model: nn.Module) -> dict[str, torch.Tensor]:
     """All weights, on the CPU; every process must call it, the main one gets the tensors."""
     return get_model_state_dict(unwrap(model), options=FULL)
+
+
+def all_finite(model: nn.Module, accelerator: Accelerator) -> bool:
+    """Whether all weights and statistics of a model are finite on all processes, which must all call it."""
+    tensors = [local(x) for x in (*model.parameters(), *model.buffers()) if x.is_floating_point()]
+    lost = torch.stack([~torch.isfinite(x).all() for x in tensors]).any()
+    return not accelerator.reduce(lost.float(), "sum")
+
+
+def local(x: torch.Tensor) -> torch.Tensor:
+    """A tensor's part on this process."""
+    return x.to_local() if isinstance(x, DTensor) else x

@@ -61,7 +61,7 @@ class Progress:
         consumed: samples of the epoch that runs that all processes together have trained on.
         step: optimizer steps taken or skipped.
         skipped_steps: of these, the ones whose loss or gradient was not finite.
-        best_score: of the evaluations; None before the first.
+        best_score: of the evaluations; None before the first that had a score.
     """
 
     __pydantic_config__ = STRICT
@@ -70,6 +70,16 @@ class Progress:
     step: int = 0
     skipped_steps: int = 0
     best_score: float | None = None
+
+    def improves(self, score: float | None) -> bool:
+        """Notes the score of an evaluation, and tells whether its weights are to be kept.
+
+        Of equal scores the newer weights are; while nothing has had a score, the newest.
+        """
+        if self.best_score is not None and (score is None or score < self.best_score):
+            return False
+        self.best_score = score
+        return True
 
 
 def save_checkpoint(

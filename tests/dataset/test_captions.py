@@ -223,6 +223,33 @@ def test_evaluation_drops_an_unreadable_image(disk: Disk) -> None:
     assert data.skipped == [names[1]]
 
 
+def _annotations(*pairs: tuple[Any, Any]) -> dict[str, Any]:
+    return {"annotations": [{"image_id": image, "caption": caption} for image, caption in pairs]}
+
+
+@pytest.mark.parametrize(
+    ("rows", "truth", "message"),
+    [
+        ([1, 2, 3], [(1, "a"), (3, "b")], "1 of the 3 listed images have no caption there .first: 2"),
+        ([1, 2], [], "2 of the 2 listed images"),
+        ([1], [("1", "a")], "image ids are texts there and numbers in the list"),
+        ([1, 2], [(1, "a"), (2, None)], "annotation 2: 'caption' must be text, found None"),
+        ([1], [(1, ["a"])], "annotation 1: 'caption' must be text"),
+        ([1], [(None, "a")], "annotation 1: 'image_id' must be a number, found None"),
+        ([1], [(True, "a")], "annotation 1: 'image_id' must be a number, found True"),
+    ],
+)
+def test_references_that_do_not_fit_the_list_are_found_before_any_work(
+    disk: Disk, rows: list[int], truth: list[tuple[Any, Any]], message: str
+) -> None:
+    (disk.data / "vqav2").mkdir()
+    disk.write("coco_karpathy_test.json", [{"image": f"a_{n}.jpg", "caption": ["a"]} for n in rows])
+    disk.write("coco_karpathy_test_gt.json", _annotations(*truth))
+    with pytest.raises(UserError, match=message) as error:
+        open_data(disk, "coco", "test", experts=[])
+    assert "coco_karpathy_test_gt.json" in str(error.value)
+
+
 def test_wrong_inputs(disk: Disk) -> None:
     names = add_custom(disk)
     with pytest.raises(UserError, match="key test_list is missing"):

@@ -1,6 +1,7 @@
 """Files appear whole or not at all."""
 
 import json
+import math
 
 import pytest
 
@@ -26,6 +27,13 @@ def test_json_lines_are_added(tmp_path):
     append_json_line(path, {"step": 1})
     append_json_line(path, {"step": 2})
     assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
+
+
+def test_what_is_no_number_in_json_becomes_null(tmp_path):
+    path, record = tmp_path / "a.json", {"a": [math.nan, (math.inf, 1.5)], "b": "ä", "c": -math.inf}
+    write_json(path, record)
+    append_json_line(path, record)
+    assert path.read_text() == '{"a": [null, [null, 1.5]], "b": "ä", "c": null}\n' * 2
 
 
 def test_a_file_that_exists_is_kept_and_the_next_is_numbered(tmp_path):

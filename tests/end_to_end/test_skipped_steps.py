@@ -1,4 +1,4 @@
-"""A run whose loss is no longer finite skips its steps, then stops and says which samples it had."""
+"""A run whose loss or weights are no longer finite stops, and says why."""
 
 import json
 
@@ -33,3 +33,19 @@ def test_a_run_that_cannot_go_on_names_the_samples(scenes, tmp_path):
     names = {name for step in steps for name in step["samples"]}
     listed = json.loads((scenes / "coco_karpathy_train.json").read_text())
     assert names <= {f"vqav2/{row['image'].removesuffix('.jpg')}" for row in listed}
+
+
+def test_weights_that_are_not_finite_are_not_kept(scenes, tmp_path):
+    changes = {
+        "init_lr": 1e38,
+        "warmup_steps": 0,
+        "batch_size_train": 12,
+        "max_epoch": 1,
+        "max_skipped_steps": 20,
+    }
+    config = write_caption_config(tmp_path / "caption.yaml", scenes, **changes, experts="none")
+    done = forked_script("train_caption.py", "--exp_name", "tiny", "--config", config, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: after step 5 the weights are no longer finite")
+    experiment = tmp_path / "logging" / "caption_tiny"
+    assert not list(experiment.glob("**/*.safetensors"))

@@ -24,9 +24,9 @@ from helpers.optimisation import build_optimizer
 from helpers.parallel.batch_norm import average_statistics
 from helpers.parallel.preparation import prepare_model
 from helpers.parallel.processes import start_accelerator
-from helpers.parallel.sharding import Sharding, full_state_dict, gathered, unwrap
+from helpers.parallel.sharding import Sharding, full_state_dict, gathered, local, unwrap
 from helpers.skipped_steps import SkippedSteps
-from helpers.stepping import MeanLoss, Stepper, local
+from helpers.stepping import MeanLoss, Stepper
 from model.captioning import PrismerCaption
 from model.config import PrismerConfig
 from model.errors import UserError

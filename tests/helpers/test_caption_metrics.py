@@ -50,6 +50,18 @@ def java_breaks(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
 
 
+@pytest.mark.parametrize("references", [{1: ["a dog runs"]}, {1: ["a dog"], 2: ["a dog"]}])
+def test_cider_that_nothing_can_raise_is_no_score(references, java_breaks):
+    results = [{"image_id": image, "caption": texts[0]} for image, texts in references.items()]
+    scores = score_captions(results, references, ("bleu", "cider"))
+    assert scores.metrics.keys() == {"Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4"}
+    assert not scores.cider
+    assert any(note.startswith("CIDEr skipped: of ") for note in scores.notes)
+    wrong = [{"image_id": 1, "caption": "a cat"}, {"image_id": 2, "caption": "a cat"}]
+    two = score_captions(wrong, {1: ["some dog"], 2: ["the house"]}, ("cider",))
+    assert two.metrics == {"CIDEr": 0}  # which better captions would raise
+
+
 @needs_java
 def test_scores_people_as_the_metrics_own_pipeline_does(people):
     results, references = people

@@ -21,7 +21,7 @@ from helpers.parallel.sharding import Sharding
 from helpers.saving.folders import damage
 from helpers.saving.random_state import random_state, restore_random_state
 from helpers.saving.sharded_tensors import read_whole
-from helpers.saving.training_state import load_optimizer, load_process, save_checkpoint
+from helpers.saving.training_state import Progress, load_optimizer, load_process, save_checkpoint
 from model.captioning import PrismerCaption
 from tests.forked import fork, ready_to_fork
 from tests.forked_script import codes
@@ -109,3 +109,17 @@ def test_all_generators_go_on_as_they_were(tmp_path: Path):
     draw()
     restore_random_state(torch.load(tmp_path / "states.pt", weights_only=True))
     assert draw() == expected
+
+
+@pytest.mark.parametrize(
+    ("scores", "kept"),
+    [
+        ((0.5, 0.7, 0.6), (True, True, False)),
+        ((0.0, 0.0, -1.0), (True, True, False)),  # of equal ones the newer
+        ((None, None), (True, True)),  # nothing to choose by
+        ((None, 0.1, None, 0.1), (True, True, False, True)),  # a scorer failed
+    ],
+)
+def test_which_weights_are_kept(scores, kept):
+    progress = Progress()
+    assert tuple(map(progress.improves, scores)) == kept

@@ -30,7 +30,7 @@ def test_equals_the_plain_loop(compat, at_once, monkeypatch):
         if not compat:  # alone, without pads
             ids, mask = [word for word in ids if word != 1], [1] * sum(mask)
         kept, scores = reference.rank(model.text_decoder, encoded[row : row + 1], ids, mask, answers, 5)
-        # answers of the same first token are equally good, in any order
+        # of answers with the same first token the reference keeps others
         expected, actual = dict(zip(kept, scores, strict=True)), result.kept[row].tolist()
         first = [answers[i][0] for i in actual]
         assert first == [answers[i][0] for i in kept]
@@ -77,3 +77,20 @@ def test_more_wanted_than_there_are():
 def test_answer_too_long_for_the_positions():
     with pytest.raises(UserError, match=r"answer 'word word .* more than 29 tokens"):
         tiny.build(PrismerCaption).rank(tiny.images(1), ["red", "word " * 30], 2)
+
+
+@pytest.mark.parametrize("questions", [QUESTIONS[:1], QUESTIONS])
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_of_equal_answers_the_first_in_the_list_comes_first(questions, k):
+    model = tiny.build(PrismerVQA)
+    equal = model.rank(tiny.images(len(questions)), questions, ["a dog"] * 4 + ["red"], k)
+    for row in equal.sorted():
+        dogs = [index for index, _ in row if index < 4]
+        assert dogs == list(range(len(dogs)))
+    with torch.no_grad():  # every token is as likely as any other
+        for parameter in model.text_decoder.lm_head.parameters():
+            parameter.zero_()
+    one_word = ["red", "no", "cat", "dog", "yes"]
+    flat = model.rank(tiny.images(len(questions)), questions, one_word, k)
+    assert flat.kept.tolist() == [list(range(k))] * len(questions)
+    assert flat.best.tolist() == [0] * len(questions)

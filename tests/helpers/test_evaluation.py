@@ -1,0 +1,75 @@
+"""Results are written before they are scored, whatever the scorer does."""
+
+import json
+import math
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from helpers.evaluation import Results, Scores, conclude, epoch_table
+from model.errors import UserError
+
+
+@dataclass
+class Config:
+    prefix: str = "a"
+
+
+ROWS = [{"image_id": 1, "caption": "a", "score": -0.5}, {"image_id": 2, "caption": "b", "score": -1.0}]
+
+
+def conclude_in(folder: Path, rows: Results, score, evaluate: bool = False) -> dict[str, float]:
+    session = SimpleNamespace(folder=folder, args=Namespace(evaluate=evaluate), config=Config())
+    return conclude(session, "test", rows, score, {"beams": 3}, "captions")
+
+
+def written(folder: Path, name: str):
+    return json.loads((folder / "results" / f"{name}.json").read_text())
+
+
+def test_results_scores_and_settings_are_written(tmp_path, capsys):
+    ranked = [row | {"ranking": {"a": -0.5}} for row in ROWS]
+    values = conclude_in(tmp_path, ranked, lambda _: Scores({"CIDEr": 0.5}, "CIDEr 0.5", {"notes": ["n"]}))
+    assert values == {"CIDEr": 0.5}
+    assert written(tmp_path, "test") == [{"image_id": 1, "caption": "a"}, {"image_id": 2, "caption": "b"}]
+    assert written(tmp_path, "test_ranking") == ranked
+    expected = {"config": {"prefix": "a"}, "results": 2, "settings": {"beams": 3}, "notes": ["n"]}
+    assert written(tmp_path, "test_scores") == expected
+    assert "beams 3" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("error", [KeyError(7), UserError("Java is gone"), MemoryError()])
+def test_a_scorer_that_fails_loses_no_results(tmp_path, capsys, error):
+    def fail(_):
+        raise error
+
+    assert conclude_in(tmp_path, ROWS, fail) == {}  # a training goes on
+    assert "test.json is written, but cannot be scored: " in capsys.readouterr().out
+    assert len(written(tmp_path, "test")) == 2
+    with pytest.raises(UserError, match=r"test_2\.json is written, but cannot be scored: ") as raised:
+        conclude_in(tmp_path, ROWS, fail, evaluate=True)
+    assert "\n" not in str(raised.value)
+    assert len(written(tmp_path, "test_2")) == 2
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_an_output_that_is_not_finite_is_no_result(tmp_path, capsys, bad):
+    lost = [row | {"score": bad} for row in ROWS]
+    seen = []
+    conclude_in(tmp_path, [ROWS[0], lost[1]], seen.extend)
+    assert written(tmp_path, "test") == seen == [{"image_id": 1, "caption": "a"}]
+    assert "1 captions left out: the network's output is not finite" in capsys.readouterr().err
+    with pytest.raises(UserError, match="no captions: the network's output is not finite"):
+        conclude_in(tmp_path, lost, seen.extend)
+    with pytest.raises(UserError, match="no captions: no image could be read"):
+        conclude_in(tmp_path, [], seen.extend)
+
+
+def test_a_table_has_gaps_where_a_record_has_no_number(tmp_path):
+    records = [{"epoch": 1, "train_loss": 0.5, "CIDEr": None}, {"epoch": 2, "train_loss": 0.25}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    lines = [line.split() for line in epoch_table(tmp_path / "metrics.jsonl").splitlines()]
+    assert lines == [["epoch", "train_loss", "CIDEr"], ["1", "0.5000"], ["2", "0.2500"]]
