@@ -94,7 +94,7 @@ def test_evaluation_by_generating_where_answers_are_unknown(trained, scenes, tmp
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "logging/vqa_z/results/vqa_test.json").read_text())
     assert [row["question_id"] for row in results] == list(range(7))
-    assert "no answers, so no scores" in done.stdout
+    assert "no references are given, so no scores" in done.stdout
     record = json.loads((tmp_path / "logging/vqa_z/results/vqa_test_scores.json").read_text())
     decoding = {"num_beams": 3, "max_new": 4, "length_penalty": -1.0}
     assert record["settings"].items() >= decoding.items()
