@@ -66,7 +66,7 @@ class Outputs:
         if foreign:
             more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
             raise UserError(
-                f"{foreign[0]}{more}: {self.command} did not write this, or it was changed since; "
+                f"{foreign[0]}{more}: not written by {self.command}, or changed since; "
                 f"{self.instead}, or replace it with {self.flag}"
             )
 

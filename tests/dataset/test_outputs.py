@@ -50,7 +50,7 @@ def test_one_line_names_the_file_and_the_flag(tmp_path):
     with pytest.raises(UserError) as error:
         Outputs("demo.py", False, "take another").check([tmp_path / "a", tmp_path / "b", tmp_path / "c"])
     assert str(error.value) == (
-        f"{tmp_path}/a and 1 more: demo.py did not write this, or it was changed since; take another, or "
+        f"{tmp_path}/a and 1 more: not written by demo.py, or changed since; take another, or "
         "replace it with --overwrite"
     )
 

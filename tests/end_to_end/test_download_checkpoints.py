@@ -289,7 +289,7 @@ def test_weights_of_ones_own_are_replaced_only_when_told_to(hub, tmp_path):
     args = ("--download_models", "vqa_prismerz_base", "--hide_tqdm=True")
     error = error_of(run(hub, tmp_path, *args))
     assert error == (
-        f"error: {MODEL_FILE}: download_checkpoints.py did not write this, or it was changed since; move it "
+        f"error: {MODEL_FILE}: not written by download_checkpoints.py, or changed since; move it "
         "away if it is your own, or replace it with --overwrite"
     )
     assert own.read_bytes() == b"trained for weeks"

@@ -139,7 +139,7 @@ def test_files_of_another_in_the_label_folder_are_kept(scenes, tmp_path, grey, n
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     backends = {"depth": "grey"} if name == UNREADABLE_LOG else {"obj_detection": "grey"}
-    with pytest.raises(UserError, match=r"generate\.py did not write this.* --overwrite"):
+    with pytest.raises(UserError, match=r"written by .*generate\.py.* --overwrite"):
         generate_labels(scenes, tmp_path, backends, num_workers=0)
     assert path.read_bytes() == content
     assert [each for each in tmp_path.rglob("*") if each.is_file()] == [path]
