@@ -7,7 +7,7 @@ import math
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -78,10 +78,19 @@ def open_file(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-def numbered(path: Path) -> Path:
-    """`path` if nothing is there, else the first free of `<stem>_2<suffix>`, `<stem>_3<suffix>`, ..."""
+def numbered(path: Path, beside: Sequence[str] = ()) -> Path:
+    """`path` if nothing is there, else the first free of `<stem>_2<suffix>`, `<stem>_3<suffix>`, ...
+
+    Args:
+        path: the file.
+        beside: endings of the stems of files that go with it, whose places must be free, too.
+    """
     names = chain([path], (path.with_stem(f"{path.stem}_{number}") for number in count(2)))
-    return next(name for name in names if not os.path.lexists(name))
+
+    def is_free(name: Path) -> bool:
+        return not any(os.path.lexists(name.with_stem(name.stem + ending)) for ending in ("", *beside))
+
+    return next(filter(is_free, names))
 
 
 def leads_out(name: str, folder: Path | None = None) -> bool:

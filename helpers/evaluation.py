@@ -105,7 +105,7 @@ def conclude(
     """
     said = [row for row in rows if isfinite(row["score"])]
     results = [{key: row[key] for key in row if key not in _NO_RESULT} for row in said]
-    path = numbered(session.folder / "results" / f"{name}.json")
+    path = numbered(session.folder / "results" / f"{name}.json", beside=("_scores", "_ranking"))
     write_json(path, results)
     if any("ranking" in row for row in said):
         write_json(path.with_name(f"{path.stem}_ranking.json"), said)

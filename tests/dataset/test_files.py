@@ -46,6 +46,9 @@ def test_a_file_that_exists_is_kept_and_the_next_is_numbered(tmp_path):
     (tmp_path / "coco_test_2.json").unlink()
     assert numbered(tmp_path / "coco_test.json").name == "coco_test_2.json"
     assert numbered(tmp_path / "absent" / "scores").name == "scores"
+    (tmp_path / "a_2_scores.json").symlink_to("nowhere")
+    (tmp_path / "a.json").touch()
+    assert numbered(tmp_path / "a.json", beside=["_scores"]).name == "a_3.json"
 
 
 def test_a_name_may_be_as_long_as_the_file_system_allows_and_no_unicode(tmp_path):
