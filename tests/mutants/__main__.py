@@ -1,0 +1,276 @@
+"""How many small faults in the code do the tests notice?
+
+    python -m tests.mutants --sample 200 --seed 0
+
+Puts one fault at a time into a copy of the repository, and runs the tests that run the function with the
+fault; a fault is killed when one of them fails. Which tests run which function is traced once, by running
+the whole suite, and kept in `.mutants/` until `--trace` makes it anew. Tests that start a new Python are not
+traced, so that no fault is killed by them alone: the share is a lower bound.
+"""
+
+import argparse
+import contextlib
+import importlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+
+from tests.mutants.mutations import Mutant, find_mutants
+
+ROOT = Path(__file__).resolve().parents[2]
+KEPT = ROOT / ".mutants"
+CODE = ("model", "dataset", "experts", "helpers")
+# The renderer, what trains the miniature's experts, pictures, the web page, and downloads.
+LEFT_OUT = ("dataset/scenes", "experts/nano/train", "experts/nano/data", "helpers/figures", "helpers/web")
+LEFT_OUT += ("helpers/download", "helpers/train_tokenizer", "helpers/build_class_tables", "experts/generate_")
+# Imported once, before processes are forked: all that takes long.
+PRELOADED = (
+    "torch",
+    "torchvision",
+    "transformers",
+    "accelerate",
+    "timm",
+    "kornia",
+    "pycocoevalcap",
+    "PIL.Image",
+)
+PRELOADED += ("numpy", "scipy", "cv2", "shapely", "pydantic", "yaml", "tqdm", "pytest", "rapidfuzz", "psutil")
+PRELOADED += ("safetensors.torch", "torch.distributed.tensor", "torch.distributed.fsdp", "matplotlib.pyplot")
+PRELOADED += (
+    "torch.distributed.checkpoint.state_dict",
+    "transformers.models.mask2former.modeling_mask2former",
+)
+PRELOADED += ("transformers.models.dpt.modeling_dpt", "transformers.models.clip.modeling_clip", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the tests said of a fault."""
+
+    mutant: Mutant
+    killed_by: str  # a test, "time" or nothing
+
+    def as_json(self, source: bytes) -> dict[str, object]:
+        return {"fault": self.mutant.describe(source), "killed_by": self.killed_by}
+
+
+class Tests:
+    """Which tests run a function, and how long they take."""
+
+    def __init__(self, traces: Iterable[Path]) -> None:
+        self.runs: dict[tuple[str, int], set[str]] = defaultdict(set)
+        self.seconds: dict[str, float] = defaultdict(float)
+        shared: dict[tuple[str, int], set[str]] = defaultdict(set)  # files whose fixtures run the function
+        for path in traces:
+            for line in path.read_text().splitlines():
+                test, phase, *rest = line.split("\t")
+                if rest[1] in ("passed", "failed", "skipped"):
+                    self.seconds[test] += float(rest[0])
+                    continue
+                function = (rest[0], int(rest[1]))
+                self.runs[function].add(test)
+                if phase == "setup":
+                    shared[function].add(test.split("::")[0])
+        for function, files in shared.items():
+            self.runs[function] |= {test for test in self.seconds if test.split("::")[0] in files}
+
+    def of(self, mutant: Mutant) -> list[str]:
+        """The tests that run its function, the quickest first."""
+        if mutant.function:
+            tests = self.runs[(str(mutant.path), mutant.function)]
+        else:  # the file's own level: whatever uses the file
+            tests = {t for (name, _), found in self.runs.items() if name == str(mutant.path) for t in found}
+        return sorted(tests, key=lambda test: (self.seconds[test], test))
+
+
+def trace(jobs: int) -> None:
+    """Runs the suite once to see which tests run what."""
+    shutil.rmtree(KEPT, ignore_errors=True)
+    KEPT.mkdir()
+    environment = os.environ | {"MUTANTS_TRACE": str(KEPT / "trace_"), "OMP_NUM_THREADS": "1"}
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "tests.mutants.trace",
+        "-n",
+        str(jobs),
+        "--dist",
+        "loadscope",
+    ]
+    subprocess.run([*command, "-p", "no:cacheprovider"], cwd=ROOT, env=environment, check=False)
+
+
+def copy_tree(folder: Path) -> Path:
+    """A copy of all tracked files."""
+    names = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    for name in filter(None, names.split("\0")):
+        if (ROOT / name).is_file():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, target)
+    return folder
+
+
+def run_tests(tree: Path, tests: list[str], log: Path, limit: float) -> str:
+    """Runs tests in a forked process; the first that fails, "time" where they do not end, or nothing."""
+    result = log.with_suffix(".failed")
+    result.unlink(missing_ok=True)
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        _child(tree, tests, log, result)
+    deadline = time.monotonic() + limit
+    while not os.waitpid(child, os.WNOHANG)[0]:
+        if time.monotonic() > deadline:
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return "time"
+        time.sleep(0.05)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)  # what it left running
+    return result.read_text() if result.exists() else "a crash"
+
+
+def _child(tree: Path, tests: list[str], log: Path, result: Path) -> None:
+    with log.open("w") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+    os.chdir(tree)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["TMPDIR"] = str(tree.parent / f"{tree.name}_tmp")
+    shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)
+    os.mkdir(os.environ["TMPDIR"])
+    sys.path[:] = [str(tree), *(entry for entry in sys.path if entry not in ("", str(ROOT)))]
+    for name in [
+        name for name in sys.modules if name.split(".")[0] in (*CODE, "tests", "nano", "benchmarks")
+    ]:
+        del sys.modules[name]
+    import pytest
+
+    failed: list[str] = []
+
+    class Watch:
+        def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+            if report.failed:
+                failed.append(report.nodeid)
+
+        def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+            if report.failed:
+                failed.append(f"{report.nodeid} (collecting)")
+
+    code = pytest.main(["-x", "-p", "no:cacheprovider", "-p", "no:xdist", *tests], plugins=[Watch()])
+    result.write_text(failed[0] if failed else "" if code == 0 else f"exit code {int(code)}")
+    os._exit(0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sample", type=int, default=200, help="how many faults")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
+    parser.add_argument("--trace", action="store_true", help="see anew which tests run what")
+    parser.add_argument("--only", default="", help="faults in paths that begin so")
+    parser.add_argument("--seconds", type=float, default=60, help="of tests for each fault")
+    parser.add_argument("--again", type=Path, help="the survivors of an earlier report")
+    args = parser.parse_args()
+    if args.trace or not list(KEPT.glob("trace_*")):
+        trace(args.jobs)
+    tests = Tests(KEPT.glob("trace_*"))
+
+    mutants = all_mutants(args.only)
+    if args.again:
+        wanted = {
+            row["fault"] for row in json.loads(args.again.read_text())["faults"] if not row["killed_by"]
+        }
+        chosen = [m for m in mutants if m.describe((ROOT / m.path).read_bytes()) in wanted]
+    else:
+        chosen = random.Random(args.seed).sample(mutants, min(args.sample, len(mutants)))
+    print(f"{len(mutants)} possible faults, {len(chosen)} tried", flush=True)
+    for name in PRELOADED:
+        importlib.import_module(name)
+
+    work = KEPT / "work"
+    shutil.rmtree(work, ignore_errors=True)
+    trees: Queue[Path] = Queue()
+    for job in range(args.jobs):
+        trees.put(copy_tree(work / f"tree_{job}"))
+
+    def judge(number: int, mutant: Mutant) -> Verdict:
+        tree = trees.get()
+        source = (tree / mutant.path).read_bytes()
+        (tree / mutant.path).write_bytes(mutant.apply(source))
+        budget, picked = args.seconds, []
+        for test in tests.of(mutant):
+            budget -= tests.seconds[test] + 0.02
+            if budget < 0 and picked:
+                break
+            picked.append(test)
+        limit = 60 + 5 * args.seconds
+        killed_by = run_tests(tree, picked, work / f"{number:04d}.log", limit) if picked else ""
+        (tree / mutant.path).write_bytes(source)
+        trees.put(tree)
+        verdict = Verdict(mutant, killed_by)
+        print(
+            "killed  " if killed_by else "SURVIVED",
+            mutant.describe(source),
+            "|",
+            killed_by or f"{len(picked)} tests",
+            flush=True,
+        )
+        return verdict
+
+    with ThreadPoolExecutor(args.jobs) as pool:
+        verdicts = list(pool.map(judge, range(len(chosen)), chosen))
+
+    # A test that fails without a fault kills nothing.
+    killers = sorted({v.killed_by for v in verdicts if "::" in v.killed_by})
+    tree = trees.get()
+    broken = (
+        {test for test in killers if run_tests(tree, [test], work / "control.log", 300)}
+        if args.seconds
+        else set()
+    )
+    killed = [v for v in verdicts if v.killed_by and v.killed_by not in broken]
+    rows = [v.as_json((ROOT / v.mutant.path).read_bytes()) for v in verdicts]
+    report = {
+        "seed": args.seed,
+        "tried": len(verdicts),
+        "killed": len(killed),
+        "broken_tests": sorted(broken),
+        "faults": rows,
+    }
+    (KEPT / "report.json").write_text(json.dumps(report, indent=1))
+    print(
+        f"{len(killed)} of {len(verdicts)} killed ({len(killed) / max(len(verdicts), 1):.1%}):",
+        KEPT / "report.json",
+    )
+
+
+def all_mutants(only: str) -> list[Mutant]:
+    """Every fault that can be put into the code, in order."""
+    found = []
+    for folder in CODE:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            name = path.relative_to(ROOT)
+            if not str(name).startswith(LEFT_OUT) and str(name).startswith(only):
+                found += find_mutants(name, path.read_bytes())
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""A pytest plugin: notes which functions of the project each test runs, in forked processes too.
+
+Lines of the file that MUTANTS_TRACE names, and of its like for each process of pytest-xdist:
+`test <tab> phase <tab> file <tab> first line of the function`, and `test <tab> seconds`.
+"""
+
+import os
+import sys
+import threading
+from pathlib import Path
+from types import CodeType, FrameType
+
+import pytest
+
+ROOT = str(Path(__file__).resolve().parents[2]) + os.sep
+_seen: set[CodeType] = set()
+_test, _phase = "", ""
+_file = os.open(
+    os.environ["MUTANTS_TRACE"] + os.environ.get("PYTEST_XDIST_WORKER", ""),
+    os.O_WRONLY | os.O_APPEND | os.O_CREAT,
+)
+
+
+def _write(*fields: object) -> None:
+    os.write(_file, ("\t".join(map(str, fields)) + "\n").encode())
+
+
+def _trace(frame: FrameType, _event: str, _argument: object) -> None:
+    code = frame.f_code
+    if code in _seen:
+        return
+    _seen.add(code)
+    if _test and code.co_filename.startswith(ROOT):
+        name = code.co_filename.removeprefix(ROOT)
+        if not name.startswith((".venv", "tests")):
+            _write(_test, _phase, name, code.co_firstlineno)
+
+
+def _begin(item: pytest.Item, phase: str) -> None:
+    global _test, _phase
+    _test, _phase = item.nodeid, phase
+    _seen.clear()
+    threading.settrace(_trace)
+    sys.settrace(_trace)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    _begin(item, "setup")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    _begin(item, "call")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    _write(report.nodeid, report.when, report.duration, report.outcome)
