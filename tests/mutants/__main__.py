@@ -69,19 +69,20 @@ class Tests:
     """Which tests run a function, and how long they take."""
 
     def __init__(self, traces: Iterable[Path]) -> None:
-        self.runs: dict[tuple[str, int], set[str]] = defaultdict(set)
-        self.seconds: dict[str, float] = defaultdict(float)
-        shared: dict[tuple[str, int], set[str]] = defaultdict(set)  # files whose fixtures run the function
+        self.runs: dict[tuple[str, str], set[str]] = defaultdict(set)  # by file and function
+        seconds: dict[str, dict[str, float]] = defaultdict(dict)
+        shared: dict[tuple[str, str], set[str]] = defaultdict(set)  # test files whose fixtures run it
         for path in traces:
             for line in path.read_text().splitlines():
                 test, phase, *rest = line.split("\t")
                 if rest[1] in ("passed", "failed", "skipped"):
-                    self.seconds[test] += float(rest[0])
+                    seconds[test][phase] = float(rest[0])
                     continue
-                function = (rest[0], int(rest[1]))
+                function = (rest[0], rest[1])
                 self.runs[function].add(test)
                 if phase == "setup":
                     shared[function].add(test.split("::")[0])
+        self.seconds = {test: sum(phases.values()) for test, phases in seconds.items()}
         for function, files in shared.items():
             self.runs[function] |= {test for test in self.seconds if test.split("::")[0] in files}
 
@@ -91,26 +92,21 @@ class Tests:
             tests = self.runs[(str(mutant.path), mutant.function)]
         else:  # the file's own level: whatever uses the file
             tests = {t for (name, _), found in self.runs.items() if name == str(mutant.path) for t in found}
-        return sorted(tests, key=lambda test: (self.seconds[test], test))
+        return sorted(tests & self.seconds.keys(), key=lambda test: (self.seconds[test], test))
 
 
-def trace(jobs: int) -> None:
-    """Runs the suite once to see which tests run what."""
-    shutil.rmtree(KEPT, ignore_errors=True)
-    KEPT.mkdir()
-    environment = os.environ | {"MUTANTS_TRACE": str(KEPT / "trace_"), "OMP_NUM_THREADS": "1"}
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        "tests.mutants.trace",
-        "-n",
-        str(jobs),
-        "--dist",
-        "loadscope",
-    ]
-    subprocess.run([*command, "-p", "no:cacheprovider"], cwd=ROOT, env=environment, check=False)
+def trace(jobs: int, tests: list[str]) -> None:
+    """Runs tests once to see what they run."""
+    KEPT.mkdir(exist_ok=True)
+    for path in KEPT.glob("trace_*"):
+        if not tests:
+            path.unlink()
+    name = KEPT / f"trace_{len(list(KEPT.glob('trace_*')))}_"
+    environment = os.environ | {"MUTANTS_TRACE": str(name), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pytest", "-p", "tests.mutants.trace", "-p", "no:cacheprovider"]
+    subprocess.run(
+        [*command, "-n", str(jobs), "--dist", "loadscope", *tests], cwd=ROOT, env=environment, check=False
+    )
 
 
 def copy_tree(folder: Path) -> Path:
@@ -183,13 +179,13 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=200, help="how many faults")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
-    parser.add_argument("--trace", action="store_true", help="see anew which tests run what")
+    parser.add_argument("--trace", nargs="*", metavar="TEST", help="see anew what tests run; all by default")
     parser.add_argument("--only", default="", help="faults in paths that begin so")
-    parser.add_argument("--seconds", type=float, default=60, help="of tests for each fault")
+    parser.add_argument("--seconds", type=float, default=20, help="of tests for each fault")
     parser.add_argument("--again", type=Path, help="the survivors of an earlier report")
     args = parser.parse_args()
-    if args.trace or not list(KEPT.glob("trace_*")):
-        trace(args.jobs)
+    if args.trace is not None or not list(KEPT.glob("trace_*")):
+        trace(args.jobs, args.trace or [])
     tests = Tests(KEPT.glob("trace_*"))
 
     mutants = all_mutants(args.only)

@@ -62,14 +62,14 @@ class Mutant:
     Attributes:
         path: the file, relative to the repository.
         line: its line, from 1.
-        function: the line on which the innermost function around it begins, its decorators included; 0: none.
+        function: the qualified name of the innermost function around it; "": none.
         start, end: offsets in bytes.
         text: what stands there instead.
     """
 
     path: Path
     line: int
-    function: int
+    function: str
     start: int
     end: int
     text: str
@@ -90,7 +90,7 @@ def find_mutants(path: Path, source: bytes) -> list[Mutant]:
     for line in source.splitlines(keepends=True):
         lines.append(lines[-1] + len(line))
     found = []
-    for node, function, replacement in _visit(ast.parse(source), 0):
+    for node, function, replacement in _visit(ast.parse(source), "", ""):
         start = lines[node.lineno - 1] + node.col_offset
         end = lines[node.end_lineno - 1] + node.end_col_offset
         text = ast.unparse(replacement)
@@ -99,20 +99,22 @@ def find_mutants(path: Path, source: bytes) -> list[Mutant]:
     return found
 
 
-def _visit(node: ast.AST, function: int) -> Iterator[tuple[ast.AST, int, ast.AST]]:
+def _visit(node: ast.AST, function: str, scope: str) -> Iterator[tuple[ast.AST, str, ast.AST]]:
     """The nodes below that can be replaced, the functions they are in, and what replaces them."""
     for replacement in _replacements(node):
         yield node, function, replacement
-    if (
-        isinstance(node, ast.If | ast.While)
-        and not _is_main(node)
-        and isinstance(node.test, ast.Name | ast.Attribute | ast.Call)
-    ):
+    plain = isinstance(node, ast.If | ast.While) and isinstance(
+        node.test, ast.Name | ast.Attribute | ast.Call
+    )
+    if plain and not _is_main(node):
         yield node.test, function, ast.UnaryOp(ast.Not(), node.test)
     if isinstance(node, ast.FunctionDef):
-        function = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+        function = scope + node.name
+        scope = f"{function}.<locals>."
+    elif isinstance(node, ast.ClassDef):
+        scope = f"{scope}{node.name}."
     for child in _children(node):
-        yield from _visit(child, function)
+        yield from _visit(child, function, scope)
 
 
 def _children(node: ast.AST) -> Iterator[ast.AST]:

@@ -1,7 +1,7 @@
 """A pytest plugin: notes which functions of the project each test runs, in forked processes too.
 
 Lines of the file that MUTANTS_TRACE names, and of its like for each process of pytest-xdist:
-`test <tab> phase <tab> file <tab> first line of the function`, and `test <tab> seconds`.
+`test <tab> phase <tab> file <tab> function`, and `test <tab> phase <tab> seconds <tab> outcome`.
 """
 
 import os
@@ -27,13 +27,13 @@ def _write(*fields: object) -> None:
 
 def _trace(frame: FrameType, _event: str, _argument: object) -> None:
     code = frame.f_code
-    if code in _seen:
+    if _seen is None or code in _seen:  # at the end of Python its names are gone
         return
     _seen.add(code)
     if _test and code.co_filename.startswith(ROOT):
         name = code.co_filename.removeprefix(ROOT)
         if not name.startswith((".venv", "tests")):
-            _write(_test, _phase, name, code.co_firstlineno)
+            _write(_test, _phase, name, code.co_qualname)
 
 
 def _begin(item: pytest.Item, phase: str) -> None:
@@ -55,4 +55,5 @@ def pytest_runtest_call(item: pytest.Item) -> None:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    _write(report.nodeid, report.when, report.duration, report.outcome)
+    if report.when != "teardown":
+        _write(report.nodeid, report.when, report.duration, report.outcome)
