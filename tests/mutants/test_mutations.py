@@ -26,6 +26,6 @@ def test_faults_are_small_and_touch_no_texts(source, expected):
 
 
 def test_a_fault_knows_its_function():
-    source = b"class A:\n    @property\n    def f(self):\n        def g():\n            return -1\n        return g"
+    source = b"class A:\n    @property\n    def f(self):\n        def g(): return -1\n        return g"
     found = find_mutants(Path("x.py"), source)
     assert {mutant.function for mutant in found} == {"A.f.<locals>.g"}
