@@ -77,6 +77,8 @@ def as_place(place: "str | Path | Url") -> Path | Url:
 def _checked(value: Any) -> Path | Url:
     if not isinstance(value, str | Path | Url):
         raise ValueError("should be a path or an http(s) address")
+    if value == "":
+        raise ValueError("is empty; name a folder, or . for this one")
     return as_place(value)
 
 

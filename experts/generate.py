@@ -19,7 +19,7 @@ from pydantic import Field
 from dataset.places import Place, as_place
 from experts.registry import check_names
 from helpers.cli import UNREADABLE_IMAGES, run
-from helpers.config import ROOT, Backends, PositiveInt, read_config
+from helpers.config import ROOT, Backends, PositiveInt, Workers, read_config
 from model.config import STRICT
 from model.errors import UserError
 from model.modalities import MODALITIES, Kind
@@ -51,8 +51,8 @@ class GenerateConfig:
     weights_path: Path = Path("experts/expert_weights")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     batch_size: PositiveInt = 16
-    num_workers: Annotated[int, Field(ge=0)] = 2
-    num_writers: PositiveInt = 4
+    num_workers: Workers = 2
+    num_writers: Annotated[int, Field(ge=1, le=1024)] = 4
 
 
 def main(experts: Collection[str] | None = None) -> int:

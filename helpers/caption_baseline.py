@@ -11,7 +11,7 @@ import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from helpers.cli import run
+from helpers.cli import run, whole
 from model.errors import UserError
 
 CANDIDATES = 500  # captions tried
@@ -22,7 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--train_list", type=Path, required=True, help="list of images with captions")
     parser.add_argument("--test_gt", type=Path, required=True, help="references in the COCO caption format")
-    parser.add_argument("--seed", type=int, default=0, help="draws captions and images (default: 0)")
+    parser.add_argument("--seed", type=whole, default=0, help="draws captions and images (default: 0)")
     args = parser.parse_args()
 
     from dataset.ground_truth import read_ground_truth

@@ -1,6 +1,7 @@
 """How the scripts start and end: one line and an exit code for a user's mistake, no stack trace."""
 
 import argparse
+import math
 import signal
 import sys
 import warnings
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from helpers.failures import explained, printed
 
+_MOST = 2**31 - 1  # of a number in a flag; libraries take no more
 UNREADABLE_IMAGES = 3  # the work is done, but for images that cannot be read
 
 
@@ -56,17 +58,26 @@ def run(main: Callable[[], int | None]) -> None:
 
 def natural(text: str) -> int:
     """A flag's value that counts something: at least 1."""
+    return _within(text, 1)
+
+
+def _within(text: str, least: int) -> int:
     number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    if not least <= number <= _MOST:
+        raise argparse.ArgumentTypeError(f"{text} is not from {least} to {_MOST}")
     return number
 
 
 def whole(text: str) -> int:
-    """A flag's value that may be 0, which is "none"."""
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is less than 0")
+    """A flag's value that may be 0, which is "none"; also that of `--seed`."""
+    return _within(text, 0)
+
+
+def positive(text: str) -> float:
+    """A flag's value that is a number above 0, with an end."""
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
     return number
 
 
@@ -100,7 +111,7 @@ def training_parser(description: str, config: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--evaluate", action="store_true", help="evaluate only")
     parser.add_argument("--mixed_precision", choices=["no", "bf16", "fp16"], help="default: bf16 on a GPU")
-    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--seed", type=whole, default=42)
     parser.add_argument(
         "--log_with",
         choices=["tensorboard", "wandb", "trackio", "none"],

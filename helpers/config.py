@@ -51,7 +51,9 @@ def _short(prefix: str) -> str:
 
 
 Prefix = Annotated[str, AfterValidator(_short)]
-PositiveInt = Annotated[int, Field(gt=0)]
+PositiveInt = Annotated[int, Field(gt=0, lt=2**31)]
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+Workers = Annotated[int, Field(ge=0, le=1024)]  # processes or threads
 Rate = Annotated[float, Field(ge=0)]
 Experts = Annotated[list[str], BeforeValidator(_expert_list)]
 # For each expert, the network that makes its labels: a name, or a mapping with `name`, `batch_size` if it
@@ -178,6 +180,8 @@ def _check_plain(value: Any, where: str, above: list[Any], count: Iterator[int] 
         raise UserError(f"{where}: a whole number of more than 64 bits")
     elif isinstance(value, str) and not is_unicode(value):
         raise UserError(f"{where}: {value!r} is not Unicode")
+    elif isinstance(value, str) and "\0" in value:
+        raise UserError(f"{where}: holds a zero byte")
     elif value is not None and not isinstance(value, str | int | float):
         raise UserError(
             f"{where}: a {type(value).__name__} is no value here; write a text, a number or a list"

@@ -5,17 +5,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import numpy as np
 import torch
+from pydantic import AfterValidator, Field
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from dataset.class_tables import read_class_tables
 from dataset.json_text import parse_json
 from helpers.checkpoint import POSITIONS, find_weights, load_weights, read_weights
-from helpers.config import MODELS_FILE, ROOT, Backends, ModelSize, read_model_size, read_yaml
+from helpers.config import MODELS_FILE, ROOT, Backends, ModelSize, PositiveInt, read_model_size, read_yaml
 from helpers.download.released import CLASS_TABLES
 from model.config import STRICT, PrismerConfig
 from model.errors import UserError
@@ -59,6 +60,24 @@ def without_memory() -> Iterator[None]:
         yield
 
 
+# The least value of each setting of the beam search.
+_LEAST = {"num_beams": 1, "max_length": 1, "min_length": 0, "max_new": 1, "min_new": 0}
+
+
+def _checked(settings: dict[str, int | float]) -> dict[str, int | float]:
+    for key, value in settings.items():
+        if key == "length_penalty":
+            continue
+        if key not in _LEAST:
+            raise ValueError(f"unknown key '{key}'; known: {', '.join([*_LEAST, 'length_penalty'])}")
+        if not isinstance(value, int) or not _LEAST[key] <= value < 2**31:
+            raise ValueError(f"{key} must be a whole number from {_LEAST[key]} on, got {value}")
+    return settings
+
+
+BeamSearch = Annotated[dict[str, int | float], AfterValidator(_checked)]
+
+
 @dataclass(frozen=True)
 class Usage:
     """How a model is used as its task used it; the defaults are those of the released checkpoints.
@@ -74,12 +93,10 @@ class Usage:
 
     __pydantic_config__ = STRICT
     prefix: str = "A picture of"
-    decoding: dict[str, int | float] = field(
-        default_factory=lambda: {"num_beams": 3, "max_length": 20, "min_length": 8}
-    )
-    answering: dict[str, int | float] = field(default_factory=dict)
-    answers: list[str] = field(default_factory=list)
-    k: int = 16
+    decoding: BeamSearch = field(default_factory=lambda: {"num_beams": 3, "max_length": 20, "min_length": 8})
+    answering: BeamSearch = field(default_factory=dict)
+    answers: list[Annotated[str, Field(min_length=1)]] = field(default_factory=list)
+    k: PositiveInt = 16
     backends: Backends = field(default_factory=dict)
 
 

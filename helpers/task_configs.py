@@ -7,13 +7,12 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 
 from dataset.places import Place, Url
-from helpers.config import Experts, Metric, ModelSize, PositiveInt, Prefix, Rate
+from helpers.config import Count, Experts, Metric, ModelSize, PositiveInt, Prefix, Rate, Workers
 from helpers.parallel.activation_checkpointing import ActivationCheckpointing
 from model.captioning import MAX_CAPTION_TOKENS
 from model.config import STRICT, FreezeMode, PrismerConfig
 from model.errors import UserError
 
-Count = Annotated[int, Field(ge=0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Inference = Literal["rank", "generate"]
@@ -52,7 +51,7 @@ class TaskConfig:
     from_scratch: bool = False
     batch_size_train: PositiveInt
     batch_size_test: PositiveInt = 8
-    num_workers: Count = 4
+    num_workers: Workers = 4
     init_lr: Rate
     min_lr: Rate = 0.0
     weight_decay: Rate = 0.05
@@ -126,7 +125,7 @@ class PretrainConfig(DecodingConfig):
         test_dataset: captioned with the empty prefix and scored after each epoch; None: no evaluation.
     """
 
-    dataset: list[Literal["cc12m", "cc3m_sgu", "coco", "vg"]]
+    dataset: Annotated[list[Literal["cc12m", "cc3m_sgu", "coco", "vg"]], Field(min_length=1)]
     weights: dict[str, Annotated[float, Field(gt=0)]] | None = None
     samples_per_epoch: PositiveInt | None = None
     test_dataset: Literal["coco", "nocaps"] | None = None
@@ -158,7 +157,7 @@ class VQAConfig(TaskConfig):
         num_beams, max_new, min_new, length_penalty: of written answers, see `PrismerVQA.generate`.
     """
 
-    dataset: list[Literal["vqav2", "vg", "custom"]]
+    dataset: Annotated[list[Literal["vqav2", "vg", "custom"]], Field(min_length=1)]
     data_path: Place
     train_list: str | None = None
     test_list: str | None = None

@@ -1,11 +1,18 @@
 """What fixes a network: sizes of the two towers, the experts, the resolutions."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
-STRICT = ConfigDict(extra="forbid")
+from model.modalities import MODALITIES
+
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+Size = Annotated[int, Field(ge=1, le=1_000_000)]
+Layers = Annotated[int, Field(ge=1, le=1_000)]
+Deviation = Annotated[float, Field(ge=0)]
+Side = Annotated[int, Field(ge=1, le=8192)]  # of a square picture, pixels
+TokenId = Annotated[int, Field(ge=0)]
 FreezeMode = Literal["none", "freeze_vision", "freeze_lang", "freeze_lang_vision"]
 
 
@@ -24,14 +31,18 @@ class VisionConfig:
     """
 
     __pydantic_config__ = STRICT
-    width: int
-    layers: int
-    heads: int
-    patch_size: int
+    width: Size
+    layers: Layers
+    heads: Size
+    patch_size: Size
     activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
-    latents_std: float | None = None
-    attention_std: float | None = None
-    adaptors_std: float | None = None
+    latents_std: Deviation | None = None
+    attention_std: Deviation | None = None
+    adaptors_std: Deviation | None = None
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
 
 
 @dataclass(frozen=True)
@@ -39,17 +50,28 @@ class TextConfig:
     """A RoBERTa text tower. `initializer_range`: standard deviation of new weights."""
 
     __pydantic_config__ = STRICT
-    hidden_size: int
-    layers: int
-    heads: int
-    ffn_size: int
-    vocab_size: int = 50265
-    max_positions: int = 514
-    dropout: float = 0.1
-    initializer_range: float = 0.02
-    pad_id: int = 1
-    bos_id: int = 0
-    eos_id: int = 2
+    hidden_size: Size
+    layers: Layers
+    heads: Size
+    ffn_size: Size
+    vocab_size: Size = 50265
+    max_positions: Size = 514
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    initializer_range: Deviation = 0.02
+    pad_id: TokenId = 1
+    bos_id: TokenId = 0
+    eos_id: TokenId = 2
+
+    def __post_init__(self) -> None:
+        if self.hidden_size % self.heads:
+            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}")
+        ids = (self.pad_id, self.bos_id, self.eos_id)
+        if len(set(ids)) < len(ids) or max(ids) >= self.vocab_size:
+            raise ValueError(
+                f"pad_id, bos_id and eos_id must be three of the {self.vocab_size} tokens, got {ids}"
+            )
+        if self.max_positions <= self.pad_id + 1:  # the positions count up from there
+            raise ValueError(f"max_positions {self.max_positions} leaves none after pad_id {self.pad_id}")
 
 
 @dataclass(frozen=True)
@@ -67,6 +89,18 @@ class PrismerConfig:
     vision: VisionConfig
     text: TextConfig
     experts: tuple[str, ...]
-    image_resolution: int
-    label_resolution: int = 224
+    image_resolution: Side
+    label_resolution: Side = 224
     compat: bool = False
+
+    def __post_init__(self) -> None:
+        if unknown := [name for name in self.experts if name not in MODALITIES]:
+            raise ValueError(f"unknown expert '{unknown[0]}'; known: {', '.join(MODALITIES)}")
+        if len(set(self.experts)) < len(self.experts):
+            raise ValueError(f"an expert is named twice: {', '.join(self.experts)}")
+        if self.experts and self.vision.width % 8:  # the stems' last layer but three has an eighth of it
+            raise ValueError(f"vision width {self.vision.width} is not a multiple of 8, as experts need it")
+        if self.image_resolution < self.vision.patch_size:
+            raise ValueError(
+                f"image_resolution {self.image_resolution} is less than patch_size {self.vision.patch_size}"
+            )

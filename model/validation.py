@@ -45,4 +45,7 @@ def _describe(error: ValidationError, cls: type) -> str:
     if not problem["loc"] and problem["type"] == "value_error":  # of several keys together
         return problem["msg"].removeprefix("Value error, ")
     message = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    return f"key '{key}': {message}, got {json.dumps(problem['input'], default=str)[:100]}"
+    subject = f"key '{key}': " if problem["loc"] else ""
+    if problem["type"] == "value_error":
+        return f"{subject}{message}"
+    return f"{subject}{message}, got {json.dumps(problem['input'], default=str)[:100]}"

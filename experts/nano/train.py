@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dataset.files import json_text, write_atomically, write_json
 from dataset.outputs import Outputs, add_flag
-from helpers.cli import run
+from helpers.cli import natural, positive, run, whole
 from model.errors import UserError
 
 
@@ -30,10 +30,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experts.nano.train", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="a folder of Scenes with exact labels")
     parser.add_argument("--out", type=Path, required=True, help="where weights, config and scores go")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--batch_size", type=int, default=16)
-    parser.add_argument("--learning_rate", type=float, default=3e-3, help="the schedule's maximum")
+    parser.add_argument("--seed", type=whole, default=0)
+    parser.add_argument("--epochs", type=natural, default=8)
+    parser.add_argument("--batch_size", type=natural, default=16)
+    parser.add_argument("--learning_rate", type=positive, default=3e-3, help="the schedule's maximum")
     parser.add_argument(
         "--precision", choices=["auto", "no", "bf16"], default="auto", help="auto: bf16 where the CPU has it"
     )

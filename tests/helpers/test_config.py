@@ -1,11 +1,14 @@
 """Configs: what is read, and what each mistake is told."""
 
+import json
+import os
 from pathlib import Path
 
 import pytest
 import yaml
 
 from helpers.config import DemoConfig, read_config, read_model_size, read_yaml
+from helpers.models import read_description
 from helpers.task_configs import CaptionConfig, prismer_config
 from model.errors import UserError
 
@@ -111,3 +114,104 @@ def test_what_is_not_yaml_is_said(tmp_path, text):
 def test_an_unknown_size_lists_those_there_are():
     with pytest.raises(UserError, match="unknown prismer_model 'prismer_giant'; known: prismer_base"):
         read_model_size("prismer_giant")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: {b: !!set {x, y}}", "key a.b: a set is no value here"),
+        ("a: !!binary aGVsbG8=", "key a: a bytes is no value here"),
+        ("a: !!timestamp 2020-01-01", "key a: a date is no value here"),
+        ("a: &x [*x]", "key a: holds itself"),
+        ("1: x", "key 1 is no text; put it in quotes"),
+        ("on: x", "key True is no text; put it in quotes"),
+        ("a: 1\nb: 2\na: 3", "key 'a' is there twice"),
+        ("a: .inf", "key a: inf is no finite number"),
+        ("a: [.nan]", "key a: nan is no finite number"),
+        ("a: " + "9" * 50, "key a: a whole number of more than 64 bits"),
+        ("a: " + "9" * 5000, "not readable as YAML"),
+        ('a: "\\ud800"', "is not Unicode"),
+        ('a: "x\\0.jpg"', "key a: holds a zero byte"),
+        ("a: " + "[" * 3000, "too many levels"),
+        ("a: !!int x", "not readable as YAML"),
+        ("a: !!python/object:os.system {}", "not readable as YAML"),
+        ("\ta: 1", "not readable as YAML"),
+        ("", "expected a mapping"),
+        ("- a", "expected a mapping"),
+        (
+            "a: &a [x,x,x,x,x,x,x,x,x]\n"
+            + "".join(
+                f"{key}: &{key} [{','.join(f'*{before}' for _ in range(9))}]\n"
+                for before, key in zip("abcdefgh", "bcdefghi", strict=True)
+            ),
+            "more than 100000 values",
+        ),
+    ],
+)
+def test_yaml_that_json_could_not_hold_is_a_line(tmp_path, text, expected):
+    path = tmp_path / "c.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        read_yaml(path)
+    assert str(caught.value).startswith(str(path))
+    assert expected in str(caught.value)
+
+
+def test_a_date_is_a_text_and_a_byte_order_mark_is_none(tmp_path):
+    (tmp_path / "c.yaml").write_text(
+        "prefix: 2020-01-01\nb: &b {c: 1}\nd: {<<: *b, c: 2}", encoding="utf-8-sig"
+    )
+    assert read_yaml(tmp_path / "c.yaml") == {"prefix": "2020-01-01", "b": {"c": 1}, "d": {"c": 2}}
+
+
+def test_a_config_that_is_no_file_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for path in (tmp_path, tmp_path / "pipe.yaml", Path("/dev/zero")):
+        with pytest.raises(UserError, match=f"{path}: cannot be read"):
+            read_yaml(path)
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "expected"),
+    [
+        ("vision", {"width": 100, "heads": 3}, "width 100 is not a multiple of heads 3"),
+        ("vision", {"layers": 0}, "greater than or equal to 1"),
+        ("vision", {"layers": 10**9}, "less than or equal to 1000"),
+        ("vision", {"heads": -4}, "greater than or equal to 1"),
+        ("text", {"hidden_size": 10, "heads": 4}, "hidden_size 10 is not a multiple of heads 4"),
+        ("text", {"dropout": 1.5}, "key 'text.dropout': should be less than 1"),
+        ("text", {"dropout": -0.1}, "greater than or equal to 0"),
+        ("text", {"eos_id": 668}, "three of the 668 tokens"),
+        ("text", {"eos_id": 1}, "three of the 668 tokens"),
+        ("text", {"max_positions": 2}, "leaves none after pad_id 1"),
+    ],
+)
+def test_sizes_that_no_network_can_have(tmp_path, part, changes, expected):
+    sizes = yaml.safe_load((CONFIGS / "models.yaml").read_text())
+    sizes["prismer_nano"][part] |= changes
+    (tmp_path / "models.yaml").write_text(yaml.safe_dump(sizes))
+    with pytest.raises(UserError, match=expected):
+        read_model_size("prismer_nano", tmp_path / "models.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"config": {"image_resolution": 8}}, "image_resolution 8 is less than patch_size 16"),
+        ({"config": {"experts": ["depth", "depth"]}}, "named twice"),
+        ({"config": {"experts": ["x"]}}, "unknown expert 'x'"),
+        ({"usage": {"k": 0}}, "greater than 0"),
+        ({"usage": {"decoding": {"num_beams": 0}}}, "num_beams must be a whole number from 1 on"),
+        ({"usage": {"decoding": {"beams": 3}}}, "unknown key 'beams'"),
+        ({"usage": {"answers": [""]}}, "at least 1 character"),
+        ({"tokenizer": 3}, "damaged"),
+        ({"class_tables": None}, "damaged"),
+    ],
+)
+def test_a_description_that_no_model_can_have(tmp_path, changes, expected):
+    content = json.loads(Path("nano/caption_prismer_nano/model.json").read_text())
+    for key, value in changes.items():
+        content[key] = content[key] | value if isinstance(value, dict) else value
+    (tmp_path / "model.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=expected):
+        read_description(tmp_path / "model.safetensors", {})
