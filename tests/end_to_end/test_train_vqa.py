@@ -72,7 +72,7 @@ def test_evaluation_by_ranking_given_answers(trained, scenes, tmp_path):
 def test_evaluation_by_generating_where_answers_are_unknown(trained, scenes, tmp_path):
     rows = json.loads((scenes / "vqav2_test.json").read_text())
     questions = [{"image": row["image"], "question": row["question"]} for row in rows[:7]]
-    questions[3]["question"] = ""
+    questions[3]["question"], questions[4]["question"] = "", "is it red " * 15
     (tmp_path / "mine.json").write_text(json.dumps(questions))
     changes = {
         "dataset": ["custom"],
@@ -95,6 +95,7 @@ def test_evaluation_by_generating_where_answers_are_unknown(trained, scenes, tmp
     results = json.loads((tmp_path / "logging/vqa_z/results/vqa_test.json").read_text())
     assert [row["question_id"] for row in results] == list(range(7))
     assert "no references are given, so no scores" in done.stdout
+    assert "1 test questions have more than 30 words: " in done.stdout
     record = json.loads((tmp_path / "logging/vqa_z/results/vqa_test_scores.json").read_text())
     decoding = {"num_beams": 3, "max_new": 4, "length_penalty": -1.0}
     assert record["settings"].items() >= decoding.items()
