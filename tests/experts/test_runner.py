@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dataset.files import temporary_name
 from experts.runner import UNREADABLE_LOG, generate_labels
 from model.errors import UserError
 from tests.experts.conftest import Grey
@@ -105,9 +106,10 @@ def test_labels_that_cannot_be_written_stop_the_run(scenes, tmp_path, grey):
 
 def test_a_full_disk_stops_the_run_at_once(scenes, tmp_path, grey, monkeypatch):
     whole = Path.write_bytes
+    three = temporary_name(Path("three.png")).name
 
     def full(path, data):
-        if "three" in path.name:
+        if path.name == three:
             whole(path, data[:5])
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return whole(path, data)
