@@ -12,7 +12,7 @@ import torch
 
 from dataset.pickles import FETCH
 from model.errors import UserError, first_line
-from model.modalities import EMBEDDING_DIM
+from model.modalities import EMBEDDING_DIM, modality
 
 BACKGROUND_TABLE = "background"
 
@@ -57,6 +57,19 @@ def read_class_tables(folder: Path | str, names: Iterable[str]) -> ClassTables:
     return ClassTables(labels, features, _embeddings(path, content, (EMBEDDING_DIM,)))
 
 
+def class_counts(folder: Path | str, experts: Iterable[str]) -> dict[str, int]:
+    """How many classes the labels of each expert may be of; those without classes are left out.
+
+    Raises:
+        UserError: see `read_class_tables`.
+    """
+    tables = {name: table for name in experts if (table := modality(name).classes)}
+    if not tables:
+        return {}
+    labels = read_class_tables(folder, tables.values()).labels
+    return {name: len(labels[table]) for name, table in tables.items()}
+
+
 def _read(folder: Path, name: str) -> tuple[Path, Any]:
     arrays, released = folder / f"{name}.npz", folder / f"{name}_features.pt"
     path = arrays if arrays.is_file() else released
@@ -82,4 +95,6 @@ def _embeddings(path: Path, values: Any, shape: tuple[int, ...]) -> np.ndarray:
         raise UserError(f"class table {path}: 'features' are not numbers; fetch it again") from None
     if array.shape != shape:
         raise UserError(f"class table {path}: 'features' are {array.shape}, expected {shape}; fetch it again")
+    if not np.isfinite(array).all():
+        raise UserError(f"class table {path}: 'features' hold NaN or infinity; fetch it again")
     return array

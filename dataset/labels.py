@@ -1,7 +1,7 @@
 """Reading the expert labels of an image (docs/labels.md)."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,12 +32,20 @@ class LabelReader:
         label_path: folder with a folder for every expert, or its address.
         experts: modality names.
         compat: read an empty semantic label as class 0 everywhere, as the original does.
+        classes: how many there are, by expert; without it any class is taken for good.
     """
 
-    def __init__(self, label_path: Path | Url | str, experts: Sequence[str], compat: bool = False) -> None:
+    def __init__(
+        self,
+        label_path: Path | Url | str,
+        experts: Sequence[str],
+        compat: bool = False,
+        classes: Mapping[str, int] | None = None,
+    ) -> None:
         self.root = as_place(label_path)
         self.modalities = [modality(name) for name in experts]
         self.compat = compat
+        self.classes = classes or {}
         self._folder = ""
         self._shards: dict[str, ShardFolder] = {}  # by expert, of those whose labels are packed
 
@@ -124,7 +132,8 @@ class LabelReader:
             (n, 64). A table has at least one row: of -1 or of zeros if there is nothing.
 
         Raises:
-            UserError: a label is missing, damaged, or of another size than the image.
+            UserError: a label is missing, damaged, of another size than the image, or of a class that is not
+                in the class table.
         """
         pictures, tables = {}, {}
         for entry in self.modalities:
@@ -137,12 +146,24 @@ class LabelReader:
                 )
             if entry.kind is Kind.INSTANCE:
                 classes = _beside(entry, path, sidecar, _classes, read_instances) if picture else {}
+                self._check_classes(entry, path, classes.values())
                 tables[entry.name] = _instance_table(classes)
             elif entry.kind is Kind.WORDS:
                 words = _beside(entry, path, sidecar, words_of, read_words) if picture else {}
                 tables[entry.name] = _word_table(words)
+            elif entry.kind is Kind.SEMANTIC and picture:
+                counts = picture.histogram()[:BACKGROUND]
+                self._check_classes(entry, path, (index for index, count in enumerate(counts) if count))
             pictures[entry.name] = picture or self._empty(entry, size)
         return pictures, tables
+
+    def _check_classes(self, entry: Modality, path: Path | ShardFile, indices: Iterable[int]) -> None:
+        there = self.classes.get(entry.name)
+        if there is not None and (highest := max(indices, default=0)) >= there:
+            raise UserError(
+                f"label {path}: class {highest}, but the class table '{entry.classes}' has {there}; "
+                f"check class_tables, or delete it and run {_script(entry)}"
+            )
 
     def _empty(self, entry: Modality, size: tuple[int, int]) -> Image.Image:
         fill = 0 if self.compat and entry.kind is Kind.SEMANTIC else entry.fill
@@ -223,7 +244,10 @@ def read_instances(path: Path | ShardFile) -> dict[int, int]:
 
 
 def _classes(content: dict[Any, Any]) -> dict[int, int]:
-    return {int(number): int(index) for number, index in content.items()}
+    for number, index in content.items():
+        if type(index) is not int or index < 0:  # of a class table; a name or a fraction is none
+            raise ValueError(f"the class of instance {number} is {index!r}")
+    return {int(number): index for number, index in content.items()}
 
 
 def _instance_table(classes: dict[int, int]) -> Tensor:

@@ -1,8 +1,8 @@
 """The visual half of every data set: an image with its labels, read, transformed, skipped if unreadable."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -62,6 +62,7 @@ class Visual:
         crop_scale: share of the area that a training crop keeps.
         seed: of the augmentation.
         compat: reproduce the original's odd behaviour (empty semantic labels, shifted labels).
+        classes: how many there are, by expert; labels of other classes are refused.
     """
 
     label_path: Path | Url | str
@@ -72,10 +73,11 @@ class Visual:
     crop_scale: tuple[float, float] = FINE_TUNING_SCALE
     seed: int = 0
     compat: bool = False
+    classes: Mapping[str, int] = field(default_factory=dict)
 
     def labels(self) -> LabelReader:
         """The reader of the labels."""
-        return LabelReader(self.label_path, self.experts, self.compat)
+        return LabelReader(self.label_path, self.experts, self.compat, self.classes)
 
     def transform(self, training: bool) -> JointTransform:
         """The transform of a training or a test set."""

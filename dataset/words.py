@@ -70,4 +70,8 @@ def _word(entry: dict[str, Any]) -> Word:
     features = np.asarray(entry["features"], dtype=np.float32)
     if features.shape != (EMBEDDING_DIM,):
         raise ValueError(f"features of shape {features.shape}, expected ({EMBEDDING_DIM},)")
-    return Word(str(entry["text"]), features)
+    if not np.isfinite(features).all():
+        raise ValueError("features that are NaN or infinite")
+    if not isinstance(entry["text"], str):
+        raise ValueError(f"a text that is {entry['text']!r}")
+    return Word(entry["text"], features)

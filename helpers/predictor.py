@@ -13,6 +13,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from dataset.captions import CaptionDataset
+from dataset.class_tables import class_counts
 from dataset.collate import collate
 from dataset.images import read_image
 from dataset.samples import Visual
@@ -154,6 +155,7 @@ class Predictor(Generic[M]):
             image_resolution=network.image_resolution,
             label_resolution=network.label_resolution,
             compat=network.compat,
+            classes=class_counts(self.loaded.class_tables, self.experts(experts)),
         )
 
     def backends(self, experts: Sequence[str] | None = None) -> Backends:

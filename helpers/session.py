@@ -15,6 +15,7 @@ from accelerate.utils import send_to_device, set_seed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from dataset.class_tables import class_counts
 from dataset.collate import collate
 from dataset.files import remove_leftovers
 from dataset.order import Order
@@ -120,6 +121,7 @@ class Session(Generic[M, C]):
             augment=self.config.augment,
             seed=self.args.seed,
             compat=self.config.compat,
+            classes=class_counts(self.config.class_tables, self.config.experts),
             **options,
         )
 

@@ -300,19 +300,16 @@ def open_folder(root: Path | Url) -> Files:
     """A folder as it is, or the shards in it.
 
     Raises:
-        UserError: it is missing, or on a web server that has no list of its shards, or a shard that is
-            listed is missing.
+        UserError: it is missing, or on a web server that has no list of its shards.
     """
     if isinstance(root, Path):
         tars = tar_names(root)
         if (root / LIST).is_file():
             listed = _listed(root, (root / LIST).read_bytes())
-            remedy = f"run python -m dataset.shards index {root}"
-            if missing := sorted(set(listed) - set(tars)):
-                raise UserError(f"{root / LIST}: {missing[0]} is listed but not there; fetch it, or {remedy}")
             if new := sorted(set(tars) - set(listed)):
-                text = "%s: reads %d shards that %s lacks (%s); %s"
-                logger.warning(text, root, len(new), LIST, new[0], remedy)
+                text = "%s: reads %d shards that %s lacks (%s); run python -m dataset.shards index %s"
+                logger.warning(text, root, len(new), LIST, new[0], root)
+            tars = sorted({*tars, *listed})  # one that is missing is named when it is read
         return ShardFolder(root, tars) if tars else root
     try:
         return ShardFolder(root, _listed(root, (root / LIST).read_bytes()))

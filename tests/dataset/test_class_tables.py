@@ -59,8 +59,10 @@ def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
         {"labels": ["cat", "dog"], "features": FEATURES[:, :9]},
         {"features": FEATURES},
         {"labels": ["cat"], "features": ["x"]},
+        {"labels": ["cat", "dog"], "features": FEATURES * np.float32("nan")},
+        {"labels": ["cat", "dog"], "features": FEATURES * np.float32("inf")},
     ],
-    ids=["rows", "columns", "no labels", "no numbers"],
+    ids=["rows", "columns", "no labels", "no numbers", "NaN", "infinite"],
 )
 def test_malformed(tmp_path: Path, content: dict) -> None:
     write_arrays(tmp_path)

@@ -75,6 +75,15 @@ def test_no_files_of_words_mean_no_text(reader: LabelReader) -> None:
     assert tables["ocr_detection"].shape == (1, EMBEDDING_DIM)
 
 
+def test_classes_beyond_the_table_are_refused(disk: Disk, reader: LabelReader) -> None:
+    """They would be read as background."""
+    for expert, enough in (("seg_coco", 3), ("obj_detection", 701)):
+        alone = [expert]
+        LabelReader(disk.labels, alone, classes={expert: enough}).read(KEY, SIZE)
+        with pytest.raises(UserError, match=rf"class {enough - 1}, but the class table .* has {enough - 1}"):
+            LabelReader(disk.labels, alone, classes={expert: enough - 1}).read(KEY, SIZE)
+
+
 def test_instances_with_gaps_and_beyond_a_byte(reader: LabelReader) -> None:
     label(reader, "obj_detection").with_suffix(".json").write_text('{"3": 7, "300": 8}')
     table = reader.read(KEY, SIZE)[1]["obj_detection"]
@@ -132,6 +141,10 @@ def test_a_picture_of_another_size(reader: LabelReader) -> None:
 
 
 DAMAGED = ["", "{", "[1]", '{"x": 1}', '{"0": null}', '{"0": {"text": "no features"}}']
+DAMAGED += ['{"0": -1}', '{"0": 1.5}', '{"0": "cat"}', '{"0": true}']
+DAMAGED += [
+    json.dumps({"0": {"text": text, "features": [value] * 64}}) for text, value in (("a", "inf"), (None, 0))
+]
 SHORT = json.dumps({"0": {"text": "short", "features": [1.0]}})
 
 
