@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from experts.pretrained import load_checkpoint
 from model.errors import UserError
+from model.weights import check_weights
 
 Network = TypeVar("Network", bound=PreTrainedModel)
 
@@ -50,4 +51,5 @@ def from_hub(network: type[Network], name: str) -> Network:
         raise UserError(
             f"checkpoint '{name}': no {network.__name__}, it lacks '{missing[0]}'; name one that is"
         )
+    check_weights(loaded.state_dict(), f"checkpoint '{name}'")
     return loaded

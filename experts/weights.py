@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from dataset.pickles import FETCH
 from model.errors import UserError
+from model.weights import check_weights, no_floats
 
 
 def load_weights(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
@@ -29,6 +30,8 @@ def load_weights(network: nn.Module, state: dict[str, Tensor], path: Path) -> No
             f"{path}: weights of another network ({len(differing)} keys differ; '{key}' is "
             f"{given.get(key, 'missing')}, expected {expected.get(key, 'none')}); fetch it again: {FETCH}"
         )
+    if others := no_floats(state, network.state_dict()):
+        raise UserError(f"{path}: weights of another kind ({others[0]}); fetch it again: {FETCH}")
     network.load_state_dict(state, assign=True)
 
 
@@ -41,9 +44,10 @@ def state_dict(content: Any, path: Path, key: str = "") -> dict[str, Tensor]:
         key: where in the content it lies; "" means that it is the content.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or values in it are not finite.
     """
     state = content.get(key) if key and isinstance(content, dict) else content
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{path}: holds no state dict; fetch it again: {FETCH}")
+    check_weights(state, path)
     return {name.removeprefix("module."): value for name, value in state.items()}

@@ -19,6 +19,7 @@ from dataset.pickles import read_torch
 from helpers.saving.folders import MARKER, WEIGHTS, read_marker
 from model.encoder import resize_positions
 from model.errors import UserError, first_line
+from model.weights import check_weights, no_floats
 
 INDEX_SUFFIX = ".index.json"  # of the file that says which tensor is in which shard
 # In the order in which they are looked for; the last stands for the shards of a training checkpoint.
@@ -67,16 +68,20 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     The tensors are read, not mapped: a file that is overwritten later does not change them.
 
     Raises:
-        UserError: missing, truncated, or not a state dict.
+        UserError: missing, truncated, not a state dict, or values in it are not finite.
     """
     if path.name == MARKER:
         from helpers.saving.sharded_tensors import read_whole  # torch.distributed: slow and large
 
         read_marker(path.parent)  # only of a checkpoint that was complete
-        return read_whole(path.parent, WEIGHTS)
+        state = read_whole(path.parent, WEIGHTS)
+        check_weights(state, path)
+        return state
     state: dict[str, Tensor] = {}
     for file in weight_files(path):
-        state |= _read_file(file)
+        part = _read_file(file)
+        check_weights(part, file)
+        state |= part
     return state
 
 
@@ -139,7 +144,7 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], source: str) -> Non
         source: the file's name, for the error message.
 
     Raises:
-        UserError: the keys or shapes differ; names the first that do.
+        UserError: keys, shapes or kinds differ; names the first that do.
     """
     for key in [key for key in state if _ignored(key)]:
         del state[key]
@@ -162,7 +167,7 @@ def fit_positions(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> N
 
 
 def differences(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
-    """Where the keys or shapes of a state dict are not the expected ones; empty if they are."""
+    """Where keys, shapes or kinds of a state dict are not the expected ones; empty if they are."""
     shapes = [
         f"'{key}' is {list(state[key].shape)}, the model has {list(value.shape)}"
         for key, value in expected.items()
@@ -172,6 +177,7 @@ def differences(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> 
         ("missing ", [f"'{key}'" for key in expected if key not in state]),
         ("unexpected ", [f"'{key}'" for key in state if key not in expected]),
         ("", shapes),
+        ("", no_floats(state, expected)),
     )
     return "; ".join(word + _first(items) for word, items in kinds if items)
 

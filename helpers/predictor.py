@@ -1,5 +1,7 @@
 """From image files to what a model says of them: what captioning and answering share."""
 
+import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -27,6 +29,7 @@ from model.evidence import Evidence, find_evidence
 from model.inputs import Experts
 from model.prismer import Prismer
 
+logger = logging.getLogger(__name__)
 M = TypeVar("M", bound=Prismer)
 EXPERTS_FILE = ROOT / "configs" / "experts.yaml"  # says which networks label where a model does not
 
@@ -195,11 +198,31 @@ class Predictor(Generic[M]):
         batch_size: int,
         predict: Callable[[Experts, list[int]], list[Prediction]],
     ) -> Iterator[tuple[str, Prediction]]:
-        """Each readable image of a data set, with what `predict` says of it, given inputs and indices."""
+        """Each readable image of a data set, with what `predict` says of it, given inputs and indices.
+
+        An image of which the network's output is not finite counts as one that cannot be read.
+        """
         for batch in DataLoader(dataset, batch_size, collate_fn=collate):
             if batch is None:  # no image of it can be read
                 continue
             with torch.inference_mode(), self.accelerator.autocast():
                 experts = self._prepare(send_to_device(batch, self.accelerator.device))
                 predictions = predict(experts, batch["index"].tolist())
-            yield from zip(batch["image"], predictions, strict=True)
+            for index, image, found in zip(batch["index"], batch["image"], predictions, strict=True):
+                if math.isfinite(found.score):
+                    yield image, found
+                else:
+                    logger.warning("skipped %s: the network's output is not finite", image)
+                    dataset.recall_unreadable(index)
+
+    def _all(self, dataset: CaptionDataset, found: Iterator[tuple[str, Prediction]]) -> list[Prediction]:
+        """What is said of each image of a data set.
+
+        Raises:
+            UserError: the network's output of an image is not finite.
+        """
+        predictions = [prediction for _, prediction in found]
+        if len(lost := dataset.unreadable):
+            where = f"image {int(lost[0]) + 1} of {len(dataset)}"
+            raise UserError(f"{where}: the network's output is not finite; use other weights")
+        return predictions

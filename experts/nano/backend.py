@@ -23,6 +23,7 @@ from experts.finite import check_finite
 from experts.nano import decode
 from experts.nano.network import NanoConfig, NanoNetwork
 from model.errors import UserError, one_line
+from model.weights import check_weights, no_floats
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "nano" / "experts"
 CHUNK = 8  # images per forward; always so many, so that a label does not depend on the others'
@@ -57,7 +58,11 @@ def read_network(folder: Path) -> NanoNetwork:
             raise UserError(f"{path}: missing; make it with: python -m experts.nano.train")
     try:
         network = NanoNetwork(TypeAdapter(NanoConfig).validate_python(parse_json(config.read_bytes())))
-        network.load_state_dict(load_file(weights))  # copies into float32
+        state = load_file(weights)
+        check_weights(state, weights)
+        if others := no_floats(state, network.state_dict()):
+            raise ValueError(others[0])
+        network.load_state_dict(state)  # copies into float32
     except (SafetensorError, ValueError, RuntimeError) as error:
         reason = one_line(error)[:200]
         raise UserError(f"{folder}: damaged nano experts ({reason}); fetch or train them again") from None

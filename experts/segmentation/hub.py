@@ -25,6 +25,7 @@ from experts.segmentation.expert import UNUSED, Network, SegmentationExpert, on_
 from model.config import STRICT
 from model.errors import UserError
 from model.modalities import MODALITIES
+from model.weights import check_weights
 
 CHECKPOINTS = {
     "seg_coco": "facebook/mask2former-swin-large-coco-panoptic",
@@ -117,6 +118,7 @@ def _load_network(checkpoint: str, modality: str, setting: Setting) -> Network:
     )
     if missing := sorted(report["missing_keys"] - UNUSED):
         raise UserError(f"checkpoint '{checkpoint}': has no {missing[0]}")
+    check_weights(network.state_dict(), f"checkpoint '{checkpoint}'")
     labels = network.config.id2label
     try:
         ours = class_names(MODALITIES[modality].classes)

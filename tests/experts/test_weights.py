@@ -53,6 +53,14 @@ def test_the_prefix_of_parallel_training_goes():
     assert list(state_dict(inner, PATH)) == ["a", "b"]
 
 
+def test_values_that_no_network_has_are_one_line():
+    with pytest.raises(UserError, match=r"^weights/net\.pt: 'module\.a' holds values that are not finite"):
+        state_dict({"module.a": torch.tensor([1, torch.nan])}, PATH)
+    state = {key: torch.ones(value.shape) for key, value in network().state_dict().items()}
+    with pytest.raises(UserError, match=r"^weights/net\.pt: .*'0\.bias' is int8, not floating-point"):
+        load_weights(network(), state | {"0.bias": state["0.bias"].to(torch.int8)}, PATH)
+
+
 @pytest.mark.parametrize("content", [[1], {"model": {"a": 1}}, {"other": {"a": torch.ones(1)}}, {}])
 def test_what_is_no_state_dict_is_one_line(content):
     with pytest.raises(UserError, match=r"^weights/net\.pt: holds no state dict"):

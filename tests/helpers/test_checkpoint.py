@@ -1,6 +1,7 @@
 """Weights: safe reading, strict loading, the network read off a released file."""
 
 import json
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,6 +20,7 @@ from model.config import PrismerConfig
 from model.errors import UserError
 from model.prismer import Prismer
 from model.tokenizer import load_tokenizer
+from model.weights import is_finite
 from tests.parity import goldens
 from tests.parity.goldens import EXPERTS
 
@@ -63,6 +65,37 @@ def test_every_format_restores_the_same_weights(model, tmp_path, name):
     for key, value in model.state_dict().items():
         assert torch.equal(other.state_dict()[key], value), key
     assert all(parameter.requires_grad for parameter in other.parameters())
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_weights_that_are_not_finite_are_named(model, tmp_path, name, bad, dtype):
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    key = "text_decoder.lm_head.dense.weight"
+    state[key] = state[key].to(dtype)
+    state[key][-1, -1] = bad
+    FORMATS[name](tmp_path, state)
+    with pytest.raises(UserError, match=rf"^{tmp_path}/.*: '{key}' holds values that are not finite"):
+        read_weights(find_weights(tmp_path))
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.int64])
+def test_numbers_that_are_no_floats_are_no_weights(model, dtype):
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    state["expert_encoder.ln_pre.weight"] = state["expert_encoder.ln_pre.weight"].to(dtype)
+    kind = str(dtype).removeprefix("torch.")
+    with pytest.raises(UserError, match=rf"^f: .*'expert_encoder.ln_pre.weight' is {kind}, not"):
+        load_weights(caption_model(), state, "f")
+
+
+def test_the_greatest_numbers_are_weights():
+    for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
+        largest = torch.full((1000,), torch.finfo(dtype).max, dtype=dtype)
+        assert is_finite(largest)
+        assert is_finite(-largest)
+    assert is_finite(torch.zeros(0))
+    assert is_finite(torch.ones(3).to(torch.float8_e4m3fn))
 
 
 def test_a_restored_model_is_whole(model, tmp_path):

@@ -1,6 +1,7 @@
 """Images from anywhere to captions, answers and label maps."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,6 +76,17 @@ def test_an_image_that_cannot_be_read_is_named(answerer, tmp_path):
     for name, expected in (("broken.jpg", "leave it out or replace it"), ("gone.png", "No such file")):
         with pytest.raises(UserError, match=rf"{name}: .*{expected}"):
             answerer.answer([PHOTOS[0], tmp_path / name], "what")
+
+
+def test_an_output_that_is_not_finite_is_no_answer(answerer, pictures, monkeypatch):
+    outputs = ["red", "blue", "no"], [-1.0, math.nan, -math.inf]
+    monkeypatch.setattr(answerer.model, "generate", lambda *_, **__: outputs)
+    with pytest.raises(UserError, match="image 2 of 3: the network's output is not finite"):
+        answerer.answer(pictures, "what")
+    dataset = answerer._dataset(pictures, None)
+    found = list(answerer.answers(dataset, ["what"] * 3, batch_size=3))
+    assert [said.text for _, said in found] == ["red"]
+    assert len(dataset.skipped) == 2
 
 
 def test_some_experts_alone_and_evidence(captioner):

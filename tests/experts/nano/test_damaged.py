@@ -3,6 +3,8 @@
 import shutil
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from experts.nano.backend import FOLDER, read_network
 from model.errors import UserError
@@ -24,3 +26,14 @@ def test_a_missing_file_is_named(tmp_path, name):
     (folder / name).unlink()
     with pytest.raises(UserError, match=name):
         read_network(folder)
+
+
+@pytest.mark.parametrize("change", [lambda x: x * torch.nan, lambda x: x.to(torch.int8)])
+def test_values_that_no_network_has_are_named(tmp_path, change):
+    folder = shutil.copytree(FOLDER, tmp_path / "experts")
+    state = load_file(folder / "model.safetensors")
+    key = next(key for key, value in state.items() if value.is_floating_point())
+    save_file(state | {key: change(state[key])}, folder / "model.safetensors")
+    with pytest.raises(UserError, match=key) as error:
+        read_network(folder)
+    assert "\n" not in str(error.value)
