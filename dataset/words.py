@@ -43,7 +43,9 @@ def read_words(path: Path | ShardFile) -> dict[int, Word]:
         raise UserError(
             f"words {path}: holds more than data, or is damaged; delete it, make it anew"
         ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # torch's reader raises anything
         reason = one_line(error)[:100]
         raise UserError(f"words {path}: damaged ({reason}); delete it and make it anew") from None
 
