@@ -9,9 +9,7 @@ Needs no network; nothing that visitors bring is kept.
 
 import argparse
 import os
-import signal
 import socket
-import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -57,7 +55,6 @@ def serve(args: argparse.Namespace) -> None:
     """Shows the page until it is told to stop; then nothing of it is left on the disk."""
     check_port(args.host, args.port)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with tempfile.TemporaryDirectory(prefix="prismer_web_", ignore_cleanup_errors=True) as folder:
         tempfile.tempdir = folder  # for whatever writes temporary files: uploads, labels, Gradio
         # Imported here, so that --help and a mistyped flag are answered at once.
@@ -88,6 +85,8 @@ def serve(args: argparse.Namespace) -> None:
         print(f"http://{args.host}:{args.port}", flush=True)
         try:
             threading.Event().wait()
+        except KeyboardInterrupt:  # a signal: a server ends by one
+            pass
         finally:
             page.close(verbose=False)
             models.stop()  # so that nothing is written to the folder any more

@@ -4,7 +4,6 @@ python benchmarks/experts.py
 """
 
 import argparse
-import multiprocessing
 import statistics
 import sys
 import tempfile
@@ -17,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 from PIL import Image
 
-from benchmarks.measure import machine, peak_so_far, print_table
+from benchmarks.measure import in_fresh_process, machine, peak_so_far, print_table
 from dataset.scenes.scene import render_scene
 from experts.base import Setting, Target
 from experts.registry import passes
@@ -41,15 +40,13 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             entry = write_expert(expert, Path(folder))
             # A process of its own for each, so that its peak memory is its own.
-            with multiprocessing.get_context("spawn").Pool(1) as pool:
-                row = pool.apply(measure, (expert, entry, Path(folder), args.images, torch.get_num_threads()))
+            row = in_fresh_process(measure, expert, entry, Path(folder), args.images)
         rows.append(row)
     print_table(("expert", "load", "prepare", "network", "label", "peak memory"), rows)
 
 
-def measure(expert: str, entry: dict[str, Any], weights: Path, images: int, threads: int) -> tuple[str, ...]:
+def measure(expert: str, entry: dict[str, Any], weights: Path, images: int) -> tuple[str, ...]:
     """Loads an expert and labels images, one after the other: a row of the table."""
-    torch.set_num_threads(threads)
     (step,) = passes({expert: entry}, batch_size=1)
     began = time.perf_counter()
     network = step.module.load(step.modalities, step.options, Setting(torch.device("cpu"), weights))

@@ -1,10 +1,6 @@
-"""A web server for a folder, on this machine, that knows ranges and commits faults to order.
-
-python -m benchmarks.file_server FOLDER   # prints its address and serves until it is ended
-"""
+"""A web server for a folder, on this machine, that knows ranges and commits faults to order."""
 
 import re
-import sys
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -114,7 +110,6 @@ class FileServer(OnLoopback):
         return None
 
 
-if __name__ == "__main__":
-    with FileServer(Path(sys.argv[1])) as running:
-        print(running.url, flush=True)
-        threading.Event().wait()
+def serve(folder: Path) -> str:
+    """Serves a folder until this process ends; the address."""
+    return FileServer(folder).__enter__().url

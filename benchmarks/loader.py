@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset, default_collate
+from torch.utils.data import Dataset, Subset, default_collate
 
 from benchmarks.measure import print_table, start, take_turns
 from benchmarks.plain import embedding_map
 from dataset.captions import CaptionDataset, caption_dataset
 from dataset.collate import collate
+from dataset.loader import Loader
 from dataset.samples import Visual
 from dataset.scenes.write import Options, write_data
 from helpers.config import ROOT
@@ -78,7 +79,7 @@ def reader(dataset: Dataset, collate_fn: Callable) -> Callable[[], Any]:
     """What reads `SAMPLES` samples through one worker, and returns the last batch."""
     # As often around as it takes.
     indices = [index % len(dataset) for index in range(SAMPLES)]
-    loader = DataLoader(
+    loader = Loader(
         Subset(dataset, indices), BATCH, num_workers=1, collate_fn=collate_fn, persistent_workers=True
     )
 

@@ -1,18 +1,22 @@
 """What the benchmarks share: command line, machine, interleaved timing, peak memory, FLOPs, table."""
 
 import argparse
-import multiprocessing
 import re
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+
+from dataset.workers import spread
+
+T = TypeVar("T")
 
 
 def start(title: str) -> bool:
@@ -71,14 +75,23 @@ def take_turns(
 
 def peak_memory(work: Callable[..., Any], *args: Any) -> int:
     """Peak resident bytes of a fresh process that does a piece of work (read from Linux's /proc)."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_work_and_peak, (torch.get_num_threads(), work, args))
+    return in_fresh_process(_work_and_peak, work, args)
 
 
-def _work_and_peak(threads: int, work: Callable[..., Any], args: tuple[Any, ...]) -> int:
-    torch.set_num_threads(threads)
+def _work_and_peak(work: Callable[..., Any], args: tuple[Any, ...]) -> int:
     work(*args)
     return peak_so_far()
+
+
+def in_fresh_process(work: Callable[..., T], *args: Any) -> T:
+    """What a piece of work returns that a process of its own does, with as many threads of torch."""
+    (result,) = spread(partial(_with_threads, torch.get_num_threads(), work), [args], 1, fresh=True)
+    return result
+
+
+def _with_threads(threads: int, work: Callable[..., T], args: tuple[Any, ...]) -> T:
+    torch.set_num_threads(threads)
+    return work(*args)
 
 
 def peak_so_far() -> int:

@@ -1,18 +1,17 @@
 """Shards beside a folder: samples a second, the first sample, bytes on disk, what packing changes."""
 
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import closing, contextmanager, redirect_stderr
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.file_server import serve
 from benchmarks.loader import EXPERTS, SAMPLES, reader
 from benchmarks.measure import print_table, start, take_turns
 from dataset.captions import CaptionDataset, caption_dataset
@@ -21,7 +20,7 @@ from dataset.places import Url
 from dataset.samples import Visual
 from dataset.scenes.write import Options, write_data
 from dataset.shards.pack import pack
-from helpers.config import ROOT
+from dataset.workers import spread
 from model.modalities import modality
 
 SCENES = 32
@@ -65,12 +64,8 @@ def open_data(place: Path | Url, side: int, augment: bool = True) -> CaptionData
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
     """A web server for a folder, in a process of its own; its address."""
-    command = [sys.executable, "-m", "benchmarks.file_server", str(folder)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            yield server.stdout.readline().strip()
-        finally:
-            server.terminate()
+    with closing(spread(serve, [folder], 1, fresh=True)) as server:
+        yield next(server)
 
 
 def compare_speed(places: dict[str, Path | Url], side: int) -> None:

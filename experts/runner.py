@@ -18,11 +18,11 @@ from typing import Any, Literal, TypeVar
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from dataset.files import write_text
 from dataset.images import UnreadableImage
+from dataset.loader import Loader
 from dataset.outputs import Outputs
 from dataset.places import Url, as_place
 from dataset.shards.folder import ShardFolder
@@ -185,7 +185,7 @@ def _run_pass(
     # One by one, so that all workers read the first batch; so far ahead, that the second is there in time.
     ahead = max(2, 2 * work.batch_size // num_workers) if num_workers else None
     images = Images(items, expert.prepare)
-    loader = DataLoader(images, batch_size=None, num_workers=num_workers, prefetch_factor=ahead)
+    loader = Loader(images, batch_size=None, num_workers=num_workers, prefetch_factor=ahead)
     with tqdm(total=len(items), desc=", ".join(work.modalities), unit="image", disable=not show) as bar:
         batches = one_ahead(batched(iter(loader), work.batch_size))
         outcome = _label_images(items, batches, expert, save_path, num_writers, bar)

@@ -2,17 +2,23 @@
 
 import argparse
 import math
+import os
 import signal
 import sys
+import threading
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
+from types import FrameType
 
 from helpers.failures import explained, printed
 
 _MOST = 2**31 - 1  # of a number in a flag; libraries take no more
 UNREADABLE_IMAGES = 3  # the work is done, but for images that cannot be read
+_LAUNCHED = {"TORCHELASTIC_RUN_ID", "ACCELERATE_DYNAMO_BACKEND"}  # torchrun and `accelerate launch` set them
 
 
 class Stopped(KeyboardInterrupt):
@@ -28,17 +34,68 @@ class Stopped(KeyboardInterrupt):
         return cls(f"stopped by {signal.Signals(number).name}", number)
 
 
+@contextmanager
+def handled(numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Meanwhile signals have a handler; but not SIGHUP where `nohup` has made it ignored."""
+    before = {number: signal.getsignal(number) for number in numbers}
+    if before.get(signal.SIGHUP) is signal.SIG_IGN:
+        del before[signal.SIGHUP]
+    for number in before:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
+
+def say(line: str) -> None:
+    """Writes to stderr in a signal's handler: what was interrupted may be printing.
+
+    If a terminal is gone, this process prints nothing from now on: it would fail before it has saved.
+    """
+    try:
+        os.write(2, line.encode())
+    except OSError:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        for output in (1, 2):
+            os.dup2(nothing, output)
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)  # they often come twice, and must not disturb the end
+    say("\n")
+    raise Stopped.by(number)
+
+
+def _end_with_the_launcher() -> None:
+    """Has this process stop as by SIGTERM when `accelerate launch` or torchrun, which began it, is gone."""
+    launcher = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if not _LAUNCHED.isdisjoint(os.environ):
+        threading.Thread(target=watch, daemon=True).start()
+
+
 def run(main: Callable[[], int | None]) -> None:
     """Runs a script's main function and exits with its code.
 
-    A `UserError`, and a file that cannot be written, become one line on stderr and exit code 2.
+    A `UserError`, and a file that cannot be written, become one line on stderr and exit code 2. SIGTERM
+    and SIGHUP end the script as Ctrl-C does: what is open is closed, and nothing half-written stays.
     """
+    _end_with_the_launcher()
     if isinstance(sys.stdout, TextIOWrapper):  # whose encoding may lack letters of a file's name
         sys.stdout.reconfigure(errors="backslashreplace")
     # Pillow's, of a large photo that it reads all the same; what it takes for a bomb is an error.
     warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit")
     try:
-        code = main() or 0
+        with handled((signal.SIGTERM, signal.SIGHUP), _stop):
+            code = main() or 0
     except SystemExit as end:  # argparse has said what it is
         code = end.code
     except KeyboardInterrupt as stop:

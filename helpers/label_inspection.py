@@ -1,8 +1,7 @@
 """What there is of a data set's labels, and what is wrong with them."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from dataset.labels import NO_CLASS, read_picture, sidecars
 from dataset.packed_labels import SUFFIX as PACKED
 from dataset.shards.folder import ShardFile
 from dataset.words import Word, read_words, words_of
+from dataset.workers import spread
 from experts.images import images_and_shards
 from experts.manifest import read_manifest
 from experts.plan import Task
@@ -211,7 +211,8 @@ def inspect(
     whole = {expert: bool(entry) and not entry.made_elsewhere for expert, entry in manifests.items()}
     stored = {expert: StoredLabels(label_path, expert, datasets or [""]) for expert in experts}
     known = set()
-    for image in _all_looks(_Looker(items, stored, whole, names), num_workers):
+    looker = _Looker(items, stored, whole, names)
+    for image in spread(looker, range(len(items)), num_workers, chunksize=32):
         known.add(image.label)
         if image.unreadable is not None:
             result.unreadable[image.path] = image.unreadable
@@ -222,28 +223,6 @@ def inspect(
     for expert, report in result.experts.items():
         report.stray = sorted({label for label in stored[expert].labels() if label not in known})
     return result
-
-
-_looker: _Looker | None = None  # of a process of the pool
-
-
-def _all_looks(looker: _Looker, num_workers: int) -> Iterator[_Looks]:
-    numbers = range(len(looker.items))
-    if num_workers == 0:
-        yield from map(looker, numbers)
-        return
-    # Sent once to each process, not with each piece of work.
-    with ProcessPoolExecutor(num_workers, initializer=_begin, initargs=(looker,)) as pool:
-        yield from pool.map(_look, numbers, chunksize=32)
-
-
-def _begin(looker: _Looker) -> None:
-    global _looker
-    _looker = looker
-
-
-def _look(number: int) -> _Looks:
-    return _looker(number)
 
 
 def _add(report: ExpertReport, label: str, look: _Look) -> None:

@@ -5,7 +5,6 @@ lists is found before a weight is loaded, and nothing is written before.
 """
 
 import argparse
-import atexit
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -13,11 +12,12 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import send_to_device, set_seed
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from dataset.class_tables import class_counts
 from dataset.collate import collate
 from dataset.files import remove_leftovers
+from dataset.loader import Loader
 from dataset.order import Order
 from dataset.samples import Visual
 from helpers.backbones import find_backbones, load_backbones
@@ -30,7 +30,6 @@ from helpers.experiments import (
     refuse_to_start_over,
     remove_earlier_run,
 )
-from helpers.interruption import end_workers, leave_signals_to_the_parent
 from helpers.models import DESCRIPTION, build_model, prepare_inputs, restore_model
 from helpers.parallel.preparation import prepare_model
 from helpers.parallel.processes import start_accelerator
@@ -69,7 +68,6 @@ class Session(Generic[M, C]):
         self.size = read_model_size(config.prismer_model)
         self.network = prismer_config(config, self.size)
         self.folder = experiment_folder(task, args.exp_name)
-        atexit.register(end_workers)
         tracker = None if args.log_with == "none" or args.evaluate else args.log_with
         check_tracker(tracker)
         self.accelerator: Accelerator = start_accelerator(args.mixed_precision, tracker, self.folder)
@@ -125,28 +123,27 @@ class Session(Generic[M, C]):
             **options,
         )
 
-    def train_loader(self, dataset: Dataset) -> DataLoader:
+    def train_loader(self, dataset: Dataset) -> Loader:
         """Shuffled batches of this process's share."""
         order, length = dataset.order(self.args.seed), dataset.epoch_length
         return self._loader(dataset, self.config.batch_size_train, order, length)
 
-    def test_loader(self, dataset: Dataset) -> DataLoader:
+    def test_loader(self, dataset: Dataset) -> Loader:
         """Batches of this process's share, in order."""
         return self._loader(dataset, self.config.batch_size_test, in_order(len(dataset)), len(dataset))
 
-    def _loader(self, dataset: Dataset, batch_size: int, order: Order, length: int) -> DataLoader:
+    def _loader(self, dataset: Dataset, batch_size: int, order: Order, length: int) -> Loader:
         sampler = EpochSampler(
             length,
             order,
             rank=self.accelerator.process_index,
             world_size=self.accelerator.num_processes,
         )
-        return DataLoader(
+        return Loader(
             dataset,
             batch_size=batch_size,
             sampler=sampler,
             num_workers=self.config.num_workers,
-            worker_init_fn=_start_worker,
             collate_fn=collate,
             pin_memory=self.accelerator.device.type == "cuda",
             persistent_workers=self.config.num_workers > 0,
@@ -201,8 +198,3 @@ class Session(Generic[M, C]):
     def to_device(self, values: list[float]) -> Tensor:
         """Numbers of a batch as float32, on the device."""
         return torch.tensor(values, dtype=torch.float32).to(self.accelerator.device, non_blocking=True)
-
-
-def _start_worker(_worker: int) -> None:
-    torch.set_num_threads(1)  # more would fight with the network for the processor
-    leave_signals_to_the_parent()

@@ -2,7 +2,6 @@
 
 import io
 import json
-import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from dataset.scenes.questions import answer_list
 from dataset.scenes.render import render
 from dataset.scenes.scene import describe_scene, render_scene
 from dataset.scenes.world import World
+from dataset.workers import spread
 from model.errors import UserError
 from model.modalities import MODALITIES
 
@@ -149,11 +149,8 @@ def demo_images(folder: Path) -> dict[Path, bytes]:
 
 def run_jobs(task: Callable, jobs: list, workers: int) -> list:
     """Calls a function on each job, in several processes, and returns what it returns, in order."""
-    bar = partial(tqdm, total=len(jobs), desc="scenes", unit="scene")
-    if workers == 1:
-        return list(bar(map(task, jobs)))
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        return list(bar(pool.imap(task, jobs, chunksize=8)))
+    results = spread(task, jobs, 0 if workers == 1 else workers, chunksize=8, fresh=True)
+    return list(tqdm(results, total=len(jobs), desc="scenes", unit="scene"))
 
 
 def _claim(options: Options) -> None:

@@ -18,8 +18,9 @@ from dataset.packed_labels import pack_label
 from dataset.shards.folder import LIST
 from dataset.shards.plan import Shard, plan_shards
 from dataset.shards.tar_index import index_of, keys
-from dataset.shards.write import check_list, is_shard_of_ours, spread, write_list, write_shard
+from dataset.shards.write import check_list, is_shard_of_ours, write_list, write_shard
 from dataset.words import read_words, words_as_json
+from dataset.workers import spread
 from model.errors import UserError
 from model.modalities import MODALITIES, Kind, Modality, modality
 

@@ -24,7 +24,7 @@ from dataset.shards.pack import (
     lists_to_copy,
 )
 from dataset.shards.plan import records_of
-from dataset.shards.write import spread
+from dataset.workers import spread
 from model.errors import UserError, one_line
 from model.modalities import MODALITIES, modality
 

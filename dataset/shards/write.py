@@ -3,14 +3,14 @@
 import io
 import json
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable
 from pathlib import Path
 
 from dataset.files import temporary_name, write_json
 from dataset.outputs import Outputs
 from dataset.shards.folder import LIST, tar_names
 from dataset.shards.tar_index import TarIndex, index_of, keys
+from dataset.workers import spread
 from model.errors import UserError
 
 
@@ -62,15 +62,6 @@ def write_shard(tar: Path, files: Iterable[tuple[str, bytes]]) -> TarIndex:
 
 def _count(tar: Path) -> int:
     return len(keys(index_of(tar).names))
-
-
-def spread(job: Callable, items: Sequence, num_workers: int) -> Iterator:
-    """Results of a job on each item, in order, from several processes; 0: from this one."""
-    if num_workers == 0:
-        yield from map(job, items)
-        return
-    with ProcessPoolExecutor(num_workers) as pool:
-        yield from pool.map(job, items)
 
 
 def check_list(folder: Path, overwrite: bool = False) -> None:

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from dataset.images import read_image
+from dataset.loader import Loader
 from experts.images import ImageFile, images_to_label
 from experts.nano.backend import prepare
 from experts.write import label_png
@@ -137,7 +138,7 @@ def instance_targets(
 
 def load_targets(dataset: SceneTargets, workers: int) -> dict[str, Tensor]:
     """All scenes at once, stacked: about 0.2 MB each at side 160."""
-    batches = list(DataLoader(dataset, 64, num_workers=workers))
+    batches = list(Loader(dataset, 64, num_workers=workers))
     return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.utils import (
-    DistributedDataParallelKwargs,
     InitProcessGroupKwargs,
     broadcast_object_list,
     gather_object,
@@ -54,10 +53,6 @@ def start_accelerator(
     on_gpu = torch.cuda.is_available() and os.environ.get(_DEVICE, "cuda").startswith("cuda")
     if not chosen and on_gpu and torch.cuda.is_bf16_supported():
         mixed_precision = "bf16"
-    # Running statistics are averaged before evaluation (`average_statistics`), in every mode alike,
-    # rather than overwritten by the first process's in each step. Gradients live in the buffers that
-    # are reduced, not beside them.
-    ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
     # Without a GPU, several processes must be told that they are to use the CPU; else accelerate takes
     # each for the only one, in silence.
     cpu = not torch.accelerator.is_available()
@@ -68,7 +63,7 @@ def start_accelerator(
         mixed_precision=mixed_precision,
         log_with=tracker,
         project_dir=folder,
-        kwargs_handlers=[ddp, patience],
+        kwargs_handlers=[patience],
     )
     if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
         # accelerate would compute in float32 and not say so.

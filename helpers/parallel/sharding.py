@@ -14,9 +14,9 @@ keep autocast's copies. What is frozen stays in float32, too, so that a checkpoi
 it was trained. The root group stays in float32, for its BatchNorms and the loss.
 """
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import signature
 from typing import Literal
 
 import torch
@@ -34,12 +34,15 @@ from torch.distributed.fsdp import (
     register_fsdp_forward_method,
 )
 from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
 
 from model.errors import UserError
 from model.prismer import Prismer
 
 Sharding = Literal["none", "shard_grad_op", "full_shard"]
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_NEW, _OLD = "forward_sync_buffers", "broadcast_buffers"  # torch 2.14 has a new name for the option
+_SYNC_BUFFERS = _NEW if _NEW in signature(DistributedDataParallel).parameters else _OLD
 FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
@@ -55,10 +58,13 @@ def distribute(model: Prismer, accelerator: Accelerator, sharding: Sharding) -> 
         The module whose forward is to be called.
     """
     if sharding == "none":
-        with warnings.catch_warnings():
-            # torch 2.14 has a new name for `broadcast_buffers`, which accelerate does not know.
-            warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
-            return accelerator.prepare(model)
+        model = accelerator.prepare_model(model, evaluation_mode=True)  # on its device, with autocast
+        if accelerator.num_processes == 1:
+            return model
+        # Running statistics are averaged before evaluation (`average_statistics`), in every mode alike,
+        # rather than overwritten by the first process's in each step. Gradients live in the buffers that
+        # are reduced, not beside them.
+        return DistributedDataParallel(model, gradient_as_bucket_view=True, **{_SYNC_BUFFERS: False})
     if accelerator.num_processes == 1:
         raise UserError(f"--{sharding} needs several processes: start with `accelerate launch`")
     model.to(accelerator.device)
@@ -80,7 +86,7 @@ def distribute(model: Prismer, accelerator: Accelerator, sharding: Sharding) -> 
 
 def unwrap(model: nn.Module) -> Prismer:
     """The `Prismer` inside what `distribute` returned."""
-    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+    return model.module if isinstance(model, DistributedDataParallel) else model
 
 
 @contextmanager

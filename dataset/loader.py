@@ -1,0 +1,22 @@
+"""Data loaders whose workers do not outlive the run."""
+
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from dataset.workers import end_with_the_run, starting
+
+
+class Loader(DataLoader):
+    """A `DataLoader`; see `dataset/workers.py` for what its workers do besides reading."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, worker_init_fn=_begin, **options)
+
+    def __iter__(self) -> Any:
+        with starting():
+            return super().__iter__()
+
+
+def _begin(_worker: int) -> None:
+    end_with_the_run()
