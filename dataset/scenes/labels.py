@@ -38,7 +38,7 @@ def make_labels(world: World, render: Render) -> Labels:
         "normal": _normal(world, render.normal[:, step, step], thing),
         "seg_scenes": np.array(names, np.uint8)[thing],
         "edge": _edge(render),
-        "obj_detection": np.where(thing < 0, BACKGROUND, thing).astype(np.uint8),
+        "obj_detection": np.where(thing < 0, np.uint8(BACKGROUND), thing.astype(np.uint8)),
     }
     sidecars = {
         "obj_detection": {str(i): DETECTION_CLASSES.index(t.name) for i, t in enumerate(world.objects)}

@@ -102,7 +102,7 @@ def draw(
     """
     check_finite(boxes)
     height, width = size
-    corners = boxes.astype(np.int64).clip(0, [width, height] * 2)  # cut off, not rounded
+    corners = boxes.clip(0, [width, height] * 2).astype(np.int64)  # cut off, not rounded
     distinct = _distinct(corners)[:BACKGROUND]
     corners = corners[distinct]
     left = _cut(corners, _nearness(corners, depth), masks)

@@ -5,6 +5,7 @@ fetches them is told other ones (`WRAPPER`). Nor does it wait before it tries ag
 """
 
 import hashlib
+import io
 import json
 import os
 import pickle
@@ -256,7 +257,9 @@ def test_an_interrupted_run_is_continued_by_the_next(hub, tmp_path):
     try:
         assert hub.stalled.wait(240)
         end = time.monotonic() + 240
-        while bytes_of_incomplete_files(tmp_path) < half - 8192:  # a buffer's worth may be on its way
+        while (
+            bytes_of_incomplete_files(tmp_path) < half - io.DEFAULT_BUFFER_SIZE
+        ):  # so much may be on its way
             assert time.monotonic() < end
             time.sleep(0.05)
         running.send_signal(signal.SIGINT)

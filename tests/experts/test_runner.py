@@ -115,6 +115,7 @@ def test_a_full_disk_stops_the_run_at_once(scenes, tmp_path, grey, monkeypatch):
         return whole(path, data)
 
     monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr("experts.runner._WAITING_BATCHES", 0)  # labels are written before the next image
     with pytest.raises(UserError, match=r"No space left on device; free some space and start again"):
         generate_labels(scenes, tmp_path, BACKENDS, num_workers=0, batch_size=1)
     assert not list(tmp_path.rglob("*three*"))
