@@ -77,7 +77,9 @@ def steps(trainer: Trainer) -> list[int]:
     return [load_progress(path).step for path in find_checkpoints(trainer.folder)]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_a_signal_stops_after_the_step_and_the_run_goes_on(whole, trainer, number, code):
     stop = partial(on_step, 2, partial(signal_self, number))
     assert trainer.finish(prepare=stop) == [code], trainer.output()

@@ -1,0 +1,123 @@
+"""No process outlives its run: for each way to start processes, and each way in which a run can end."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[2]
+METHODS = ("fork", "spawn", "forkserver")
+SOON = 60  # seconds; on a busy machine
+# Two workers, each of which makes a file and waits until there is one named `go`.
+SCRIPT = """
+import multiprocessing, os, sys, time
+from functools import partial
+from pathlib import Path
+
+from dataset.workers import spread
+from helpers.cli import run
+
+def work(folder, number):
+    (folder / str(number)).touch()
+    while not (folder / "go").exists():
+        time.sleep(0.05)
+    return number
+
+def main():
+    print(sum(spread(partial(work, Path(sys.argv[2])), [20, 22], 2)))
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method(sys.argv[1])
+    run(main)
+"""
+
+
+def wait_for_workers(folder: Path) -> None:
+    """Both."""
+    deadline = time.monotonic() + SOON
+    while len(list(folder.iterdir())) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., subprocess.Popen]:
+    """Starts runs in folders of their own."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+
+    def started(method: str, folder: str = "run", **options: object) -> subprocess.Popen:
+        (tmp_path / folder).mkdir()
+        command = [sys.executable, tmp_path / "script.py", method, tmp_path / folder]
+        common = {"env": os.environ | {"PYTHONPATH": str(ROOT)}, "stdout": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command, **common | {"stderr": subprocess.PIPE} | options)
+
+    return started
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_all_processes_end_with_the_run(start, tmp_path, method):
+    numbers = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+    # Tests that run in a shell's background are started with SIGINT ignored.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    runs = [start(method, number.name, preexec_fn=heed) for number in numbers]
+    for number, run in zip(numbers, runs, strict=True):
+        with run:
+            wait_for_workers(tmp_path / number.name)
+            others = psutil.Process(run.pid).children(recursive=True)
+            assert len(others) >= 2
+            run.send_signal(number)
+            assert run.wait(SOON) == (-number if number == signal.SIGKILL else 128 + number)
+            assert psutil.wait_procs(others, timeout=SOON)[1] == []
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_signals_to_all_are_left_to_the_run(start, tmp_path, method):
+    with start(method) as run:
+        wait_for_workers(tmp_path / "run")
+        for process in psutil.Process(run.pid).children(recursive=True):
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+                process.send_signal(number)
+        (tmp_path / "run" / "go").touch()
+        assert run.communicate(timeout=SOON)[0] == "42\n"
+        assert run.returncode == 0
+
+
+def test_a_run_ends_in_order_when_its_terminal_is_gone(start, tmp_path):
+    terminal, inside = pty.openpty()
+    with start("fork", stderr=inside) as run:
+        wait_for_workers(tmp_path / "run")
+        os.close(inside)
+        os.close(terminal)
+        run.send_signal(signal.SIGHUP)
+        assert run.wait(SOON) == 128 + signal.SIGHUP
+
+
+def test_nohup_is_heeded(start, tmp_path):
+    ignore = partial(signal.signal, signal.SIGHUP, signal.SIG_IGN)
+    with start("fork", preexec_fn=ignore) as run:
+        wait_for_workers(tmp_path / "run")
+        run.send_signal(signal.SIGHUP)
+        (tmp_path / "run" / "go").touch()
+        assert run.wait(SOON) == 0
+
+
+def test_a_run_ends_with_its_launcher(tmp_path):
+    """As under `accelerate launch` and torchrun, whose processes know each other by such a variable."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    (tmp_path / "run").mkdir()
+    launch = "import subprocess, sys; subprocess.run([sys.executable, *sys.argv[1:]])"
+    command = [sys.executable, "-c", launch, tmp_path / "script.py", "fork", tmp_path / "run"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TORCHELASTIC_RUN_ID": "1"}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as launcher:
+        wait_for_workers(tmp_path / "run")
+        others = psutil.Process(launcher.pid).children(recursive=True)
+        launcher.kill()
+    assert psutil.wait_procs(others, timeout=SOON)[1] == []
