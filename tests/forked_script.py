@@ -3,6 +3,7 @@
 import logging
 import os
 import runpy
+import signal
 import socket
 import sys
 import tempfile
@@ -76,6 +77,7 @@ def settle(cwd: Path, output: IO[str], errors: IO[str]) -> None:
     """Makes a forked process one of a user's: in a folder, on the CPU, printing to files."""
     os.chdir(cwd)
     os.environ["ACCELERATE_USE_CPU"] = "true"
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under `nohup`
     torch.set_num_threads(1)  # the threads of the parent are not here
     AcceleratorState._reset_state(reset_partial_state=True)  # of a test before
     os.dup2(output.fileno(), 1)

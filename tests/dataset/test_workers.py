@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -48,65 +48,74 @@ def wait_for_workers(folder: Path) -> None:
         time.sleep(0.02)
 
 
+def heed() -> None:
+    """Signals, which tests that run in the background or under `nohup` are started without."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture
-def start(tmp_path: Path) -> Callable[..., subprocess.Popen]:
+def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen]]:
     """Starts runs in folders of their own."""
     (tmp_path / "script.py").write_text(SCRIPT)
+    runs = []
 
     def started(method: str, folder: str = "run", **options: object) -> subprocess.Popen:
         (tmp_path / folder).mkdir()
         command = [sys.executable, tmp_path / "script.py", method, tmp_path / folder]
-        common = {"env": os.environ | {"PYTHONPATH": str(ROOT)}, "stdout": subprocess.PIPE, "text": True}
-        return subprocess.Popen(command, **common | {"stderr": subprocess.PIPE} | options)
+        common = {"env": os.environ | {"PYTHONPATH": str(ROOT)}, "preexec_fn": heed, "text": True}
+        common |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        runs.append(subprocess.Popen(command, **common | options))
+        return runs[-1]
 
-    return started
+    yield started
+    for run in runs:
+        run.kill()
+        run.communicate()
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_all_processes_end_with_the_run(start, tmp_path, method):
     numbers = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
-    # Tests that run in a shell's background are started with SIGINT ignored.
-    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    runs = [start(method, number.name, preexec_fn=heed) for number in numbers]
+    runs = [start(method, number.name) for number in numbers]
     for number, run in zip(numbers, runs, strict=True):
-        with run:
-            wait_for_workers(tmp_path / number.name)
-            others = psutil.Process(run.pid).children(recursive=True)
-            assert len(others) >= 2
-            run.send_signal(number)
-            assert run.wait(SOON) == (-number if number == signal.SIGKILL else 128 + number)
-            assert psutil.wait_procs(others, timeout=SOON)[1] == []
+        wait_for_workers(tmp_path / number.name)
+        others = psutil.Process(run.pid).children(recursive=True)
+        assert len(others) >= 2
+        run.send_signal(number)
+        assert run.wait(SOON) == (-number if number == signal.SIGKILL else 128 + number)
+        assert psutil.wait_procs(others, timeout=SOON)[1] == []
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_signals_to_all_are_left_to_the_run(start, tmp_path, method):
-    with start(method) as run:
-        wait_for_workers(tmp_path / "run")
-        for process in psutil.Process(run.pid).children(recursive=True):
-            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-                process.send_signal(number)
-        (tmp_path / "run" / "go").touch()
-        assert run.communicate(timeout=SOON)[0] == "42\n"
-        assert run.returncode == 0
+    run = start(method)
+    wait_for_workers(tmp_path / "run")
+    for process in psutil.Process(run.pid).children(recursive=True):
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            process.send_signal(number)
+    (tmp_path / "run" / "go").touch()
+    assert run.communicate(timeout=SOON)[0] == "42\n"
+    assert run.returncode == 0
 
 
 def test_a_run_ends_in_order_when_its_terminal_is_gone(start, tmp_path):
     terminal, inside = pty.openpty()
-    with start("fork", stderr=inside) as run:
-        wait_for_workers(tmp_path / "run")
-        os.close(inside)
-        os.close(terminal)
-        run.send_signal(signal.SIGHUP)
-        assert run.wait(SOON) == 128 + signal.SIGHUP
+    run = start("fork", stdout=inside, stderr=inside)
+    wait_for_workers(tmp_path / "run")
+    os.close(inside)
+    os.close(terminal)
+    run.send_signal(signal.SIGHUP)
+    assert run.wait(SOON) == 128 + signal.SIGHUP
 
 
 def test_nohup_is_heeded(start, tmp_path):
     ignore = partial(signal.signal, signal.SIGHUP, signal.SIG_IGN)
-    with start("fork", preexec_fn=ignore) as run:
-        wait_for_workers(tmp_path / "run")
-        run.send_signal(signal.SIGHUP)
-        (tmp_path / "run" / "go").touch()
-        assert run.wait(SOON) == 0
+    run = start("fork", preexec_fn=ignore)
+    wait_for_workers(tmp_path / "run")
+    run.send_signal(signal.SIGHUP)
+    (tmp_path / "run" / "go").touch()
+    assert run.wait(SOON) == 0
 
 
 def test_a_run_ends_with_its_launcher(tmp_path):
