@@ -66,7 +66,7 @@ def test_four_sources_train_evaluate_resume_and_serve_other_tasks(sources, tmp_p
     assert done.returncode == 0, done.stderr
     assert "12 samples, global batch 4, 6 steps" in done.stdout
     assert "skipped so far: 2 samples" in done.stdout
-    assert "000000001.txt: empty" in done.stderr
+    assert "000000001.txt: it has no words" in done.stderr
     folder = whole / "logging" / "pretrain_tiny"
     epochs = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
     assert [record["skipped"] for record in epochs] == [2, 2]
