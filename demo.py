@@ -79,6 +79,7 @@ def demo(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from dataset.captions import caption_dataset, demo_label_folder
+    from dataset.coverage import label_coverage
     from dataset.files import write_text
     from dataset.images import turned_when_shown
     from dataset.text import clean_question, is_long_question
@@ -112,10 +113,16 @@ def demo(args: argparse.Namespace) -> int:
     check_experts(experts, model.known_backends, listed, labels)
     # An expert that no network is named for has left its labels before.
     backends = {name: model.known_backends[name] for name in experts if name in model.known_backends}
+    lost = 0
     if backends:
-        generate_labels(images, labels, backends, prefix=label_folder, batch_size=batch_size)
+        report = generate_labels(images, labels, backends, prefix=label_folder, batch_size=batch_size)
+        lost = len(report.skipped)
+        for note in report.notes:
+            print(note, file=sys.stderr)
 
     dataset = caption_dataset("demo", "test", images, model.visual(labels, experts))
+    if experts and lost < len(dataset):
+        print(label_coverage(dataset), file=sys.stderr)
     settings = {"evidence": args.evidence is not None, **decoding(args, model.usage.decoding, kind)}
     if kind == "caption":
         predictions = model.captions(dataset, batch_size, **settings)
@@ -150,7 +157,7 @@ def demo(args: argparse.Namespace) -> int:
         print(f"the question is too long, and its end is not read: {question}", file=sys.stderr)
     if dataset.skipped:
         skipped = ", ".join(map(printable, dataset.skipped))
-        print(f"skipped, not readable as images: {skipped}", file=sys.stderr)
+        print(f"skipped, not readable as images or not labelled: {skipped}", file=sys.stderr)
     return UNREADABLE_IMAGES if dataset.skipped else 0
 
 

@@ -16,6 +16,7 @@ from dataset.image_list import (
     read_list,
 )
 from dataset.images import MissingImage, UnreadableImage, list_images
+from dataset.label_errors import MissingLabel
 from dataset.places import Url
 from dataset.samples import ImageFolder, ImageLabelDataset, Visual
 from dataset.text import training_caption
@@ -139,9 +140,9 @@ class CaptionDataset(ImageLabelDataset):
 
 
 class FolderDataset(CaptionDataset):
-    """What a folder was found to hold: nobody has named these files, so one that is missing is passed over.
+    """What a folder was found to hold: nobody has named these files, so what lacks is passed over.
 
-    Such are links to nothing, and files that may not be read.
+    Such are links to nothing, files that may not be read, and images of which an expert could make no label.
     """
 
     def _load(self, index: int) -> dict[str, Any]:
@@ -149,6 +150,8 @@ class FolderDataset(CaptionDataset):
             return super()._load(index)
         except MissingImage as error:
             raise UnreadableImage(f"{self.file(index)}: {error.reason}", error.reason) from None
+        except MissingLabel as error:
+            raise UnreadableImage(f"{self.file(index)}: {error}", str(error)) from None
 
 
 def caption_dataset(

@@ -10,16 +10,18 @@ from PIL import Image
 from torch import Tensor
 
 from dataset.json_text import parse_json
+from dataset.label_errors import MissingLabel, reading
 from dataset.packed_labels import SUFFIX as PACKED
 from dataset.packed_labels import packed_size, unpack_label
 from dataset.places import Url, as_place
 from dataset.shards.folder import ShardFile, ShardFolder, open_folder
 from dataset.words import Word, read_words, words_of
-from model.errors import UserError, one_line
+from model.errors import UserError
 from model.modalities import BACKGROUND, EMBEDDING_DIM, Kind, Modality, modality
 
 T = TypeVar("T")
 NO_CLASS = -1  # in a table of instances: an id without a class
+MANIFEST = "manifest.json"  # beside the labels of an expert that ran here (experts/manifest.py)
 _MODES = {1: "L", 3: "RGB"}  # channels -> Pillow's name for them
 # Scripts under experts/ that write labels: one a kind, and one for every continuous quantity.
 _SCRIPTS = {Kind.SEMANTIC: "segmentation", Kind.INSTANCE: "objdet", Kind.WORDS: "ocrdet"}
@@ -48,6 +50,7 @@ class LabelReader:
         self.classes = classes or {}
         self._folder = ""
         self._shards: dict[str, ShardFolder] = {}  # by expert, of those whose labels are packed
+        self._words_may_lack: bool | None = None  # see `may_lack`, once it was asked
 
     def open_folder(self, folder: str = "", shards: Sequence[str] | None = None) -> None:
         """Finds out how the labels of a data set are stored, and that there are any of every expert.
@@ -65,17 +68,17 @@ class LabelReader:
             is_words = entry.kind is Kind.WORDS
             if isinstance(self.root, Path) and not (path / folder).is_dir():
                 # An expert of words may have found no text in the whole data set.
-                if is_words and path.is_dir():
+                if self.may_lack(entry) and path.is_dir():
                     continue
                 where = path if is_words else path / folder
-                raise UserError(f"label folder {where} is missing; run {_script(entry)} or check label_path")
+                raise UserError(f"label folder {where} is missing; run {script(entry)} or check label_path")
             files = open_folder(path / folder)
             if isinstance(files, ShardFolder):
                 lacking = [name for name in shards or () if files.number(name) is None]
                 if lacking:
                     raise UserError(
                         f"label folder {files}: {len(lacking)} of {len(shards)} shards are missing, such as "
-                        f"{lacking[0]}; pack them, or run {_script(entry)}"
+                        f"{lacking[0]}; pack them, or run {script(entry)}"
                     )
                 self._shards[entry.name] = files
 
@@ -83,6 +86,22 @@ class LabelReader:
     def are_packed(self) -> bool:
         """Whether all labels are in shards."""
         return len(self._shards) == len(self.modalities)
+
+    def may_lack(self, entry: Modality) -> bool:
+        """Whether an image without a label is one in which the expert found nothing.
+
+        That is how labels made elsewhere, such as the released ones, say that there is no text. Ours leave
+        a file of zero bytes, and beside all of them a manifest.
+        """
+        if entry.kind is not Kind.WORDS:
+            return False
+        if self._words_may_lack is None:
+            self._words_may_lack = _some_made_elsewhere(self.root / entry.name / MANIFEST)
+        return self._words_may_lack
+
+    def has(self, entry: Modality, key: str, shard: str | None = None) -> bool:
+        """Whether there is a label; the arguments are those of `path`."""
+        return self.path(entry, key, shard).is_file()
 
     def is_broken(self, shard: str) -> bool:
         """Whether a shard of labels could not be read when that was last tried."""
@@ -132,17 +151,24 @@ class LabelReader:
             (n, 64). A table has at least one row: of -1 or of zeros if there is nothing.
 
         Raises:
-            UserError: a label is missing, damaged, of another size than the image, or of a class that is not
+            MissingLabel: a label is missing.
+            DamagedLabel: a label is damaged.
+            UserError: a label is of another size than the image, of another kind, or of a class that is not
                 in the class table.
         """
         pictures, tables = {}, {}
         for entry in self.modalities:
             path = self.path(entry, key, shard)
-            picture, sidecar = read_picture(entry, path)
+            picture, sidecar = None, None
+            try:
+                picture, sidecar = read_picture(entry, path)
+            except MissingLabel:
+                if not self.may_lack(entry):
+                    raise
             if picture is not None and picture.size not in (size, packed_size(size)):
                 raise UserError(
                     f"label {path} is {picture.size[0]} x {picture.size[1]} but its image is "
-                    f"{size[0]} x {size[1]}; delete it and run {_script(entry)}"
+                    f"{size[0]} x {size[1]}; delete it and run {script(entry)}"
                 )
             if entry.kind is Kind.INSTANCE:
                 classes = _beside(entry, path, sidecar, _classes, read_instances) if picture else {}
@@ -162,7 +188,7 @@ class LabelReader:
         if there is not None and (highest := max(indices, default=0)) >= there:
             raise UserError(
                 f"label {path}: class {highest}, but the class table '{entry.classes}' has {there}; "
-                f"check class_tables, or delete it and run {_script(entry)}"
+                f"check class_tables, or delete it and run {script(entry)}"
             )
 
     def _empty(self, entry: Modality, size: tuple[int, int]) -> Image.Image:
@@ -170,29 +196,34 @@ class LabelReader:
         return Image.new(_MODES[entry.channels], size, (fill,) * entry.channels)
 
 
+def _some_made_elsewhere(manifest: Path | Url) -> bool:
+    try:
+        return parse_json(manifest.read_bytes())["made_elsewhere"] != 0
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
+
+
 def read_picture(entry: Modality, path: Path | ShardFile) -> tuple[Image.Image | None, dict[str, Any] | None]:
     """A label, None if the expert had none to give; and what is packed with it.
 
     Raises:
-        UserError: it is missing, damaged or of another mode.
+        MissingLabel: there is no such file.
+        DamagedLabel: it is damaged.
+        UserError: it is of another mode.
     """
-    try:
-        with path.open("rb") as file:
-            content = file.read()
+    with reading(path, f"delete it and run {script(entry)}"):
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            raise MissingLabel(f"label {path} is missing; run {script(entry)}") from None
         if path.suffix == PACKED:
             picture, sidecar = unpack_label(content, entry.channels)
         else:
             picture, sidecar = _png(content), None
-    except FileNotFoundError:
-        if entry.kind is Kind.WORDS:
-            return None, None
-        raise UserError(f"label {path} is missing; run {_script(entry)}") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"label {path}: damaged ({error}); delete it and run {_script(entry)}") from None
     if picture is not None and picture.mode != _MODES[entry.channels]:
         raise UserError(
             f"label {path}: Pillow mode {picture.mode}, expected {_MODES[entry.channels]} "
-            f"(8 bit, channels: {entry.channels}); delete it and run {_script(entry)}"
+            f"(8 bit, channels: {entry.channels}); delete it and run {script(entry)}"
         )
     return picture, sidecar
 
@@ -200,7 +231,7 @@ def read_picture(entry: Modality, path: Path | ShardFile) -> tuple[Image.Image |
 def _png(content: bytes) -> Image.Image | None:
     if not content:
         return None
-    with Image.open(io.BytesIO(content)) as picture:
+    with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
         picture.load()
     return picture
 
@@ -214,16 +245,13 @@ def _beside(
 ) -> dict[int, T]:
     """What stands beside a label that is there: packed with it, or in the newest file that exists."""
     if path.suffix == PACKED:
-        try:
+        with reading(path, "pack it anew"):
             return parse(sidecar)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            reason = one_line(error)[:100]
-            raise UserError(f"label {path}: damaged ({reason}); pack it anew") from None
     base = sidecars(path, entry)
     for file in base:
         if file.is_file():
             return read(file)
-    raise UserError(f"label {base[0]} is missing beside its PNG; run {_script(entry)}")
+    raise MissingLabel(f"label {base[0]} is missing beside its PNG; delete that and run {script(entry)}")
 
 
 def sidecars(png: Path | ShardFile, entry: Modality) -> list[Path | ShardFile]:
@@ -235,12 +263,10 @@ def read_instances(path: Path | ShardFile) -> dict[int, int]:
     """The class index of each instance id, from the JSON beside an instance label.
 
     Raises:
-        UserError: damaged.
+        DamagedLabel: it cannot be read, or holds something else.
     """
-    try:
+    with reading(path, "delete it and make it anew"):
         return _classes(parse_json(path.read_bytes()))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"label {path}: damaged ({error}); delete it and make it anew") from None
 
 
 def _classes(content: dict[Any, Any]) -> dict[int, int]:
@@ -251,24 +277,26 @@ def _classes(content: dict[Any, Any]) -> dict[int, int]:
 
 
 def _instance_table(classes: dict[int, int]) -> Tensor:
-    table = torch.full((_rows(classes),), NO_CLASS)
+    classes = _of_a_byte(classes)
+    table = torch.full((max(classes, default=0) + 1,), NO_CLASS)
     for number, index in classes.items():
-        if 0 <= number < BACKGROUND:  # a byte holds no more; older labels may list more
-            table[number] = index
+        table[number] = index
     return table
 
 
 def _word_table(words: dict[int, Word]) -> Tensor:
-    table = torch.zeros(_rows(words), EMBEDDING_DIM)
+    words = _of_a_byte(words)
+    table = torch.zeros(max(words, default=0) + 1, EMBEDDING_DIM)
     for number, word in words.items():
-        if 0 <= number < BACKGROUND:
-            table[number] = torch.from_numpy(word.features)
+        table[number] = torch.from_numpy(word.features)
     return table
 
 
-def _rows(entries: dict[int, object]) -> int:
-    return min(max(entries, default=0) + 1, BACKGROUND)
+def _of_a_byte(entries: dict[int, T]) -> dict[int, T]:
+    """Those whose ids a map can hold; older labels may list more."""
+    return {number: entry for number, entry in entries.items() if 0 <= number < BACKGROUND}
 
 
-def _script(entry: Modality) -> str:
+def script(entry: Modality) -> str:
+    """The script that makes labels."""
     return f"experts/generate_{_SCRIPTS.get(entry.kind, entry.name)}.py"

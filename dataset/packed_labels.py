@@ -51,7 +51,7 @@ def unpack_label(content: bytes, channels: int) -> tuple[Image.Image | None, dic
         channels: of the label; WebP stores grey as RGB.
 
     Raises:
-        OSError, SyntaxError, ValueError: damaged.
+        Exception: damaged.
     """
     if not content:
         return None, None

@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from dataset.images import UnreadableImage, read_image
+from dataset.label_errors import DamagedLabel
 from dataset.labels import LabelReader
 from dataset.names import key_of, refuse_shared_keys
 from dataset.order import Order, shuffled
@@ -91,9 +92,9 @@ class ImageLabelDataset(Dataset, ABC):
     The augmentation of a sample depends on the seed, the epoch and its index alone, so neither the number
     of workers nor a resumed run changes it. Call `set_epoch` before each epoch.
 
-    An image that cannot be decoded is logged once and noted in `skipped`. In training the next readable
-    sample takes its place, so that batches keep their size; in evaluation the sample is None, which
-    `collate` drops.
+    An image that cannot be decoded, or has a label that cannot, is logged once and noted in `skipped`. In
+    training the next readable sample takes its place, so that batches keep their size; in evaluation the
+    sample is None, which `collate` drops.
 
     Args:
         images: paths relative to the image folder.
@@ -220,7 +221,7 @@ class ImageLabelDataset(Dataset, ABC):
             except UnreadableImage as error:
                 kind, reason = "skipped an image that cannot be decoded: %s", str(error)
             except UserError as error:
-                if not self.tolerant:
+                if not self.tolerant and not isinstance(error, DamagedLabel):
                     raise
                 kind, reason = "skipped a sample: %s", str(error)
         if not self.training and self._is_broken(index):  # scores without a whole shard mislead
@@ -231,7 +232,7 @@ class ImageLabelDataset(Dataset, ABC):
         return None
 
     def _load(self, index: int) -> dict[str, Any]:
-        key, shard = self.folder.label_key(self.images[index]), self._shard(index)
+        key, shard = self.folder.label_key(self.images[index]), self.shard(index)
         if shard is not None:
             self.labels.read_ahead(key, shard)
         text = self.text(index)
@@ -248,14 +249,14 @@ class ImageLabelDataset(Dataset, ABC):
         number = int(self.shards[index])
         return ShardFile(self.files, name, None if number < 0 else number)
 
-    def _shard(self, index: int) -> str | None:
-        """The name of a sample's shard."""
+    def shard(self, index: int) -> str | None:
+        """The name of a sample's shard; None if its image is a file of a folder, or in no shard."""
         if self.shards is None or self.shards[index] < 0:
             return None
         return self.files.shards[self.shards[index]]
 
     def _is_broken(self, index: int) -> bool:
-        shard = self._shard(index)
+        shard = self.shard(index)
         return shard is not None and (
             self.files.is_broken(self.shards[index]) or self.labels.is_broken(shard)
         )

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from dataset.json_text import parse_json
+from dataset.label_errors import reading
 from dataset.shards.folder import ShardFile
-from model.errors import UserError, one_line
 from model.modalities import EMBEDDING_DIM
 
 
@@ -30,31 +30,23 @@ def read_words(path: Path | ShardFile) -> dict[int, Word]:
         path: `.json`, as our expert writes it, or the older `.pt`, of which only data is read.
 
     Raises:
-        UserError: damaged.
+        DamagedLabel: it cannot be read, or holds something else.
     """
-    try:
-        if path.suffix == ".pt":
+    with reading(path, "delete it and make it anew"):
+        if path.suffix != ".pt":
+            return words_of(parse_json(path.read_bytes()))
+        try:
             with path.open("rb") as file:
-                content = torch.load(file, map_location="cpu", weights_only=True)
-        else:
-            content = parse_json(path.read_bytes())
-        return words_of(content)
-    except pickle.UnpicklingError:
-        raise UserError(
-            f"words {path}: holds more than data, or is damaged; delete it, make it anew"
-        ) from None
-    except OSError:
-        raise
-    except Exception as error:  # torch's reader raises anything
-        reason = one_line(error)[:100]
-        raise UserError(f"words {path}: damaged ({reason}); delete it and make it anew") from None
+                return words_of(torch.load(file, map_location="cpu", weights_only=True))
+        except pickle.UnpicklingError:  # whose text advises to run what the file holds
+            raise ValueError("it holds more than data") from None
 
 
 def words_of(content: dict[Any, Any]) -> dict[int, Word]:
     """Words by id, from the content of their file.
 
     Raises:
-        ValueError, KeyError, TypeError, AttributeError: it is something else.
+        Exception: it is something else.
     """
     return {int(number): _word(entry) for number, entry in content.items()}
 

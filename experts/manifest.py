@@ -14,12 +14,12 @@ from typing import Any
 
 from dataset.files import write_json
 from dataset.json_text import parse_json
+from dataset.labels import MANIFEST
 from experts.registry import Pass
 from model.config import STRICT
 from model.errors import UserError
 from model.validation import validate
 
-MANIFEST = "manifest.json"
 _LIBRARIES = ("torch", "torchvision", "transformers", "timm", "kornia", "numpy", "pillow")
 
 

@@ -105,13 +105,11 @@ class _Looker:
     Attributes:
         items: the images.
         stored: labels by expert.
-        whole: experts that leave a label for every image.
         names: class names by expert; without them any class is taken for good.
     """
 
     items: Items
     stored: Mapping[str, StoredLabels]
-    whole: Mapping[str, bool]
     names: Mapping[str, Sequence[str]]
 
     def __call__(self, number: int) -> _Looks:
@@ -136,8 +134,7 @@ class _Looker:
             content = path.read_bytes()
             pictures, tables = reader.read(item.label, size, item.shard)
         except FileNotFoundError:
-            optional = entry.kind is Kind.WORDS and not self.whole[expert]
-            return _Look("labels", empty=True) if optional else _Look("missing")
+            return _Look("labels", empty=True) if reader.may_lack(entry) else _Look("missing")
         except (OSError, UserError) as error:  # a shard, or a label
             return _Look("damaged", str(error))
         if not content:
@@ -208,10 +205,9 @@ def inspect(
         if manifest and manifest.made_elsewhere:
             made_with += f", {manifest.made_elsewhere} made elsewhere"
         result.experts[expert] = ExpertReport(made_with)
-    whole = {expert: bool(entry) and not entry.made_elsewhere for expert, entry in manifests.items()}
     stored = {expert: StoredLabels(label_path, expert, datasets or [""]) for expert in experts}
     known = set()
-    looker = _Looker(items, stored, whole, names)
+    looker = _Looker(items, stored, names)
     for image in spread(looker, range(len(items)), num_workers, chunksize=32):
         known.add(image.label)
         if image.unreadable is not None:

@@ -41,11 +41,14 @@ class LooseImages:
             The names of the images' copies.
 
         Raises:
-            UserError: an image is missing or cannot be read, or what `generate_labels` says.
+            UserError: an image is missing, or cannot be read or labelled, or what `generate_labels` says.
         """
         names = [self._copy(_read(image)) for image in images]
         if names and backends:
-            generate_labels(self.images, self.labels, backends, num_workers=0)
+            report = generate_labels(self.images, self.labels, backends, num_workers=0)
+            for name in names:
+                if reason := report.failed.get(str(self.images / name)):
+                    raise UserError("; ".join([f"an image cannot be labelled: {reason}", *report.notes]))
         return names
 
     def dataset(self, names: Sequence[str], visual: Visual) -> CaptionDataset:

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from dataset.class_tables import class_counts
 from dataset.collate import collate
+from dataset.coverage import label_coverage
 from dataset.files import remove_leftovers
 from dataset.loader import Loader
 from dataset.order import Order
@@ -126,11 +127,26 @@ class Session(Generic[M, C]):
     def train_loader(self, dataset: Dataset) -> Loader:
         """Shuffled batches of this process's share."""
         order, length = dataset.order(self.args.seed), dataset.epoch_length
+        self._say_coverage("train", dataset)
         return self._loader(dataset, self.config.batch_size_train, order, length)
 
     def test_loader(self, dataset: Dataset) -> Loader:
         """Batches of this process's share, in order."""
+        self._say_coverage("test", dataset)
         return self._loader(dataset, self.config.batch_size_test, in_order(len(dataset)), len(dataset))
+
+    def _say_coverage(self, split: str, dataset: Dataset) -> None:
+        """Prints how many images have labels.
+
+        Raises:
+            UserError: of an expert none has.
+        """
+        if not self.network.experts:
+            return
+        for source in getattr(dataset, "sources", [dataset]):
+            coverage = label_coverage(source)
+            if self.is_main:
+                print(f"{split}, {source.folder.images}: {coverage}")
 
     def _loader(self, dataset: Dataset, batch_size: int, order: Order, length: int) -> Loader:
         sampler = EpochSampler(

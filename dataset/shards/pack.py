@@ -11,7 +11,7 @@ from tqdm import tqdm
 from dataset.files import remove_leftovers, write_bytes
 from dataset.image_list import check_data_path
 from dataset.json_text import parse_json
-from dataset.labels import LabelReader, read_instances, read_picture, sidecars
+from dataset.labels import MANIFEST, LabelReader, read_instances, read_picture, sidecars
 from dataset.outputs import Outputs
 from dataset.packed_labels import SUFFIX as PACKED
 from dataset.packed_labels import pack_label
@@ -21,12 +21,11 @@ from dataset.shards.tar_index import index_of, keys
 from dataset.shards.write import check_list, is_shard_of_ours, write_list, write_shard
 from dataset.words import read_words, words_as_json
 from dataset.workers import spread
-from model.errors import UserError
+from model.errors import UserError, one_line
 from model.modalities import MODALITIES, Kind, Modality, modality
 
 Form = Literal["packed", "png"]
 _LISTS = (".json", ".jsonl", ".csv")
-MANIFEST = "manifest.json"  # beside the labels of an expert (experts/manifest.py)
 
 
 @dataclass
@@ -171,7 +170,7 @@ def _pack_labels(
         path = reader.path(entry, f"{dataset}/{key}" if dataset else key, shard.name)
         if path.is_file():
             pngs[key] = path
-        elif entry.kind is not Kind.WORDS:  # an image without words may have no file
+        elif not reader.may_lack(entry):
             left_out[str(path)] = "missing"
     if tar.exists():
         suffix = PACKED if form == "packed" else ".png"
@@ -183,8 +182,8 @@ def _pack_labels(
         for key, path in pngs.items():
             try:
                 yield from _label(entry, key, path, form)
-            except (OSError, SyntaxError, ValueError, UserError) as error:
-                left_out[str(path)] = " ".join(str(error).split())
+            except (OSError, UserError) as error:
+                left_out[str(path)] = one_line(error)
 
     part = _write(tar, shard, contents(), [f"{key}.png" for key in pngs], outputs)
     part.left_out = left_out

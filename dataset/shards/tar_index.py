@@ -8,7 +8,6 @@ range is asked for. So the index is our own; the shards are what `webdataset` wr
 import io
 import os
 import tarfile
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,10 +18,12 @@ import numpy as np
 from dataset.files import write_bytes
 from dataset.names import Names, key_of
 from dataset.sparing_log import SparingLog
+from model.errors import one_line
 
 logger = SparingLog(__name__)
 SUFFIX = ".index"  # of the file beside a tar
 _MAGIC = b"PK"  # what an index begins with, a damaged one too
+_TOO_LARGE = 2**60  # bytes, of a file; a damaged header may say so
 _ARRAYS = ("names", "offsets", "sizes", "tar")
 
 
@@ -78,11 +79,16 @@ def read_index(content: bytes) -> TarIndex:
     """
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            names, offsets, sizes, tar = (arrays[key] for key in _ARRAYS)
-    except (zipfile.BadZipFile, KeyError, EOFError, OSError) as error:
-        raise ValueError(f"damaged index ({error})") from None
-    if not len(names) == len(offsets) == len(sizes) or tar.shape != (2,):
+            names, *numbers = (arrays[key] for key in _ARRAYS)
+    except Exception as error:  # zipfile, zlib and numpy raise whatever a part makes them stumble over
+        raise ValueError(f"damaged index ({one_line(error)[:100]})") from None
+    offsets, sizes, tar = numbers
+    if not names.shape == offsets.shape == sizes.shape == (len(names),) or tar.shape != (2,):
         raise ValueError("damaged index (lengths differ)")
+    if names.dtype.kind != "S" or any(values.dtype != np.int64 for values in numbers):
+        raise ValueError("damaged index (other types)")
+    if (offsets < 0).any() or (sizes < 0).any():
+        raise ValueError("damaged index (other values)")
     return TarIndex(Names.of(names), offsets, sizes, tar)
 
 
@@ -102,10 +108,11 @@ def index_of(tar: Path) -> TarIndex:
         index = read_index(content)
         if index.tar.tolist() == [status.st_size, status.st_mtime_ns]:
             return index
-    except (OSError, ValueError):
-        pass  # none, or a damaged one
+    except (OSError, ValueError) as error:
+        if content.startswith(_MAGIC):
+            logger.warning("%s: %s; it is made anew", path, error)
     index = make_index(tar)
-    if os.path.lexists(path) and (path.is_symlink() or not content.startswith(_MAGIC)):
+    if os.path.lexists(path) and (path.is_symlink() or not _MAGIC.startswith(content[:2])):
         logger.warning("%s is not ours and is kept: the shard is read through anew each time", path)
         return index
     try:
@@ -127,11 +134,13 @@ def make_index(tar: Path) -> TarIndex:
     try:
         with tarfile.open(tar, "r:") as file:
             for member in file:
-                if member.isfile():
+                if member.isfile() and 0 <= member.size < _TOO_LARGE:
                     name = member.name.removeprefix("./")
                     members.pop(name, None)  # so that the order stays that of the tar
                     members[name] = member.offset_data, member.size
-    except tarfile.TarError as error:
+    except OSError:
+        raise
+    except Exception as error:  # tarfile raises more than its own errors
         logger.warning("%s: damaged after %d files (%s); the rest is left out", tar, len(members), error)
     names = tuple(members)
     offsets, sizes = zip(*members.values(), strict=True) if members else ((), ())

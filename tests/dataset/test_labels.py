@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dataset.label_errors import DamagedLabel
 from dataset.labels import LabelReader
 from dataset.words import read_words
 from model.errors import UserError
@@ -84,11 +85,26 @@ def test_classes_beyond_the_table_are_refused(disk: Disk, reader: LabelReader) -
             LabelReader(disk.labels, alone, classes={expert: enough - 1}).read(KEY, SIZE)
 
 
+def test_a_missing_file_of_words_means_no_text_only_where_others_made_labels(
+    reader: LabelReader, disk: Disk
+) -> None:
+    """Ours leave an empty file where there is no text."""
+    manifest = disk.labels / "ocr_detection" / "manifest.json"
+    label(reader, "ocr_detection").unlink()
+    manifest.write_text('{"made_elsewhere": 1}')
+    assert reader.read(KEY, SIZE)[1]["ocr_detection"].tolist() == [[0] * EMBEDDING_DIM]
+    manifest.write_text('{"made_elsewhere": 0}')
+    reader = LabelReader(disk.labels, EXPERTS)
+    with pytest.raises(UserError, match=r"ocr_detection/.*png is missing; run experts/generate_ocrdet\.py"):
+        reader.read(KEY, SIZE)
+    (disk.labels / "ocr_detection/set").rename(disk.labels / "ocr_detection/another")
+    with pytest.raises(UserError, match=r"ocr_detection is missing; run experts/generate_ocrdet\.py"):
+        reader.open_folder("set")
+
+
 def test_instances_with_gaps_and_beyond_a_byte(reader: LabelReader) -> None:
     label(reader, "obj_detection").with_suffix(".json").write_text('{"3": 7, "300": 8}')
-    table = reader.read(KEY, SIZE)[1]["obj_detection"]
-    assert len(table) == 255
-    assert table[:5].tolist() == [-1, -1, -1, 7, -1]
+    assert reader.read(KEY, SIZE)[1]["obj_detection"].tolist() == [-1, -1, -1, 7]
 
 
 @pytest.mark.parametrize(
@@ -146,14 +162,15 @@ DAMAGED += [
     json.dumps({"0": {"text": text, "features": [value] * 64}}) for text, value in (("a", "inf"), (None, 0))
 ]
 SHORT = json.dumps({"0": {"text": "short", "features": [1.0]}})
+DAMAGED += ['{"0": ' + "9" * 5000 + "}", "[" * 100_000, '{"0": 1e999}', "\udcff"]
 
 
 @pytest.mark.parametrize("content", [*DAMAGED, SHORT])
 @pytest.mark.parametrize("expert", ["obj_detection", "ocr_detection"])
 def test_damaged_sidecars(reader: LabelReader, expert: str, content: str) -> None:
     path = label(reader, expert).with_suffix(".json")
-    path.write_text(content)
-    with pytest.raises(UserError, match="damaged") as caught:
+    path.write_text(content, errors="surrogateescape")
+    with pytest.raises(DamagedLabel, match="damaged") as caught:
         reader.read(KEY, SIZE)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -161,5 +178,6 @@ def test_damaged_sidecars(reader: LabelReader, expert: str, content: str) -> Non
 
 def test_a_missing_sidecar(reader: LabelReader) -> None:
     label(reader, "obj_detection").with_suffix(".json").unlink()
-    with pytest.raises(UserError, match=r"\.json is missing beside its PNG; run experts/generate_objdet\.py"):
+    message = r"\.json is missing beside its PNG; delete that and run experts/generate_objdet\.py"
+    with pytest.raises(UserError, match=message):
         reader.read(KEY, SIZE)
