@@ -13,6 +13,7 @@ from accelerate.utils import (
 )
 from torch import Tensor
 
+from helpers.parallel.launch import check_launch
 from model.errors import UserError
 
 PATIENCE = timedelta(minutes=30)  # of a process that waits for the others; then the run ends
@@ -47,7 +48,11 @@ def start_accelerator(
             is nothing or `no`, bf16 on a GPU that has it.
         tracker: `tensorboard`, `wandb` or `trackio`; see helpers/tracking.py.
         folder: of the experiment, where a tracker writes.
+
+    Raises:
+        UserError: what accelerate was told, or the precision, is nothing for here.
     """
+    check_launch()
     # `accelerate launch` says "no" when nothing was chosen.
     chosen = mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no") != "no"
     on_gpu = torch.cuda.is_available() and os.environ.get(_DEVICE, "cuda").startswith("cuda")
