@@ -138,6 +138,13 @@ def positive(text: str) -> float:
     return number
 
 
+def experiment(text: str) -> str:
+    """A flag's value that names a folder below `logging/`."""
+    if not text or ".." in Path(text).parts:
+        raise argparse.ArgumentTypeError(f"'{text}' is no name of a folder below logging/")
+    return text
+
+
 def names(text: str) -> list[str]:
     """For argparse: names separated by commas; `none` is no name."""
     return [] if text == "none" else text.split(",")
@@ -153,7 +160,9 @@ def printable(name: str) -> str:
 def training_parser(description: str, config: str) -> argparse.ArgumentParser:
     """The flags that every training script has."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--exp_name", required=True, help="the experiment; names its folder under logging/")
+    parser.add_argument(
+        "--exp_name", type=experiment, required=True, help="the experiment; names its folder under logging/"
+    )
     parser.add_argument("--config", type=Path, default=Path(config), help="YAML file (default: %(default)s)")
     start = parser.add_mutually_exclusive_group()
     start.add_argument(

@@ -13,7 +13,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from dataset.images import MissingImage
-from helpers.cli import run
+from helpers.cli import run, training_parser
 
 
 class _Faulty(list):
@@ -88,3 +88,14 @@ def test_what_is_printed_cannot_be_written(output: str, code: int, lines: int, u
     os.close(writer)
     assert process.returncode == code
     assert process.stderr.count(b"\n") == lines, process.stderr
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("--seed", "-1"), ("--seed", "9" * 5000), ("--seed", "nan"), ("--exp_name", ""), ("--exp_name", "../x")],
+)
+def test_a_flag_out_of_its_range_is_named(flag: str, value: str, capsys) -> None:
+    parser = training_parser("", "config.yaml")
+    with pytest.raises(SystemExit, match="2"):
+        parser.parse_args(["--exp_name", "x", flag, value])
+    assert f"error: argument {flag}: " in capsys.readouterr().err
