@@ -91,13 +91,24 @@ class ExpertEncoder(nn.Module):
             (b, l, d): RGB tokens first, then the 64 resampled tokens of the experts.
         """
         x = self._tokens(self.conv1["rgb"](experts["rgb"]))
-        present = [entry for entry in self.modalities if entry.name in experts]
-        if present:
-            if instance_indices is None:
-                instance_indices = self._draw_instance_indices(x.device)
-            labels = [self._expert_tokens(entry, experts, instance_indices) for entry in present]
-            x = torch.cat([x, self.resampler(torch.cat(labels, dim=1))], dim=1)
+        if any(entry.name in experts for entry in self.modalities):
+            x = torch.cat([x, self.resampler(self.label_tokens(experts, instance_indices))], dim=1)
         return self.ln_post(self.transformer(self.ln_pre(x)))
+
+    def label_tokens(
+        self, experts: Mapping[str, Tensor | LabelMap], instance_indices: Tensor | None = None
+    ) -> Tensor:
+        """The tokens of all labels that are there, as the resampler reads them: (b, l, d).
+
+        Args:
+            experts: those of `forward`, with a label at least.
+            instance_indices: those of `forward`.
+        """
+        if instance_indices is None:
+            instance_indices = self._draw_instance_indices(experts["rgb"].device)
+        present = [entry for entry in self.modalities if entry.name in experts]
+        labels = [self._expert_tokens(entry, experts, instance_indices) for entry in present]
+        return torch.cat(labels, dim=1)
 
     def _expert_tokens(
         self, entry: Modality, experts: Mapping[str, Tensor | LabelMap], instance_indices: Tensor
