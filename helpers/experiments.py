@@ -41,10 +41,14 @@ def find_experiment(task: str, exp_name: str) -> Path:
         for folder in root.glob(f"{task}_*")
         if _has_weights(folder)
     )
+    wanted = experiment_folder(task, exp_name)
     there = f"there are: {', '.join(known)}" if known else f"there is none for {task} yet"
     if f"{task}_{exp_name}" in MODELS:
         there = f"fetch them with: python download_checkpoints.py --download_models={task}_{exp_name}"
-    raise UserError(f"no weights of experiment '{exp_name}' in {LOGGING / f'{task}_{exp_name}'}; {there}")
+    elif task == "pretrain":
+        nano = "cp -r nano/caption_prismer_nano"
+        there += f"; set 'from_scratch: true', or start from the miniature: {nano} {wanted}"
+    raise UserError(f"no weights of experiment '{exp_name}' in {wanted}; {there}")
 
 
 def has_weights(task: str, exp_name: str) -> bool:

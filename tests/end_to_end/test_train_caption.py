@@ -180,7 +180,11 @@ def test_a_data_set_of_ones_own_needs_no_code(trained, scenes, tmp_path):
         ({"max_caption_tokens": 65}, (), "the text tower of prismer_nano reads 64 tokens at most"),
         ({"prismer_model": "prismer_tiny"}, (), "unknown prismer_model 'prismer_tiny'"),
         ({}, ("--from_checkpoint",), "no weights of experiment 'tiny'"),
-        ({"from_scratch": False}, (), "no weights of experiment 'tiny' in logging/pretrain_tiny"),
+        (
+            {"from_scratch": False},
+            (),
+            "'tiny' in logging/pretrain_tiny; there is none for pretrain yet; set 'from_scr",
+        ),
         ({}, ("--target_dataset", "flickr"), "no section 'flickr'; it has: coco"),
         ({}, ("--full_shard",), "--full_shard needs several processes"),
     ],
