@@ -44,13 +44,14 @@ def _expert_list(value: Any) -> Any:
     return value
 
 
-def _short(prefix: str) -> str:
-    if len(prefix.split()) >= MAX_WORDS:
+def _prefix(text: str) -> str:
+    """A caption's prefix without spaces around it: one space of its own parts it from the caption."""
+    if len(text.split()) >= MAX_WORDS:
         raise ValueError(f"should have less than {MAX_WORDS} words")
-    return prefix
+    return text.strip()
 
 
-Prefix = Annotated[str, AfterValidator(_short)]
+Prefix = Annotated[str, AfterValidator(_prefix)]
 PositiveInt = Annotated[int, Field(gt=0, lt=2**31)]
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 Workers = Annotated[int, Field(ge=0, le=1024)]  # processes or threads

@@ -35,6 +35,10 @@ def write(folder: Path, **changes: object) -> Path:
     return path
 
 
+def test_spaces_around_a_prefix_are_no_part_of_it(tmp_path):
+    assert read_config(write(tmp_path, prefix=" A picture of "), CaptionConfig, "coco").prefix == "A picture of"
+
+
 @pytest.mark.parametrize("section", ["coco", "nocaps"])
 def test_the_published_caption_settings_are_read(section):
     config = read_config(CONFIGS / "caption.yaml", CaptionConfig, section)
