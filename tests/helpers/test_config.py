@@ -36,7 +36,8 @@ def write(folder: Path, **changes: object) -> Path:
 
 
 def test_spaces_around_a_prefix_are_no_part_of_it(tmp_path):
-    assert read_config(write(tmp_path, prefix=" A picture of "), CaptionConfig, "coco").prefix == "A picture of"
+    config = read_config(write(tmp_path, prefix=" A picture of "), CaptionConfig, "coco")
+    assert config.prefix == "A picture of"
 
 
 @pytest.mark.parametrize("section", ["coco", "nocaps"])
