@@ -21,7 +21,7 @@ def strip(ids: torch.Tensor, pad: int = 1) -> list[int]:
 @pytest.mark.parametrize("compat", [False, True])
 def test_equals_the_plain_loop(num_beams, length_penalty, compat):
     lengths = set()
-    for seed in range(3):
+    for seed in range(2):
         model = tiny.build(PrismerVQA, seed, end=4.0, compat=compat)
         decoder, encoded = model.text_decoder, model.expert_encoder(tiny.images(3))
         prompt = model.prompt(QUESTIONS, encoded)
@@ -54,6 +54,56 @@ def test_equals_the_plain_loop(num_beams, length_penalty, compat):
             lengths.add(len(text))
     assert len(lengths) > 1  # some end early
     assert min(lengths) > 2
+
+
+class Chain:
+    """A decoder in which the next token depends on the last one alone, so that many texts take no time."""
+
+    pad_id, eos_id, max_tokens = 1, 2, 64
+
+    def __init__(self, seed: int, tokens: int = 7) -> None:
+        self.logits = torch.randn(tokens, tokens, generator=torch.Generator().manual_seed(seed))
+
+    def new_cache(self) -> None:
+        return None
+
+    def positions(self, mask: torch.Tensor) -> torch.Tensor:
+        return mask.cumsum(dim=1) + self.pad_id
+
+    def __call__(self, ids: torch.Tensor, *_: object) -> torch.Tensor:
+        return ids[..., None]
+
+    read = __call__
+
+    def lm_head(self, last: torch.Tensor) -> torch.Tensor:
+        return self.logits[last[..., 0]]
+
+
+@pytest.mark.parametrize("num_beams", [1, 2, 3])
+@pytest.mark.parametrize(("min_new", "max_new"), [(0, 6), (2, 4), (3, 3)])
+def test_equals_the_plain_loop_on_many_chains(num_beams, min_new, max_new):
+    for seed in range(40):
+        chain, penalty = Chain(seed), (-1.0, 0.0, 0.5, 1.0, 3.0)[seed % 5]
+        starts = [[0, 3], [0, 4]]
+        lengths = torch.tensor([2, 5])  # the penalty may count more than there is
+        prompt = Prompt(torch.tensor(starts), torch.ones(2, 2, dtype=torch.int64), lengths)
+        limits = {"num_beams": num_beams, "max_new": max_new, "min_new": min_new}
+        found = beam_search(chain, torch.zeros(2), prompt, **limits, length_penalty=penalty)
+        for row in range(2):
+            pads = int(lengths[row]) - 2  # before the prompt, for the plain loop to count
+            text, score = reference.beam_search(
+                chain,
+                torch.zeros(1),
+                [1] * pads + starts[row],
+                [0] * pads + [1, 1],
+                num_beams,
+                pads + 2 + max_new,
+                pads + 2 + min_new,
+                penalty,
+            )
+            assert found.ids[row, : len(text)].tolist() == text
+            assert set(found.ids[row, len(text) :].tolist()) <= {chain.pad_id}
+            assert found.scores[row].item() == pytest.approx(score, rel=1e-5)
 
 
 def test_pads_follow_the_end():
