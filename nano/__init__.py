@@ -1,0 +1,1 @@
+"""The embedded miniature's files, and what is measured with it."""

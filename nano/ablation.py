@@ -1,0 +1,221 @@
+"""Do experts help? Trains Prismer-Nano with some of them, and tells what its captions are worth.
+
+    python -m nano.ablation --only experts_0 only_obj_detection experts_6 --seeds 2
+    python -m nano.ablation --parallel 8            # everything, eight trainings at once
+
+It needs the Scenes and the nano experts' labels (`make nano-data nano-labels`), and for `exact_labels`
+those of the renderer: `python -m dataset.scenes` with `nano-data`'s numbers, without `--no-labels`. Each
+training is one of `train_caption.py`; its result is a JSON file below logging/ablation. What has a result
+is not trained again, and what was interrupted goes on. At the end come a table (Markdown) and a picture of
+all results of so many epochs.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from dataset.files import write_json
+from dataset.scenes.facts import read_captions, score
+from helpers.cli import natural, run
+from helpers.config import ROOT
+from helpers.experiments import LOGGING
+from model.errors import UserError
+
+OUT = LOGGING / "ablation"
+CONFIG = ROOT / "configs" / "caption_nano.yaml"
+EXPERTS = ("depth", "normal", "seg_scenes", "edge", "obj_detection", "ocr_detection")  # the paper's order
+NOISY = "depth"  # the paper spoils this one
+COLUMNS = ("CIDEr", "object", "word")  # the score, and how many percent of solids and words are told right
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is changed.
+
+    Attributes:
+        experts: those that the model has.
+        exact: the renderer's labels instead of the nano experts'.
+        noise: share of the images whose `NOISY` label is noise.
+    """
+
+    experts: tuple[str, ...] = EXPERTS
+    exact: bool = False
+    noise: float = 0.0
+
+
+VARIANTS = {
+    **{f"experts_{number}": Variant(EXPERTS[:number]) for number in range(len(EXPERTS) + 1)},
+    **{f"only_{name}": Variant((name,)) for name in EXPERTS[1:]},
+    **{f"without_{name}": Variant(tuple(e for e in EXPERTS if e != name)) for name in EXPERTS},
+    "exact_labels": Variant(exact=True),
+    **{f"noise_{percent}": Variant(noise=percent / 100) for percent in (25, 50, 75, 100)},
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training."""
+
+    variant: str
+    seed: int
+    epochs: int
+
+    @property
+    def name(self) -> str:
+        """Of its files and of its experiment."""
+        return f"{self.variant}_seed{self.seed}_epochs{self.epochs}"
+
+    @property
+    def result(self) -> Path:
+        """What it left."""
+        return OUT / f"{self.name}.json"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--only", nargs="+", metavar="VARIANT", default=list(VARIANTS), help=" ".join(VARIANTS)
+    )
+    parser.add_argument("--seeds", type=natural, default=3, help="trainings of each (default: %(default)s)")
+    parser.add_argument("--epochs", type=natural, default=5, help="of each (default: %(default)s)")
+    parser.add_argument(
+        "--parallel", type=natural, default=1, help="trainings at once (default: %(default)s)"
+    )
+    args = parser.parse_args()
+    if unknown := [name for name in args.only if name not in VARIANTS]:
+        raise UserError(f"unknown variant '{unknown[0]}'; known: {', '.join(VARIANTS)}")
+    runs = [Run(name, seed, args.epochs) for seed in range(args.seeds) for name in args.only]
+    todo = [one for one in runs if not one.result.exists()]
+    print(f"{len(runs)} trainings, {len(runs) - len(todo)} of them done before")
+    for one in todo:
+        write_config(one)  # labels of noise are made once, not by each of several trainings at once
+    with ThreadPoolExecutor(args.parallel) as pool:
+        failed = [one.name for one, code in zip(todo, pool.map(train, todo), strict=True) if code]
+    results = read_results(args.epochs)
+    if results:
+        (OUT / "table.md").write_text(table(results) + "\n")
+        draw(results, OUT / "ablation.png")
+        print(f"{table(results)}\n{OUT / 'table.md'}, {OUT / 'ablation.png'}")
+    if failed:
+        raise UserError(f"{', '.join(failed)}: failed, see the .log files in {OUT}; run this again to go on")
+
+
+def write_config(one: Run) -> Path:
+    """Writes the config of a training, and its labels where they are spoilt."""
+    variant = VARIANTS[one.variant]
+    config = yaml.safe_load(CONFIG.read_text())
+    settings = config["coco"]
+    data = Path(settings["data_path"])
+    if variant.exact:
+        settings["label_path"] = str(data / "labels")
+    if variant.noise:
+        spoilt = OUT / f"labels_{one.variant}"
+        spoil(Path(settings["label_path"]), spoilt, variant.noise)
+        settings["label_path"] = str(spoilt)
+    settings["experts"] = list(variant.experts) or "none"
+    settings["max_epoch"] = one.epochs
+    OUT.mkdir(parents=True, exist_ok=True)
+    path = OUT / f"{one.name}.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def spoil(source: Path, target: Path, share: float) -> None:
+    """Links a label folder, with noise in place of a share of the labels of `NOISY`.
+
+    Which ones, and the noise, depend on a label's place in the sorted list alone.
+    """
+    (target / NOISY).mkdir(parents=True, exist_ok=True)
+    for folder in sorted(source.iterdir()):
+        link = target / folder.name
+        if folder.name != NOISY and not link.exists():
+            link.symlink_to(folder.resolve())
+    for number, path in enumerate(sorted((source / NOISY).rglob("*.png"))):
+        place = target / NOISY / path.relative_to(source / NOISY)
+        if place.exists():
+            continue
+        place.parent.mkdir(parents=True, exist_ok=True)
+        random = np.random.default_rng(number)
+        if random.random() < share:
+            with Image.open(path) as label:
+                noise = random.integers(0, 256, (label.height, label.width), dtype=np.uint8)
+            Image.fromarray(noise).save(place)
+        else:
+            place.symlink_to(path.resolve())
+
+
+def train(one: Run) -> int:
+    """Trains, or goes on, and writes the result; returns the training's exit code."""
+    experiment = LOGGING / f"caption_ablation_{one.name}"
+    command = [sys.executable, str(ROOT / "train_caption.py"), "--exp_name", f"ablation_{one.name}"]
+    command += ["--config", str(OUT / f"{one.name}.yaml"), "--seed", str(one.seed)]
+    if any(experiment.glob("checkpoints/*")):
+        command.append("--from_checkpoint")
+    with (OUT / f"{one.name}.log").open("a") as log:
+        code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT).returncode
+    if code == 0:
+        write_json(one.result, measure(one, experiment))
+    return code
+
+
+def measure(one: Run, experiment: Path) -> dict:
+    """What the captions of a training's last epoch are worth."""
+    data = Path(yaml.safe_load(CONFIG.read_text())["coco"]["data_path"])
+    results = experiment / "results" / f"coco_epoch_{one.epochs}.json"
+    scores = json.loads(results.with_name(f"{results.stem}_scores.json").read_text())["scores"]
+    facts = score(read_captions(results, data))
+    percent = {kind: 100 * row["right"] / row["of"] for kind, row in facts.items()}
+    return {"variant": one.variant, "seed": one.seed, "epochs": one.epochs} | scores | percent
+
+
+def read_results(epochs: int) -> dict[str, list[dict]]:
+    """All results of so many epochs by variant, in the order of `VARIANTS`."""
+    files = {name: sorted(OUT.glob(f"{name}_seed*_epochs{epochs}.json")) for name in VARIANTS}
+    return {name: [json.loads(path.read_text()) for path in paths] for name, paths in files.items() if paths}
+
+
+def table(results: dict[str, list[dict]]) -> str:
+    """Means of each variant, with the spread from the least to the greatest where it has several seeds."""
+    lines = [f"| variant | seeds | {' | '.join(COLUMNS)} |", "|---|---|" + "---|" * len(COLUMNS)]
+    for name, rows in results.items():
+        cells = [_cell([row[column] for row in rows if column in row]) for column in COLUMNS]
+        lines.append(f"| {name} | {len(rows)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(values: list[float]) -> str:
+    if not values:
+        return ""
+    spread = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{spread}"
+
+
+def draw(results: dict[str, list[dict]], path: Path) -> None:
+    """A picture of CIDEr: a bar for each variant's mean, a dot for each seed."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 0.9 + 0.3 * len(results)), layout="constrained")
+    axes = figure.subplots()
+    for row, rows in enumerate(results.values()):
+        values = [result["CIDEr"] for result in rows]
+        axes.barh(row, statistics.mean(values), color="#56b4e9")
+        axes.plot(values, [row] * len(values), "o", color="#202124", markersize=4)
+    axes.set_yticks(range(len(results)), list(results))
+    axes.invert_yaxis()
+    axes.set_xlabel("CIDEr on held-out Scenes; dots are seeds")
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    run(main)
