@@ -26,6 +26,8 @@ def test_normals_become_unit_vectors():
     label = decode.normal_label(normal, (8, 6)).map
     assert label.shape == (8, 6, 3)
     assert np.unique(label.reshape(-1, 3), axis=0).tolist() == [[128, 128, 255]]
+    normal = np.array([-0.6, 0.0, 0.8])[:, None, None].repeat(4, 1).repeat(4, 2) / 3
+    assert decode.normal_label(normal, (1, 1)).map.tolist() == [[[51, 128, 230]]]
 
 
 def test_classes_are_enlarged_without_mixing():
@@ -68,9 +70,10 @@ def test_the_class_of_an_instance_is_that_of_most_of_it():
 
 
 def test_specks_and_empty_scenes_give_no_instance():
-    label = decode.instance_label(*_things((0, 3, 3, 4, 5)), (20, 20))
-    assert label.instances == {}
-    assert (label.map == BACKGROUND).all()
+    label = decode.instance_label(*_things((0, 3, 3, 6, 4), (2, 10, 10, 14, 11)), (20, 20))
+    assert label.instances == {0: 2}  # three cells are a speck, four are not
+    assert np.argwhere(label.map == 0).tolist() == [[10, column] for column in range(10, 14)]
+    assert (label.map == BACKGROUND).sum() == 396
     label = decode.instance_label(*_things(), (5, 7))
     assert label.instances == {}
     assert label.map.shape == (5, 7)
@@ -80,8 +83,15 @@ def test_centres_are_maxima_best_first():
     centre = np.zeros((12, 12))
     centre[2, 3], centre[2, 4] = 0.6, 0.5  # neighbours: one centre
     centre[9, 9] = 0.9
-    centre[6, 0] = decode.CENTRE_THRESHOLD / 2
-    assert decode.find_centres(centre).tolist() == [[9, 9], [3, 2]]
+    centre[9, 7], centre[7, 11] = 0.8, 0.8  # two cells from a better one
+    centre[6, 8] = 0.3  # three cells from it
+    centre[6, 0] = 0.25  # not above the threshold
+    assert decode.find_centres(centre).tolist() == [[9, 9], [3, 2], [8, 6]]
+    many = np.zeros((27, 27))
+    many[::3, ::3] = 0.3 + np.arange(81).reshape(9, 9) / 200
+    assert decode.find_centres(many).tolist() == [
+        [3 * (index % 9), 3 * (index // 9)] for index in range(80, 16, -1)
+    ]
 
 
 def test_text_box_goes_round_the_word_but_not_a_stray_cell():
@@ -90,16 +100,21 @@ def test_text_box_goes_round_the_word_but_not_a_stray_cell():
     assert decode.text_box(text) == (5, 10, 30, 20)
     text[39, 39] = 0.9
     assert decode.text_box(text) == (5, 10, 30, 20)
-    assert decode.text_box(np.zeros((40, 40))) is None
+    text[:] = 0
+    text[3, 4:15] = 0.9
+    assert decode.text_box(text) is None  # eleven cells are no word
+    text[3, 15:21] = 0.5, 0.9, 0.5, 0.5, 0.5, 0.5
+    assert decode.text_box(text) == pytest.approx((4.11, 3, 16.78, 4))
 
 
 def test_words_label():
     text = np.zeros((10, 10))
     text[2:4, 2:8] = 1
+    text[6, 6] = 0.5
     word = Word("exit", np.zeros(64, np.float32))
     label = decode.words_label(text, word, (10, 10))
     assert label.words == {0: word}
-    assert np.array_equal(label.map == 0, text == 1)
+    assert np.array_equal(label.map, np.where(text == 1, 0, BACKGROUND))
     assert decode.words_label(text, None, (10, 10)).map is None
 
 

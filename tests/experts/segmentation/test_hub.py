@@ -72,6 +72,7 @@ def test_class_order_knows_other_words_at_the_same_place():
     theirs = [name + "-merged" if name in ("tree", "wall") else name.upper() for name in COCO]
     assert hub.class_order(theirs, COCO) == list(range(len(COCO)))
     assert hub.class_order([name.split(",")[0] for name in ADE[::-1]], ADE) == list(range(len(ADE)))[::-1]
+    assert hub.class_order(["b, bee", "A ", "x", "y"], ["a", "b", "c", "d"]) == [1, 0, 2, 3]  # half of them
 
 
 @pytest.mark.parametrize(
@@ -80,6 +81,7 @@ def test_class_order_knows_other_words_at_the_same_place():
         (ADE, "of its 150 classes are among the 133"),
         ([f"LABEL_{index}" for index in range(133)], "0 of its 133 classes"),
         (["another", *COCO[:2], *COCO[3:]], "132 of its 133 classes"),
+        ([*COCO[:66], *(f"LABEL_{index}" for index in range(67))], "66 of its 133 classes"),
     ],
 )
 def test_other_classes_are_refused(theirs, count):
