@@ -1,15 +1,24 @@
 """Configs: what is read, and what each mistake is told."""
 
+import dataclasses
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from experts.generate import GenerateConfig
 from helpers.config import DemoConfig, read_config, read_model_size, read_yaml
 from helpers.models import read_description
-from helpers.task_configs import CaptionConfig, prismer_config
+from helpers.task_configs import (
+    CaptionConfig,
+    ClassificationConfig,
+    PretrainConfig,
+    VQAConfig,
+    prismer_config,
+)
 from model.errors import UserError
 
 CONFIGS = Path("configs")
@@ -55,6 +64,50 @@ def test_the_nano_settings_fit_their_network(path):
     assert network.image_resolution % network.vision.patch_size == 0
 
 
+def default(cls: type, key: str) -> object:
+    (field,) = (field for field in dataclasses.fields(cls) if field.name == key)
+    return field.default if field.default is not dataclasses.MISSING else field.default_factory()
+
+
+def documented() -> list[tuple[type, str, object]]:
+    """The defaults in the table of docs/training.md."""
+    text = Path("docs/training.md").read_text(encoding="utf-8").split("## ")[2]
+    found = []
+    for keys, values, what in re.findall(r"^\| (`.*?) \| (.+?) \| (.*?) \|$", text, re.MULTILINE):
+        cls = VQAConfig if "VQA" in what else ClassificationConfig if "classif" in what else CaptionConfig
+        cls = PretrainConfig if "pre-training: " in what else cls
+        keys, values = re.findall(r"`(\w+)`", keys), re.sub(r"`|\ball\b", "", values).split(", ")
+        for key, value in zip(keys, values if len(values) == len(keys) else values * len(keys), strict=True):
+            cls = VQAConfig if key == "questions_per_image" else cls
+            found.append((cls, key, yaml.safe_load(value)))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("cls", "key", "value"),
+    [
+        *documented(),
+        *(
+            (CaptionConfig, *each)
+            for each in {"batch_size_test": 8, "min_lr": 0, "weight_decay": 0.05}.items()
+        ),
+        (ClassificationConfig, "k_test", 32),
+    ],
+)
+def test_defaults_are_those_of_the_docs(cls, key, value):
+    if key == "metrics":
+        value = ["bleu", "meteor", "rouge", "cider", "spice"]
+    elif key == "min_new":
+        value = None  # the model says
+    assert default(cls, key) == value
+
+
+def test_the_experts_config_shows_the_defaults():
+    shown = read_config(CONFIGS / "experts.yaml", GenerateConfig)
+    for key in ("datasets", "weights_path", "precision", "batch_size", "num_workers", "num_writers"):
+        assert default(GenerateConfig, key) == getattr(shown, key)
+
+
 def test_the_demo_section_is_read():
     assert read_config(CONFIGS / "caption.yaml", DemoConfig, "demo").backends == {}  # the checkpoint says
 
@@ -84,6 +137,13 @@ def test_a_number_without_a_point_in_its_exponent_form_is_a_number(tmp_path):
         ({"length_penalty": "short"}, "key 'length_penalty': should be a valid number"),
         ({"metrics": ["bleu", "f1"]}, "key 'metrics.1'"),
         ({"prefix": "a b " * 15}, "key 'prefix': should have less than 30 words"),
+        ({"max_epoch": 2**31}, "key 'max_epoch': should be less than 2147483648"),
+        ({"warmup_steps": 2**31}, "key 'warmup_steps': should be less than 2147483648"),
+        ({"warmup_steps": -1}, "key 'warmup_steps': should be greater than or equal to 0"),
+        ({"num_workers": 1025}, "key 'num_workers': should be less than or equal to 1024"),
+        ({"num_workers": -1}, "key 'num_workers': should be greater than or equal to 0"),
+        ({"init_lr": -1e-9}, "key 'init_lr': should be greater than or equal to 0"),
+        ({"max_grad_norm": 0}, "key 'max_grad_norm': should be greater than 0"),
     ],
 )
 def test_a_mistake_is_one_line_with_file_key_and_expectation(tmp_path, changes, expected):
@@ -94,6 +154,31 @@ def test_a_mistake_is_one_line_with_file_key_and_expectation(tmp_path, changes, 
     assert message.startswith(f"{path} [coco]: ")
     assert expected in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"prefix": "a " * 29},
+        {"max_epoch": 2**31 - 1, "warmup_steps": 2**31 - 1, "num_workers": 1024},
+        {"max_epoch": 1, "warmup_steps": 0, "num_workers": 0, "init_lr": 0, "max_grad_norm": 1e-9},
+        {"max_length": 8},
+    ],
+)
+def test_the_greatest_and_the_least_values_are_taken(tmp_path, changes):
+    config = read_config(write(tmp_path, **changes), CaptionConfig, "coco")
+    assert {key: getattr(config, key) for key in changes} == changes
+
+
+@pytest.mark.parametrize(("tokens", "message"), [(512, ""), (513, "reads 512 tokens at most; lower it")])
+def test_captions_fit_the_text_tower(tmp_path, tokens, message):
+    config = read_config(write(tmp_path, max_caption_tokens=tokens), CaptionConfig, "coco")
+    size = read_model_size("prismer_base")
+    if not message:
+        assert prismer_config(config, size).label_resolution == 224
+        return
+    with pytest.raises(UserError, match=message):
+        prismer_config(config, size)
 
 
 def test_a_missing_key_is_named(tmp_path):
@@ -134,6 +219,8 @@ def test_an_unknown_size_lists_those_there_are():
         ("a: .inf", "key a: inf is no finite number"),
         ("a: [.nan]", "key a: nan is no finite number"),
         ("a: " + "9" * 50, "key a: a whole number of more than 64 bits"),
+        ("a: 9223372036854775808", "key a: a whole number of more than 64 bits"),
+        ("a: -9223372036854775809", "key a: a whole number of more than 64 bits"),
         ("a: " + "9" * 5000, "not readable as YAML"),
         ('a: "\\ud800"', "is not Unicode"),
         ('a: "x\\0.jpg"', "key a: holds a zero byte"),
@@ -160,6 +247,11 @@ def test_yaml_that_json_could_not_hold_is_a_line(tmp_path, text, expected):
         read_yaml(path)
     assert str(caught.value).startswith(str(path))
     assert expected in str(caught.value)
+
+
+def test_whole_numbers_of_64_bits_are_read(tmp_path):
+    (tmp_path / "c.yaml").write_text("a: [9223372036854775807, -9223372036854775808]")
+    assert read_yaml(tmp_path / "c.yaml") == {"a": [2**63 - 1, -(2**63)]}
 
 
 def test_a_date_is_a_text_and_a_byte_order_mark_is_none(tmp_path):
