@@ -34,7 +34,7 @@ demo: setup ## caption the images in helpers/images and draw their labels
 	$(RUN) demo_vis.py
 
 gallery: setup ## draw the pictures of README.md and docs/demo.md anew, with the miniature
-	$(RUN) demo.py --labels $(GALLERY)/labels --evidence $(GALLERY)/evidence
+	$(RUN) demo.py --exp_name nano/caption_prismer_nano --labels $(GALLERY)/labels --evidence $(GALLERY)/evidence
 	$(RUN) demo_vis.py --labels $(GALLERY)/labels --evidence $(GALLERY)/none --out $(GALLERY)/plain
 	$(RUN) demo_vis.py --labels $(GALLERY)/labels --evidence $(GALLERY)/evidence --out $(GALLERY)/told
 	cp $(GALLERY)/plain/green_cubes_blue_cylinder.png docs/demo.png

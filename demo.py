@@ -33,7 +33,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--exp_name", default="prismer_nano", help="a trained model of the task (default: %(default)s)"
+        "--exp_name",
+        default="prismer_nano",
+        help="a trained model of the task, or the folder of one (default: %(default)s)",
     )
     parser.add_argument("--images", type=Path, help="folder of images (default: the config's)")
     parser.add_argument("--labels", type=Path, help="folder of their labels (default: the config's)")
@@ -87,7 +89,7 @@ def demo(args: argparse.Namespace) -> int:
     from experts.runner import generate_labels
     from helpers.config import DemoConfig, read_config
     from helpers.evidence import Told, evidence_file, write_evidence
-    from helpers.experiments import find_experiment
+    from helpers.experiments import find_model
     from helpers.library import Answerer, Captioner
     from helpers.parallel.processes import use_device
 
@@ -96,7 +98,7 @@ def demo(args: argparse.Namespace) -> int:
     batch_size = args.batch_size or config.batch_size
     question = None if args.question is None else clean_question(args.question)
     kind, task = ("caption", "caption") if question is None else ("answer", "vqa")
-    folder = find_experiment(task, args.exp_name)
+    folder = find_model(task, args.exp_name)
     label_folder = demo_label_folder(images)
     listed = images_to_label(images, prefix=label_folder, leave_out=labels)
     writes_captions = kind == "caption" and args.json is None
@@ -143,7 +145,7 @@ def demo(args: argparse.Namespace) -> int:
             rows[-1]["ranked"] = dict(found.ranked)
 
     if args.json is not None:
-        record = {"model": args.exp_name, "experts": experts, "question": question}
+        record = {"model": args.exp_name, "weights": str(folder), "experts": experts, "question": question}
         write_record(args.json, {**record, "images": rows, "skipped": dataset.skipped}, outputs)
     if args.json != STDOUT:
         print_table(rows, kind, question)

@@ -51,6 +51,30 @@ def find_experiment(task: str, exp_name: str) -> Path:
     raise UserError(f"no weights of experiment '{exp_name}' in {wanted}; {there}")
 
 
+def find_model(task: str, name: str) -> Path:
+    """The folder of the weights that a demo is to show.
+
+    Args:
+        task: of the experiment.
+        name: of the experiment, or a folder of weights, with a slash in its path. An experiment of one's own
+            comes before the embedded one of its name, and that is said.
+
+    Raises:
+        UserError: there are no weights.
+    """
+    if "/" in name:
+        if not _has_weights(Path(name)):
+            raise UserError(f"{name}: no weights there; name a folder that holds some, or an experiment")
+        return Path(name)
+    folder, embedded = find_experiment(task, name), EMBEDDED / f"{task}_{name}"
+    if folder != embedded and _has_weights(embedded):
+        print(
+            f"note: {folder} is shown, which is called like nano/{embedded.name} of the project",
+            file=sys.stderr,
+        )
+    return folder
+
+
 def has_weights(task: str, exp_name: str) -> bool:
     """Whether `find_experiment` would find it."""
     return any(_has_weights(root / f"{task}_{exp_name}") for root in (LOGGING, EMBEDDED))

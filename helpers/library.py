@@ -38,7 +38,7 @@ class Captioner(Predictor[PrismerCaption]):
         """Captions image files, or images in memory; otherwise as `captions`."""
         dataset = self._dataset(images, experts)
         found = self.captions(dataset, batch_size, evidence=evidence, **decoding)
-        return self._all(dataset, found)
+        return self.every(dataset, found)
 
     def captions(
         self, dataset: CaptionDataset, batch_size: int, *, evidence: bool = False, **decoding: float
@@ -101,7 +101,7 @@ class Answerer(Predictor[PrismerVQA]):
             raise UserError(f"{len(questions)} questions for {len(images)} images; give one for each, or one")
         dataset = self._dataset(images, experts)
         found = self.answers(dataset, questions, batch_size, answers, k, evidence=evidence, **decoding)
-        return self._all(dataset, found)
+        return self.every(dataset, found)
 
     def answers(
         self,

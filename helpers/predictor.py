@@ -215,8 +215,8 @@ class Predictor(Generic[M]):
                     logger.warning("skipped %s: the network's output is not finite", image)
                     dataset.recall_unreadable(index)
 
-    def _all(self, dataset: CaptionDataset, found: Iterator[tuple[str, Prediction]]) -> list[Prediction]:
-        """What is said of each image of a data set.
+    def every(self, dataset: CaptionDataset, found: Iterator[tuple[str, Prediction]]) -> list[Prediction]:
+        """What is said of each image of a data set, all of which can be read.
 
         Raises:
             UserError: the network's output of an image is not finite.

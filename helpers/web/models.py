@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Lock
 from typing import TypeVar
 
@@ -10,7 +11,7 @@ from PIL import Image
 from dataset.class_tables import read_class_tables
 from dataset.labels import LabelReader
 from experts.kept import KeptExperts
-from helpers.experiments import find_experiment, has_weights
+from helpers.experiments import find_model, has_weights
 from helpers.figures.pictures import Panel, label_panel
 from helpers.library import Answerer, Captioner, Prediction
 from helpers.web.visits import Visit
@@ -33,6 +34,7 @@ class WebModels:
 
     Attributes:
         experts: their names, in the captioner's order.
+        weights: the folders of the models.
     """
 
     def __init__(
@@ -42,11 +44,12 @@ class WebModels:
         exp_name_z: str | None = None,
         experts: Sequence[str] | None = None,
     ) -> None:
-        self.captioner = Captioner.from_pretrained(find_experiment("caption", exp_name))
-        self.answerer = _optional(Answerer, "vqa", vqa, exp_name)
+        self.weights: list[Path] = []
+        self.captioner = self._load(Captioner, "caption", exp_name)
+        self.answerer = self._optional(Answerer, "vqa", vqa, exp_name)
         twin = exp_name.replace("prismer_", "prismerz_", 1) if exp_name.startswith("prismer_") else None
-        self.captioner_z = _optional(Captioner, "caption", exp_name_z, twin)
-        self.answerer_z = _optional(Answerer, "vqa", None, exp_name_z or twin)
+        self.captioner_z = self._optional(Captioner, "caption", exp_name_z, twin)
+        self.answerer_z = self._optional(Answerer, "vqa", None, exp_name_z or twin)
         if self.captioner_z and self.captioner_z.experts():
             raise UserError(f"{exp_name_z or twin} has experts; name a PrismerZ with --exp_name_z")
         self.experts = self.captioner.experts(experts)
@@ -56,6 +59,16 @@ class WebModels:
         self._tables = read_class_tables(self.captioner.loaded.class_tables, classes) if classes else None
         self._lock = Lock()
         self._stopped = False
+
+    def _load(self, cls: type[P], task: str, name: str) -> P:
+        self.weights.append(find_model(task, name))
+        return cls.from_pretrained(self.weights[-1])
+
+    def _optional(self, cls: type[P], task: str, named: str | None, usual: str | None) -> P | None:
+        """A model that must be there if it is named, and may be there if it only would be usual."""
+        if named or (usual and has_weights(task, usual)):
+            return self._load(cls, task, named or usual)
+        return None
 
     def stop(self) -> None:
         """Waits for what is running; from then on nothing runs, and nothing is written."""
@@ -112,20 +125,11 @@ class WebModels:
         with self._alone():
             if key not in visit.captions:
                 dataset = visit.dataset(model.visual(visit.labels, list(experts)))
-                ((_, visit.captions[key]),) = model.captions(dataset, 1, evidence=evidence)
+                (visit.captions[key],) = model.every(dataset, model.captions(dataset, 1, evidence=evidence))
             return visit.captions[key]
 
     def _answer(self, model: Answerer, visit: Visit, question: str, experts: Collection[str]) -> Prediction:
         with self._alone():
             dataset = visit.dataset(model.visual(visit.labels, list(experts)))
-            ((_, answer),) = model.answers(dataset, [question], 1)
+            (answer,) = model.every(dataset, model.answers(dataset, [question], 1))
             return answer
-
-
-def _optional(cls: type[P], task: str, named: str | None, usual: str | None) -> P | None:
-    """A model that must be there if it is named, and may be there if it only would be usual."""
-    if named:
-        return cls.from_pretrained(find_experiment(task, named))
-    if usual and has_weights(task, usual):
-        return cls.from_pretrained(find_experiment(task, usual))
-    return None

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from html import escape
 from math import exp
+from pathlib import Path
 
 from PIL import Image
 
@@ -62,14 +63,16 @@ footer { display: none !important; }
 """
 
 
-def heading(experts: Sequence[str]) -> str:
-    """The top of the page."""
+def heading(experts: Sequence[str], weights: Sequence[Path]) -> str:
+    """The top of the page; of the folders of weights their names and where they are, but no more."""
+    folders = ", ".join("/".join(folder.parts[-2:]) for folder in weights)
     count = (
         f"{len(experts)} experts look at the picture, and the model reads what they saw." if experts else ""
     )
     return (
         '<div class="pr-head"><h1>Prismer</h1>'
-        f"<p>A vision-language model with an ensemble of experts. {count}</p></div>"
+        f"<p>A vision-language model with an ensemble of experts. {count}</p>"
+        f'<p class="pr-note">Weights: {escape(folders)}</p></div>'
     )
 
 

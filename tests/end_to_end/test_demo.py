@@ -181,6 +181,7 @@ def test_flags(folder):
     for stage in ("loading ", "obj_detection, ocr_detection: ", "captions: "):
         assert stage in done.stderr
     told = json.loads(done.stdout)
+    assert told["weights"].endswith("nano/caption_prismer_nano")
     assert (told["model"], told["question"], told["skipped"]) == ("prismer_nano", None, ["broken.png"])
     assert told["experts"] == ["obj_detection", "ocr_detection"]
     assert len(told["images"]) == 3

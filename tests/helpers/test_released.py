@@ -7,7 +7,7 @@ import pytest
 from experts.registry import BACKENDS, backend_module
 from experts.runner import WEIGHTS
 from helpers.download.released import EXPERT_WEIGHTS, MODELS, PCA_ARRAYS, TABLES, backbones, experts, models
-from helpers.experiments import experiment_folder, find_experiment
+from helpers.experiments import experiment_folder, find_experiment, find_model
 from model.errors import UserError
 from tests.end_to_end.conftest import ROOT
 
@@ -51,6 +51,20 @@ def test_a_released_experiment_that_is_not_here_names_the_command(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"download_checkpoints\.py --download_models=vqa_prismerz_large"):
         find_experiment("vqa", "prismerz_large")
+
+
+def test_own_weights_come_before_embedded_ones_which_a_path_names(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    embedded, own = ROOT / "nano" / "caption_prismer_nano", Path("logging/caption_prismer_nano")
+    assert find_model("caption", "prismer_nano") == embedded
+    assert capsys.readouterr().err == ""
+    own.mkdir(parents=True)
+    (own / "model.safetensors").touch()
+    assert find_model("caption", "prismer_nano") == own
+    assert f"note: {own} is shown, which is called like nano/caption_prismer_nano" in capsys.readouterr().err
+    assert find_model("caption", str(embedded)) == embedded
+    with pytest.raises(UserError, match="nano/caption_prismer: no weights there"):
+        find_model("caption", "nano/caption_prismer")
 
 
 def test_hashes_of_the_docs_are_those_that_are_checked():

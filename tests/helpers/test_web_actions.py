@@ -11,7 +11,7 @@ from helpers.config import ROOT
 from helpers.library import Prediction
 from helpers.web.actions import Actions, tile
 from helpers.web.models import WebModels
-from helpers.web.page import answers, captions, message
+from helpers.web.page import answers, captions, heading, message
 from helpers.web.visits import Visits
 from model.errors import UserError
 
@@ -180,5 +180,8 @@ def test_a_prismerz_can_be_shown_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     models = WebModels("prismerz_nano")
     assert (models.experts, models.captioner_z) == ((), None)
+    head = heading(models.experts, models.weights)
+    assert "Weights: nano/caption_prismerz_nano, nano/vqa_prismerz_nano<" in head
+    assert str(ROOT) not in head  # a visitor need not know
     page = look(Actions(models, 1_000_000), "me", CONE, ())
     assert page["captions"].count("pr-card ") == 1
