@@ -81,8 +81,11 @@ def test_ranked_captions(patch, name):
     arrays = goldens.golden(patch, name)
     experts, indices = inputs(arrays)
     answers = arrays["rank_answers"].tolist()
-    ranking = caption_model(patch, name).rank(experts, answers, 5, PREFIX, indices)
-    assert_ranking(ranking, arrays, "rank_caption")
+    captioner = caption_model(patch, name)
+    tokens, _ = captioner.answer_tokens(answers)
+    assert_ranking(
+        lambda k: captioner.rank(experts, answers, k, PREFIX, indices), tokens, arrays, "rank_caption"
+    )
 
 
 @networks
@@ -124,8 +127,14 @@ def test_ranked_answers(patch, name):
     arrays = goldens.golden(patch, name, "vqa")
     experts, indices = inputs(goldens.golden(patch, name))
     questions, answers = arrays["questions"].tolist(), arrays["rank_answers"].tolist()
-    ranking = vqa_model(patch, name).rank(experts, questions, answers, 5, instance_indices=indices)
-    assert_ranking(ranking, arrays, "vqa_rank")
+    answerer = vqa_model(patch, name)
+    tokens, _ = answerer.answer_tokens(answerer.ends(answers))
+    assert_ranking(
+        lambda k: answerer.rank(experts, questions, answers, k, instance_indices=indices),
+        tokens,
+        arrays,
+        "vqa_rank",
+    )
 
 
 def spy_on_decoding(model: Prismer, monkeypatch):
@@ -140,7 +149,19 @@ def spy_on_decoding(model: Prismer, monkeypatch):
     return lambda: seen[0]
 
 
-def assert_ranking(ranking, arrays, key):
-    np.testing.assert_array_equal(ranking.kept, arrays[f"{key}_topk"])
-    goldens.assert_matches(ranking.scores, arrays[f"{key}_scores"])
-    np.testing.assert_array_equal(ranking.best, arrays[f"{key}_ids"])
+def assert_ranking(rank, tokens, arrays, key):
+    """Of answers with one first token the original keeps any, and we the first in the list: all are scored.
+
+    Args:
+        rank: takes the number of answers to keep.
+        tokens: (a, t), of the answers.
+        arrays: what the original gave, five answers of each sample.
+        key: of the arrays.
+    """
+    first, kept = tokens[:, 0], torch.from_numpy(arrays[f"{key}_topk"])
+    assert torch.equal(first[rank(5).kept], first[kept])
+    every = rank(len(tokens))
+    scores = torch.zeros_like(every.scores).scatter(1, every.kept, every.scores).gather(1, kept)
+    goldens.assert_matches(scores, arrays[f"{key}_scores"])
+    best = kept.gather(1, scores.argmax(dim=1, keepdim=True))[:, 0]
+    np.testing.assert_array_equal(best, arrays[f"{key}_ids"])
