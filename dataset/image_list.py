@@ -12,6 +12,7 @@ from dataset import json_text
 from dataset.files import open_file
 from dataset.places import Url, as_place
 from dataset.shards.folder import ShardFile
+from dataset.text import is_unicode
 from model.errors import UserError
 
 Split = Literal["train", "test"]
@@ -176,16 +177,6 @@ def _checked(
         if (value := row.get(key)) and not all(is_unicode(text) for text in _listed(value)):
             raise UserError(f"{where}: '{key}' is {value!r}, which is not Unicode; write it anew")
     return row
-
-
-def is_unicode(text: Any) -> bool:
-    """Whether a text has whole characters alone; what is no text passes."""
-    try:
-        return text.isascii() or bool(text.encode())
-    except AttributeError:
-        return True
-    except UnicodeEncodeError:
-        return False
 
 
 def checked_id(value: Any, key: str, where: str) -> int | str:

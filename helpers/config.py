@@ -17,8 +17,7 @@ import yaml
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from dataset.files import open_file
-from dataset.image_list import is_unicode
-from dataset.text import MAX_WORDS
+from dataset.text import MAX_WORDS, is_unicode
 from model.config import STRICT, TextConfig, VisionConfig
 from model.errors import UserError, one_line
 from model.modalities import modality

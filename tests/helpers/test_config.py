@@ -159,7 +159,7 @@ def test_a_mistake_is_one_line_with_file_key_and_expectation(tmp_path, changes, 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"prefix": "a " * 29},
+        {"prefix": "a " * 28 + "a"},
         {"max_epoch": 2**31 - 1, "warmup_steps": 2**31 - 1, "num_workers": 1024},
         {"max_epoch": 1, "warmup_steps": 0, "num_workers": 0, "init_lr": 0, "max_grad_norm": 1e-9},
         {"max_length": 8},
