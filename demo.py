@@ -111,6 +111,8 @@ def demo(args: argparse.Namespace) -> int:
 
     print(f"loading {folder}", file=sys.stderr)
     model = (Captioner if kind == "caption" else Answerer).from_pretrained(folder, backends=config.backends)
+    if model.limits and args.images:
+        print(model.limits, file=sys.stderr)
     experts = model.experts(args.experts)
     check_experts(experts, model.known_backends, listed, labels)
     # An expert that no network is named for has left its labels before.

@@ -101,7 +101,7 @@ def build_page(actions: "Actions", models: "WebModels") -> "gradio.Blocks":
     from helpers.web.actions import START, tile
 
     with gr.Blocks(title="Prismer", analytics_enabled=False, delete_cache=(KEPT // 10, KEPT)) as page:
-        gr.HTML(web_page.heading(models.experts, models.weights))
+        gr.HTML(web_page.heading(models.experts, models.weights, models.captioner.limits))
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 picture = gr.Image(

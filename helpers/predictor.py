@@ -32,6 +32,7 @@ from model.prismer import Prismer
 logger = logging.getLogger(__name__)
 M = TypeVar("M", bound=Prismer)
 EXPERTS_FILE = ROOT / "configs" / "experts.yaml"  # says which networks label where a model does not
+SCENES_ONLY = "This model knows Scenes only, rendered pictures of solids; of a photograph it tells nonsense."
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,12 @@ class Predictor(Generic[M]):
         reader = self.visual(self._images.labels, experts).labels()
         sizes = [read_image(self._images.images / name).size for name in names]
         return [reader.read(Path(name).stem, size)[0] for name, size in zip(names, sizes, strict=True)]
+
+    @property
+    def limits(self) -> str:
+        """What a user must know of the model's data, in one sentence; empty if there is nothing."""
+        has_seen_scenes_only = (self.loaded.class_tables / "scenes.npz").is_file()
+        return SCENES_ONLY if has_seen_scenes_only else ""
 
     def experts(self, chosen: Sequence[str] | None = None) -> tuple[str, ...]:
         """The model's experts, in its order; only the chosen ones, if some are.

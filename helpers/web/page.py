@@ -63,15 +63,21 @@ footer { display: none !important; }
 """
 
 
-def heading(experts: Sequence[str], weights: Sequence[Path]) -> str:
-    """The top of the page; of the folders of weights their names and where they are, but no more."""
+def heading(experts: Sequence[str], weights: Sequence[Path], limits: str) -> str:
+    """The top of the page.
+
+    Args:
+        experts: all there are.
+        weights: folders, of which their names and where they are is told, but no more.
+        limits: what `Predictor.limits` says.
+    """
     folders = ", ".join("/".join(folder.parts[-2:]) for folder in weights)
     count = (
         f"{len(experts)} experts look at the picture, and the model reads what they saw." if experts else ""
     )
     return (
         '<div class="pr-head"><h1>Prismer</h1>'
-        f"<p>A vision-language model with an ensemble of experts. {count}</p>"
+        f"<p>A vision-language model with an ensemble of experts. {count} {limits}</p>"
         f'<p class="pr-note">Weights: {escape(folders)}</p></div>'
     )
 

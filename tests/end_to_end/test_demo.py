@@ -89,6 +89,7 @@ def test_a_folder_of_odd_files(tmp_path, monkeypatch):
     assert "broken.jpg: cannot identify it as an image\n" in done.stderr
     assert "skipped, not readable as images or not labelled: broken.jpg, link.png\n" in done.stderr
     assert re.search(r"^Gr\\xf6\\xdfe\\n1\.gif +-\d", done.stdout, re.MULTILINE)
+    assert "This model knows Scenes only" in done.stderr
     assert "seen as stored, on their side: turned.jpg; viewers" in done.stderr
     written = sorted(path.relative_to(images).as_posix() for path in images.rglob("*.txt"))
     written.remove("Größe\n1.txt")

@@ -13,6 +13,7 @@ from PIL import Image
 from helpers.config import ROOT
 from helpers.library import Answerer, Captioner
 from helpers.models import LoadedModel, Usage
+from helpers.web.page import heading
 from model.captioning import PrismerCaption
 from model.errors import UserError
 from model.vqa import PrismerVQA
@@ -201,3 +202,9 @@ def test_other_programs_read_the_tokenizer(tmp_path):
     assert "# PrismerZ\n" in card
     assert "license" not in card
     assert not (tmp_path / "class_tables").exists()
+
+
+def test_a_model_of_scenes_says_so(captioner, answerer):
+    assert "Scenes only" in captioner.limits
+    assert captioner.limits in heading(captioner.experts(), [NANO], captioner.limits)
+    assert answerer.limits == ""
