@@ -77,6 +77,7 @@ def test_resizing_keeps_the_corners():
     resized = resize(values, (4, 3))[0]
     assert [resized[y, x].item() for y, x in ((0, 0), (0, -1), (-1, 0), (-1, -1))] == [0, 1, 0.5, 0]
     assert resized[0, 1] == 0.5
+    assert resized[:, 0].tolist() == pytest.approx([0, 1 / 6, 1 / 3, 0.5])
 
 
 def test_bytes_are_truncated():

@@ -150,7 +150,8 @@ def test_a_run_that_labels_nothing_leaves_nothing_and_says_what_may_help(
     assert (report.images, report.labelled, len(report.failed)) == (6, 0, 6)
     (note,) = report.notes
     assert note.startswith(
-        "depth and ocr_detection (grey): the network's output was not finite for any image"
+        "depth and ocr_detection (grey): the network's output was not finite for any image (6); "
+        "its weights may be damaged: fetch them again"
     )
     assert os.listdir(labels) == [UNREADABLE_LOG]
 

@@ -167,6 +167,16 @@ def test_to_overwrite_removes_the_old_labels_then_changes_the_manifest(tmp_path,
     assert sidecar.exists()
 
 
+def test_labels_made_elsewhere_are_counted_until_they_are_made_anew(tmp_path, grey):
+    write(tmp_path, "depth", "a", "set/b", "other/x")
+    counts = []
+    for keys in (KEYS, ("a",), KEYS):
+        plan(tmp_path, {"depth": "grey"}, keys, overwrite=keys != KEYS or bool(counts))
+        write(tmp_path, "depth", *keys)
+        counts.append(read_manifest(tmp_path / "depth").made_elsewhere)
+    assert counts == [3, 3, 1]  # at last other/x is left
+
+
 def test_a_part_of_the_labels_cannot_be_overwritten_with_other_settings(tmp_path, grey):
     plan(tmp_path)
     write(tmp_path, "depth", *KEYS)

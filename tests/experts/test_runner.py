@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import sys
 import weakref
 from pathlib import Path
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import experts.loading
 from dataset.files import temporary_name
+from experts.finite import NotFinite
 from experts.runner import UNREADABLE_LOG, generate_labels
 from model.errors import UserError
 from tests.experts.conftest import Grey
@@ -96,6 +99,33 @@ def test_unreadable_images_are_logged_and_passed_over(scenes, tmp_path, grey):
     report = generate_labels(data, labels, BACKENDS, prefix="set", num_workers=0)
     assert (report.images, report.finished_before) == (1, 1)
     assert not (labels / UNREADABLE_LOG).exists()
+
+
+def test_passes_are_reported_together(scenes, tmp_path, grey, monkeypatch):
+    """One image cannot be read, so that only the first pass reads it; one fails in both, another in one."""
+    shutil.copytree(scenes / "a", tmp_path / "data")
+    (tmp_path / "data" / "broken.png").touch()
+    decode, loaded = grey.decode, []
+
+    def fails(raw, target):
+        if target.key == "one" or (target.key == "two" and grey.decoded.count("three") == 2):
+            raise NotFinite(f"no {len(grey.decoded) // 5}")
+        return decode(raw, target)
+
+    read = experts.loading.read_image
+    monkeypatch.setattr(experts.loading, "read_image", lambda file: loaded.append(file.name) or read(file))
+    monkeypatch.setattr(grey, "decode", fails)
+    backends = {"depth": "grey", "ocr_detection": {"name": "grey", "batch_size": 7}}
+    report = generate_labels(tmp_path / "data", tmp_path / "labels", backends, num_workers=0, num_writers=1)
+    assert (report.images, report.labelled, report.finished_before) == (7, 4, 0)
+    assert [Path(name).name for name in report.unreadable] == ["broken.png"]
+    assert {Path(name).name: reason for name, reason in report.failed.items()} == {
+        "one.png": "depth: no 0; ocr_detection: no 1",
+        "two.jpg": "ocr_detection: no 1",
+    }
+    assert [loaded.count(name) for name in ("broken.png", "one.png")] == [1, 2]
+    assert report.notes == []
+    assert report.skipped.keys() == report.unreadable.keys() | report.failed.keys()
 
 
 def test_labels_that_cannot_be_written_stop_the_run(scenes, tmp_path, grey):

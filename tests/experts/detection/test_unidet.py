@@ -50,6 +50,15 @@ def test_a_missing_file(tmp_path):
         load(tmp_path)
 
 
+@pytest.mark.parametrize(("options", "red"), [({}, 2), ({"channel_order": "rgb"}, 0)])
+def test_the_network_sees_blue_first_unless_the_config_says(options, red):
+    expert = unidet.UniDetExpert(
+        torch.nn.Identity(), unidet.Options(**options), Setting(torch.device("cpu"), Path())
+    )
+    pixels = expert.prepare(Image.new("RGB", (8, 6), (200, 100, 50)))[:, 0, 0].tolist()
+    assert (pixels[red], pixels[1], pixels[2 - red]) == (200, 100, 50)
+
+
 @pytest.mark.parametrize(("options", "shown"), [({}, 3), ({"masks": "signed"}, 3), ({"masks": "binary"}, 0)])
 def test_boxes_are_cut_as_the_config_says(options, shown, tmp_path):
     """Boxes 0 and 1 hide box 2, and box 0 alone hides box 3, which is around box 2."""

@@ -14,6 +14,7 @@ from experts.nano import losses
 from experts.nano.backend import FOLDER, LABELS, NanoExpert, read_network
 from experts.nano.data import NO_WORD, Truth
 from experts.nano.metrics import Scores, count_found
+from experts.nano.network import NanoConfig
 
 
 def tensor(*values: float, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -181,6 +182,7 @@ MOMENTS = {
 
 def test_the_committed_network_gives_the_numbers_it_was_committed_with():
     network = read_network(FOLDER)
+    assert network.config == NanoConfig(words=network.config.words)
     expert = NanoExpert(network, tuple(LABELS), torch.device("cpu"))
     image = expert.prepare(Image.fromarray(render_scene([987, 3]).image))
     (raw,) = expert.predict([image])

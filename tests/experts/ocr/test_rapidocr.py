@@ -1,5 +1,7 @@
 """The backend `rapidocr`: the network of the package reads a word that was drawn."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -38,6 +40,21 @@ def test_a_drawn_word_is_read_and_an_empty_image_is_not(expert):
     assert rows.min() < drawn[0].min() < drawn[0].max() < rows.max()
     assert columns.min() < drawn[1].min() < drawn[1].max() < columns.max()
     assert expert.decode(nothing, Target((200, 3)))["ocr_detection"].map is None
+
+
+def test_the_package_sees_blue_first_and_words_are_lowered(expert, monkeypatch):
+    corners = np.array([[[0.0, 0], [8, 0], [8, 2], [0, 2]]])
+    seen = []
+
+    def read(pixels: np.ndarray) -> SimpleNamespace:
+        seen.append(pixels[4, 3].tolist())
+        return SimpleNamespace(txts=("To GO",), boxes=corners, scores=(0.9,))
+
+    monkeypatch.setattr(expert, "read", read)
+    ((first, second),) = expert.predict([expert.prepare(Image.new("RGB", (20, 10), (200, 100, 50)))])
+    assert seen == [[50, 100, 200]]
+    assert (first[0], second[0]) == ("to", "go")
+    assert second[1].tolist() == pytest.approx(np.array([[4.8, 0], [8, 0], [8, 2], [4.8, 2]]))
 
 
 def test_lines_are_split_at_spaces():
