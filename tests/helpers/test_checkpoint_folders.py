@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 from accelerate import Accelerator
 
-from helpers.experiments import newest_checkpoint, refuse_to_start_over, remove_earlier_run
+from helpers.experiments import (
+    EMBEDDED,
+    find_experiment,
+    has_weights,
+    newest_checkpoint,
+    refuse_to_start_over,
+    remove_earlier_run,
+)
 from helpers.saving.folders import (
     MARKER,
     begin_checkpoint,
@@ -136,3 +143,28 @@ def test_a_new_run_does_not_write_between_the_checkpoints_of_another(tmp_path):
     remove_earlier_run(tmp_path, files)
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoints", "results"}
     assert find_checkpoints(tmp_path) == []
+
+
+def test_experiments_of_ones_own_come_first_and_those_there_are_are_listed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_experiment("caption", "prismer_nano") == EMBEDDED / "caption_prismer_nano"
+    for name, file in (
+        *(("caption_zebra", "pytorch_model.bin"), ("caption_ape", "model.safetensors")),
+        *(("vqa_bee", "model.safetensors"), ("caption_empty", "metrics.jsonl")),
+        ("caption_prismer_nano", "model.safetensors"),
+    ):
+        (tmp_path / "logging" / name).mkdir(parents=True)
+        (tmp_path / "logging" / name / file).touch()
+    assert find_experiment("caption", "prismer_nano") == Path("logging/caption_prismer_nano")
+    assert (has_weights("caption", "ape"), has_weights("caption", "empty")) == (True, False)
+    with pytest.raises(UserError) as error:
+        find_experiment("caption", "empty")
+    listed = str(error.value).partition("there are: ")[2].split(", ")
+    assert listed[0] == "ape"
+    assert listed[-1] == "zebra"
+    assert {"prismer_nano", "prismerz_nano"} < set(listed)
+    assert not {"bee", "empty"} & set(listed)
+    with pytest.raises(UserError, match="there is none for sound yet"):
+        find_experiment("sound", "ape")
+    with pytest.raises(UserError, match=r"logging/caption_ape: has weights, but no training state"):
+        newest_checkpoint("caption", "ape", Accelerator(cpu=True))

@@ -1,5 +1,9 @@
 """Evidence as a file and as a picture."""
 
+import json
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
@@ -40,6 +44,15 @@ def test_comes_back_from_a_file(evidence, tmp_path):
         assert list(found) == list(wanted)
         for key, value in wanted.items():
             torch.testing.assert_close(found[key], value, rtol=1e-3, atol=1e-3)
+
+
+def test_numbers_have_four_digits(evidence, tmp_path):
+    exact = torch.tensor([-1.23456, -0.000123456, -1234.56, -1.0])
+    write_evidence(tmp_path / "a.json", Told("A.", None, replace(evidence, log_probs=exact)))
+    content = json.loads((tmp_path / "a.json").read_text())
+    assert content["log_probs"] == [-1.235, -0.0001235, -1235, -1]
+    assert (content["text"], content["question"]) == ("A.", None)
+    assert np.shape(content["tokens"]["rgb"]) == (4, 2, 2)
 
 
 @pytest.mark.parametrize("content", ["no JSON", "[]", '{"text": "a", "words": 3}', '{"log_probs": ["x"]}'])

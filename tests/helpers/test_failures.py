@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -13,7 +14,8 @@ import pytest
 from torch.utils.data import DataLoader
 
 from dataset.images import MissingImage
-from helpers.cli import run, training_parser
+from helpers.cli import Stopped, names, natural, positive, printable, run, training_parser, whole
+from model.errors import UserError
 
 
 class _Faulty(list):
@@ -66,6 +68,50 @@ def test_a_killed_process_of_a_pool_ends_the_run_in_one_line(capfd) -> None:
     with pytest.raises(SystemExit, match="4"):
         run(work)
     assert capfd.readouterr().err.startswith("error: a process that reads data was killed")
+
+
+@pytest.mark.parametrize(
+    ("main", "code", "told"),
+    [
+        (lambda: None, 0, ""),
+        (lambda: 3, 3, ""),
+        (partial(_raise, UserError("this is wrong")), 2, "error: this is wrong\n"),
+        (partial(_raise, KeyboardInterrupt()), 130, "interrupted\n"),
+        (partial(_raise, Stopped("saved")), 143, "saved\n"),
+        (partial(_raise, Stopped.by(signal.SIGHUP)), 129, "stopped by SIGHUP\n"),
+        (partial(_die, signal.SIGTERM), 143, "\nstopped by SIGTERM\n"),
+        (partial(sys.exit, 7), 7, ""),
+    ],
+)
+def test_how_a_run_ends(main: Callable, code: int, told: str, capfd) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
+    with pytest.raises(SystemExit) as end:
+        run(main)
+    assert end.value.code == code
+    assert capfd.readouterr().err == told
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)] == before
+
+
+def test_a_fault_of_our_own_keeps_its_trace() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run(lambda: 1 / 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        (natural, {"1": 1, "2147483647": 2**31 - 1}, ["0", "-1", "2147483648", "1.5", "x"]),
+        (whole, {"0": 0, "2147483647": 2**31 - 1}, ["-1", "2147483648", "1e3"]),
+        (positive, {"1e-9": 1e-9, "2": 2.0}, ["0", "-1", "inf", "nan", "x"]),
+        (names, {"none": [], "depth": ["depth"], "depth,edge": ["depth", "edge"]}, []),
+        (printable, {"a b": "a b", "é猫": "é猫", "a\nb": r"a\nb", "\udce9\x1b": r"\udce9\x1b"}, []),
+    ],
+)
+def test_values_of_flags(kind: Callable, good: dict, bad: list) -> None:
+    assert {text: kind(text) for text in good} == good
+    for text in bad:
+        with pytest.raises((ValueError, ArgumentTypeError)):
+            kind(text)
 
 
 _PRINTS = "from helpers.cli import run; run(lambda: print('caf\\u00e9 \\udce9' + 'x\\n' * 99999))"

@@ -14,7 +14,7 @@ from dataset.shards.pack import pack
 from dataset.shards.write import write_shard
 from experts.manifest import MANIFEST, Manifest, write_manifest
 from helpers import inspect_labels
-from helpers.label_inspection import ExpertReport, inspect
+from helpers.label_inspection import ExpertReport, Inspection, inspect
 from tests.dataset.disk import EXPERTS, SIZE, Disk
 
 KEYS = ("set/a", "set/deep/b.v2", "set/c")
@@ -114,6 +114,32 @@ def test_what_is_wrong_is_named(
     printed = capsys.readouterr().out
     assert "  missing set/a\n" in printed
     assert "66.7%" in printed
+
+
+def test_long_lists_are_cut() -> None:
+    names = [f"set/{index}" for index in range(7)]
+    few = ExpertReport("dpt, fp32", missing=names[:5], classes={f"c{index}": index for index in range(10)})
+    many = ExpertReport("unknown", 3, missing=names[:6], damaged=dict.fromkeys(names, "cut off"))
+    many.classes = {f"c{index}": index for index in range(11)}
+    found = Inspection(images=8, unreadable={"x.jpg": "no image"}, experts={"depth": few, "seg_coco": many})
+    assert inspect_labels._as_text(found).splitlines() == [
+        "8 images, 1 unreadable",
+        "expert    labels  coverage  empty  flat  missing  damaged  unexpected  stray",
+        "depth          0      0.0%      0     0        5        0           0      0",
+        "seg_coco       3     37.5%      0     0        6        7           0      0",
+        "",
+        "depth (made with: dpt, fp32)",
+        *(f"  missing {name}" for name in names[:5]),
+        "  10 classes or texts: " + ", ".join(f"c{index} {index}" for index in range(9, -1, -1)),
+        "",
+        "seg_coco (made with: unknown)",
+        *(f"  missing {name}" for name in names[:5]),
+        "  missing: 1 more",
+        *(f"  damaged {name}: cut off" for name in names[:5]),
+        "  damaged: 2 more",
+        "  11 classes or texts: " + ", ".join(f"c{index} {index}" for index in range(10, 0, -1)),
+        "  unreadable x.jpg: no image",
+    ]
 
 
 def test_after_our_experts_no_file_means_no_label(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:

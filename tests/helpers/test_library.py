@@ -12,6 +12,7 @@ from PIL import Image
 
 from helpers.config import ROOT
 from helpers.library import Answerer, Captioner
+from helpers.loose_images import LooseImages
 from helpers.models import LoadedModel, Usage
 from helpers.web.page import heading
 from model.captioning import PrismerCaption
@@ -70,6 +71,16 @@ def test_a_picture_is_labelled_once_and_labels_are_kept(tmp_path, captioner):
     second = Captioner(captioner.loaded, cache=tmp_path)
     second.caption(PHOTOS[:2])
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "labels").rglob("*.png")} == written
+
+
+def test_pictures_are_one_only_if_they_are_equal(tmp_path):
+    """Two of the same bytes may differ in shape."""
+    flat = [Image.new("RGB", size) for size in ((8, 2), (2, 8), (8, 2), (4, 4))]
+    names = LooseImages(tmp_path).add([*flat, Image.new("RGB", (8, 2), (1, 0, 0))], {})
+    assert names[0] == names[2]
+    assert len(set(names)) == 4
+    assert sorted(path.name for path in (tmp_path / "images").iterdir()) == sorted(set(names))
+    assert [Image.open(tmp_path / "images" / name).size for name in names[:3]] == [(8, 2), (2, 8), (8, 2)]
 
 
 def test_an_image_that_cannot_be_read_is_named(answerer, tmp_path):
@@ -195,12 +206,16 @@ def test_other_programs_read_the_tokenizer(tmp_path):
     from transformers import AutoTokenizer
 
     model = tiny.build(PrismerCaption)
-    Captioner(LoadedModel(model, Usage(), Path("nowhere"))).save_pretrained(tmp_path)
+    captioner = Captioner(LoadedModel(model, Usage(), Path("nowhere")))
+    captioner.save_pretrained(tmp_path, metrics={"CIDEr": 1.23456})
     text = "A picture of two cats."
     assert AutoTokenizer.from_pretrained(tmp_path)(text).input_ids == model.tokenizer(text).input_ids
     card = (tmp_path / "README.md").read_text()
     assert "# PrismerZ\n" in card
     assert "license" not in card
+    assert "| CIDEr | 1.235 |" in card
+    assert f"of {sum(p.numel() for p in model.parameters()):,} parameters" in card
+    assert "it reads no labels." in card
     assert not (tmp_path / "class_tables").exists()
 
 
