@@ -180,7 +180,7 @@ def test_a_prismerz_can_be_shown_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     models = WebModels("prismerz_nano")
     assert (models.experts, models.captioner_z) == ((), None)
-    head = heading(models.experts, models.weights)
+    head = heading(models.experts, models.weights, models.captioner.limits)
     assert "Weights: nano/caption_prismerz_nano, nano/vqa_prismerz_nano<" in head
     assert str(ROOT) not in head  # a visitor need not know
     page = look(Actions(models, 1_000_000), "me", CONE, ())
