@@ -44,7 +44,7 @@ ANSWERS = ["a cube", "two cones", "a sign"]
 
 def new_model() -> PrismerCaption:
     """Prismer-Nano with new weights, always the same."""
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     size = read_model_size("prismer_nano")
     return build_model(PrismerCaption, PrismerConfig(size.vision, size.text, EXPERTS, 96, 64), TOKENIZER)
 
