@@ -28,6 +28,7 @@ from helpers.parallel import preparation
 from helpers.saving.folders import find_checkpoints
 from helpers.stepping import Stepper
 from model.captioning import PrismerCaption
+from model.errors import UserError
 from model.freeze import LANGUAGE_LAYERS
 from model.vqa import PrismerVQA
 from tests.forked import tiny_size
@@ -235,6 +236,7 @@ def test_each_step_has_its_samples_its_rate_and_its_texts(scripts, task, rates, 
     assert set(seen.modes) == {("forward", True), ("generate" if "num_beams" in asked[1] else "rank", False)}
     assert seen.stepper.max_grad_norm == 5
     assert seen.stepper.optimizer.param_groups[0]["weight_decay"] == 0.07
+    assert len(find_checkpoints(folder)) == 2
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [record["train_loss"] for record in records] == pytest.approx(
         [np.mean(seen.losses[first : first + 5]) for first in (0, 5, 10)]
@@ -288,6 +290,9 @@ def test_a_run_that_goes_on_does_what_was_left(scripts, steps, monkeypatch):
     with pytest.raises(Lost):
         scripts.run("caption", **changes)
     monkeypatch.setattr(Stepper, "step", step)
+    if steps == 2:
+        with pytest.raises(UserError, match="inside an epoch with seed 3, this run has 5"):
+            scripts.run("caption", "--from_checkpoint", "--seed", "5", **changes)
     scripts.run("caption", "--from_checkpoint", **changes)
     seen = scripts.seen
     assert seen.read == expected.read[-len(seen.read) :]

@@ -1,12 +1,14 @@
 """The text decoder beyond the original's numbers."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from model.decoder import IGNORE, TextDecoder, causal
-from model.modules.roberta import DecoderLayer
+from model.modules.roberta import Attention, DecoderLayer, PostNorm
 from tests.model import tiny
 
 
@@ -105,7 +107,21 @@ def test_loss_counts_labels_alone(decoder):
     torch.testing.assert_close(losses, torch.stack([*expected, torch.tensor(0.0)]))
 
 
-def test_dropout_acts_in_training_only(decoder):
+def test_dropout_is_that_of_the_configuration():
+    text = replace(tiny.CONFIG.text, dropout=0.25)
+    decoder = TextDecoder(replace(tiny.CONFIG, text=text))
+    assert {part.p for part in decoder.modules() if isinstance(part, nn.Dropout)} == {0.25}
+    assert {part.dropout for part in decoder.modules() if isinstance(part, Attention)} == {0.25}
+
+
+@pytest.mark.parametrize("only", ["attention", "sums", "embeddings"])
+def test_dropout_acts_in_training_only(decoder, only):
+    for part in decoder.modules():
+        if isinstance(part, Attention):
+            part.dropout = 0.5 * (only == "attention")
+        elif isinstance(part, PostNorm):
+            part.dropout.p = 0.5 * (only == "sums")
+    decoder.roberta["embeddings"].dropout.p = 0.5 * (only == "embeddings")
     ids, encoded = torch.arange(5, 10)[None], torch.randn(1, 4, 64)
 
     def read():

@@ -48,7 +48,7 @@ def test_semantic_maps_share_a_table(prepare):
 
 
 def test_instances_take_their_class_from_each_sample(prepare):
-    classes = torch.tensor([[4, 0, 4], [2, -1, 5]])  # padding and an unknown class are background
+    classes = torch.tensor([[4, 0, 4], [2, -1, 9]])  # padding and an unknown class are background
     batch = {"rgb": bytes_(2, 3, 4, 4), "labels": {"obj_detection": bytes_(2, 1, 8, 8)}}
     label = prepare(batch | {"tables": {"obj_detection": classes}})["obj_detection"]
     assert label.table[:, :, 0].tolist() == [[5, 1, 5, -7], [3, -7, -7, -7]]

@@ -113,6 +113,12 @@ def test_an_answer_has_one_token_at_least_and_two_with_compat(compat, settings, 
     assert (ids[0] == model.text_decoder.eos_id).int().argmax(dim=1).tolist() == [fewest] * 3
 
 
+def test_answers_are_written_small_and_without_spaces_around():
+    model = tiny.build(PrismerVQA)
+    model.tokenizer.batch_decode = lambda ids, **_: [" Red Cat "] * len(ids)
+    assert model.generate(tiny.images(2), QUESTIONS[:2]) == ["red cat"] * 2
+
+
 def test_a_length_penalty_above_0_prefers_long_answers():
     model, images = tiny.build(PrismerVQA, end=4.0), tiny.images(3)
     short, long = (model.generate(images, QUESTIONS, length_penalty=penalty) for penalty in (-4.0, 4.0))
