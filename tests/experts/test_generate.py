@@ -14,8 +14,11 @@ import pytest
 import yaml
 from PIL import Image
 
+from experts import generate
+from experts.finite import check_finite
 from experts.nano.backend import LABELS
 from experts.runner import UNREADABLE_LOG
+from model.errors import UserError
 from tests.experts.conftest import EXPERTS
 
 
@@ -65,6 +68,43 @@ def test_one_expert_then_all_then_nothing_left_to_do(config, scenes, tmp_path):
     done = _run("generate.py", "--config", str(config), cwd=tmp_path)
     assert "6 images: 0 labelled, 6 had labels" in done.stdout
     assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "labels").rglob("*")}
+
+
+def main(*arguments: object, experts: list[str] | None = None) -> int:
+    """The exit code of the command, in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["generate.py", *map(str, arguments)])
+        return generate.main(experts)
+
+
+def test_flags_come_before_the_config(scenes, tmp_path, grey, capsys, monkeypatch):
+    content = {"data_path": "nowhere", "save_path": str(tmp_path / "of config"), "datasets": ["x"]}
+    content["backends"] = dict.fromkeys(("depth", "obj_detection", "ocr_detection"), "grey")
+    path = tmp_path / "experts.yaml"
+    path.write_text(yaml.safe_dump(content | {"num_workers": 0}))
+    given = ("--config", path, "--data_path", scenes, "--save_path", tmp_path / "labels")
+    assert main(*given, "--experts", "depth,ocr_detection", "--datasets", "a/b") == 0
+    assert capsys.readouterr().out == "3 images: 3 labelled, 0 had labels\n"
+    assert sorted(os.listdir(tmp_path / "labels")) == ["depth", "ocr_detection"]
+    assert os.listdir(tmp_path / "labels" / "depth" / "a") == ["b"]
+    assert main(*given, "--datasets", experts=["depth", "edge"]) == 0  # without names: all
+    assert capsys.readouterr().out == "6 images: 3 labelled, 3 had labels\n"
+    assert main(*given, "--experts", "depth", "--datasets", "--overwrite") == 0
+    assert capsys.readouterr().out == "6 images: 6 labelled, 0 had labels\n"
+    with pytest.raises(UserError, match="has no expert 'edge'; it has: depth, obj_detection, ocr_detection"):
+        main(*given, "--experts", "depth,edge")
+    with pytest.raises(UserError, match=r"image folder .*/x is missing"):
+        main(*given)
+    assert not (tmp_path / "of config").exists()
+
+    monkeypatch.setattr(grey, "decode", lambda raw, target: check_finite(float("nan")))
+    assert main(*given, "--datasets", "--experts", "obj_detection") == 3
+    log = tmp_path / "labels" / UNREADABLE_LOG
+    told = capsys.readouterr()
+    assert told.out == "6 images: 0 labelled, 0 had labels\n"
+    assert f"6 images got no label of some expert, listed in {log}\n" in told.err
+    assert "unreadable" not in told.err.replace(str(log), "")
+    assert told.err.count("obj_detection (grey): the network's output was not finite for any image (6)") == 1
 
 
 def test_unreadable_images_give_exit_code_3(config, tmp_path):

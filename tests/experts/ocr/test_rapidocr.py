@@ -57,6 +57,17 @@ def test_the_package_sees_blue_first_and_words_are_lowered(expert, monkeypatch):
     assert second[1].tolist() == pytest.approx(np.array([[4.8, 0], [8, 0], [8, 2], [4.8, 2]]))
 
 
+def test_the_package_neither_enlarges_images_nor_takes_all_threads(expert, monkeypatch):
+    """Its own way makes the shorter side 736 pixels, however long the other is."""
+    given = {}
+    monkeypatch.setattr("rapidocr.RapidOCR", lambda params: given.update(params))
+    RapidOcrExpert(expert.embed)
+    assert given["Global.use_preprocess_img"] is False
+    assert (given["Det.limit_type"], given["Det.limit_side_len"]) == ("max", 960)
+    threads = {name: number for name, number in given.items() if name.endswith("num_threads")}
+    assert list(threads.values()) == [torch.get_num_threads(), 1]
+
+
 def test_lines_are_split_at_spaces():
     corners = np.array([[0.0, 0], [100, 10], [100, 30], [0, 20]])
     (first, left), (second, right) = split_line("exit  only", corners)

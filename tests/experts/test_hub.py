@@ -1,0 +1,34 @@
+"""Checkpoints of the hub: whether one can be had is known before it is loaded."""
+
+import pytest
+from huggingface_hub.errors import HFValidationError
+
+from experts.hub import is_within_reach
+
+
+@pytest.mark.parametrize(
+    ("name", "reached", "asked"),
+    [
+        ("folder", True, []),
+        ("in/cache", True, [True]),  # needs no connection
+        ("on/hub", True, [True, False]),
+        ("no/where", False, [True, False]),
+        ("no name", False, [True, False]),
+    ],
+)
+def test_what_is_here_is_not_asked_for_elsewhere(name, reached, asked, tmp_path, monkeypatch):
+    calls = []
+
+    def download(repository: str, file: str, *, local_files_only: bool) -> None:
+        assert (repository, file) == (name, "config.json")
+        calls.append(local_files_only)
+        if name == "no name":
+            raise HFValidationError
+        if name != ("in/cache" if local_files_only else "on/hub"):
+            raise OSError
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    monkeypatch.setattr("experts.hub.hf_hub_download", download)
+    assert is_within_reach(name) == reached
+    assert calls == asked
