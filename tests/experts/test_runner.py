@@ -7,15 +7,17 @@ import shutil
 import sys
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import experts.loading
 from dataset.files import temporary_name
 from experts.finite import NotFinite
-from experts.runner import UNREADABLE_LOG, generate_labels
+from experts.runner import UNREADABLE_LOG, find_setting, generate_labels
 from model.errors import UserError
 from tests.experts.conftest import Grey
 
@@ -70,6 +72,27 @@ def test_a_network_is_gone_before_the_next_one_comes(scenes, tmp_path, grey, mon
 def test_lower_precision_is_for_gpus(scenes, tmp_path, grey):
     with pytest.raises(UserError, match="precision bf16 is for GPUs"):
         generate_labels(scenes, tmp_path, BACKENDS, precision="bf16")
+
+
+@pytest.mark.parametrize(
+    ("device", "has_bf16", "precision", "dtype"),
+    [
+        ("cpu", True, "auto", torch.float32),
+        ("cpu", False, "fp32", torch.float32),
+        ("cuda", True, "auto", torch.bfloat16),
+        ("cuda", False, "auto", torch.float32),
+        ("cuda", False, "bf16", torch.bfloat16),
+        ("cuda", True, "fp16", torch.float16),
+        ("cuda", True, "fp32", torch.float32),
+    ],
+)
+def test_the_precision_of_a_device(monkeypatch, device, has_bf16, precision, dtype):
+    state = SimpleNamespace(device=torch.device(device))
+    monkeypatch.setattr("experts.runner.PartialState", lambda cpu: state)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: device == "cuda")
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: has_bf16)
+    setting = find_setting("weights", precision)
+    assert (setting.device, setting.weights, setting.dtype) == (state.device, Path("weights"), dtype)
 
 
 def test_an_image_that_may_not_be_read_is_passed_over(scenes, tmp_path, grey, monkeypatch):

@@ -99,6 +99,28 @@ def test_words_are_read_in_boxes_that_are_not_exact():
         assert losses.word_loss(reader, few, torch.Generator()).item() == pytest.approx(expected)
 
 
+def test_half_of_the_scenes_without_a_word_are_mirrored():
+    word = torch.full((400,), NO_WORD)
+    word[200:] = 3
+    targets = {
+        "word": word,
+        "box": torch.tensor([[1.0, 2, 3, 4]] * 400),
+        "depth": tensor(1, 2, shape=(1, 1, 2), dtype=torch.uint8).repeat(400, 1, 1),
+        "normal": tensor(10, 20, 3, 4, 5, 6, shape=(1, 3, 1, 2), dtype=torch.uint8).repeat(400, 1, 1, 1),
+        "offset": tensor(1, 2, 3, 4, shape=(1, 2, 1, 2)).repeat(400, 1, 1, 1),
+    }
+    mirrored = losses.mirror(targets, torch.Generator().manual_seed(0))
+    turned = mirrored["depth"][:, 0, 0] == 2
+    assert 80 < turned[:200].sum() < 120
+    assert not turned[200:].any()
+    for name, expected in (
+        *(("depth", [[2, 1]]), ("normal", [[[235, 245]], [[4, 3]], [[6, 5]]])),
+        *(("offset", [[[-2, -1]], [[4, 3]]]), ("box", [1, 2, 3, 4])),
+    ):
+        assert (mirrored[name][turned] == torch.tensor(expected)).all()
+        assert torch.equal(mirrored[name][~turned], targets[name][~turned])
+
+
 def label(*rows: list[int], **more: object) -> Label:
     return Label(np.array(rows, np.uint8), **more)
 
@@ -144,6 +166,21 @@ def test_scores_of_two_scenes():
         },
         abs=1e-4,
     )
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_scores_of_one_object_and_one_word_and_of_none(there):
+    maps = dict.fromkeys(("depth", "edge", "seg_scenes", "obj_detection"), np.zeros((1, 2), np.uint8))
+    maps["normal"] = np.full((1, 2, 3), 200, np.uint8)
+    instances, word = ({0: 5}, ("go", [])) if there else ({}, None)
+    labels = {name: Label(values) for name, values in maps.items()}
+    labels["obj_detection"] = Label(maps["obj_detection"], instances=instances)
+    labels["ocr_detection"] = Label(None, words={0: Word("go", np.zeros(64))} if there else None)
+    scores = Scores(semantic_classes=2)
+    scores.add(labels, Truth(maps, instances, word))
+    found = scores.summary()
+    assert found["segmentation_miou"] == 1
+    assert [found[name] for name in ("instances_found", "instances_right", "words_read")] == [there] * 3
 
 
 @pytest.mark.parametrize(
