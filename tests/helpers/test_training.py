@@ -76,15 +76,20 @@ class Seen:
 
     Attributes:
         read: epoch and index of each sample that was read to train on, in order.
+        dataset: that was trained on last.
+        seeds: of torch's generator, by batch.
         rates: learning rates of the steps.
         losses: of the batches.
         forward: arguments of the model's forward after the images, by batch.
         asked: arguments of `generate` or `rank` after the images, by batch.
         modes: whether the model was in training mode, by batch; False for those it is asked about.
         stepper: the last one.
+        prepared: how the model was made ready.
     """
 
     read: list[tuple[int, int]] = field(default_factory=list)
+    dataset: ImageLabelDataset | None = None
+    seeds: list[int] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     forward: list[tuple[Any, ...]] = field(default_factory=list)
@@ -151,11 +156,13 @@ def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripts
     def loading(self: ImageLabelDataset, index: int) -> dict[str, Any]:
         if self.training:
             scripts.seen.read.append((self.epoch, index))
+            scripts.seen.dataset = self
         return load(self, index)
 
     def stepping(self: Stepper, loss: Tensor) -> Tensor | None:
         scripts.seen.stepper = self
         scripts.seen.losses.append(loss.item())
+        scripts.seen.seeds.append(torch.initial_seed())
         (rate,) = {group["lr"] for group in self.optimizer.param_groups}
         norm = step(self, loss)
         if norm is not None:
@@ -164,7 +171,7 @@ def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripts
 
     def preparing(*args: Any, **options: Any) -> torch.nn.Module:
         scripts.seen.prepared = options
-        return prepare(*args, **options)
+        return prepare(*args, **options | {"compiled": False})  # which takes long
 
     def watch(cls: type, method: str) -> None:
         original = getattr(cls, method)
@@ -200,14 +207,15 @@ ASKED = {"num_beams": 2, "max_length": 12, "min_length": 9, "length_penalty": 0.
 
 
 @pytest.mark.parametrize(
-    ("task", "rates", "forward", "asked", "evaluated"),
+    ("task", "rates", "forward", "asked", "score", "evaluated"),
     [
-        ("caption", BY_STEP, CAPTION, (("A picture of",), ASKED), [1, 2, 3]),
+        ("caption", BY_STEP, CAPTION, (("A picture of",), ASKED), "Bleu_1", [1, 2, 3]),
         (
             "pretrain",
             BY_EPOCH,
             (["A photo of a red ball"] * 2, "A photo of", 21),
             (("A photo of",), ASKED),
+            "Bleu_1",
             [1, 2, 3],
         ),
         (
@@ -215,12 +223,15 @@ ASKED = {"num_beams": 2, "max_length": 12, "min_length": 9, "length_penalty": 0.
             BY_EPOCH,
             (["What is it?"] * 2, ["red"] * 2, [0.5, 0.5]),
             ((["Is it red?"] * 3, ["no", "yes", "a very red ball", "blue"], 3), {"counts": [1, 1, 1]}),
+            "accuracy",
             [1, 2, 3],
         ),
-        ("classification", BY_STEP, None, ((["tench", "goldfish"], 2, "A photo of a"), {}), [2, 3]),
+        ("classification", BY_STEP, None, ((["tench", "goldfish"], 2, "A photo of a"), {}), "top1", [2, 3]),
     ],
 )
-def test_each_step_has_its_samples_its_rate_and_its_texts(scripts, task, rates, forward, asked, evaluated):
+def test_each_step_has_its_samples_its_rate_and_its_texts(
+    scripts, task, rates, forward, asked, score, evaluated
+):
     folder = scripts.run(task)
     seen = scripts.seen
     orders = [shuffled(SAMPLES, seed=3)(epoch).tolist() for epoch in range(3)]
@@ -241,9 +252,8 @@ def test_each_step_has_its_samples_its_rate_and_its_texts(scripts, task, rates, 
     assert [record["train_loss"] for record in records] == pytest.approx(
         [np.mean(seen.losses[first : first + 5]) for first in (0, 5, 10)]
     )
-    assert sorted(path.name[-6] for path in (folder / "results").glob("*epoch_?.json")) == list(
-        map(str, evaluated)
-    )
+    assert [record["epoch"] for record in records if score in record] == evaluated
+    assert seen.seeds == [3] * 5 + [1003] * 5 + [2003] * 5
 
 
 def test_the_weights_of_the_best_epoch_are_kept(scripts, monkeypatch):
@@ -322,16 +332,39 @@ def test_an_evaluation_takes_the_weights_it_is_told_and_trains_nothing(scripts):
 
 
 @pytest.mark.parametrize(
-    ("setting", "flags"),
+    ("settings", "flags"),
     [
-        ({"freeze": "freeze_vision"}, ()),
-        ({"activation_checkpointing": "full"}, ()),
-        ({"sync_batchnorm": True}, ()),
+        ({"freeze": "freeze_vision", "sync_batchnorm": True}, ()),
+        ({"activation_checkpointing": "full"}, ("--compile",)),
     ],
 )
-def test_settings_of_the_network_reach_it(scripts, setting, flags):
-    scripts.run("caption", *flags, max_epoch=1, **setting)
-    assert scripts.seen.prepared.items() >= setting.items()
+def test_settings_of_the_network_reach_it(scripts, settings, flags):
+    scripts.run("caption", *flags, max_epoch=1, **settings)
+    assert scripts.seen.prepared.items() >= (settings | {"compiled": bool(flags)}).items()
+
+
+@pytest.mark.parametrize(
+    ("task", "settings", "batch", "length", "crop"),
+    [
+        ("caption", {"augment": True, "captions_per_image": 2}, 4, 10, (0.5, 1.0)),
+        ("vqa", {"augment": True, "questions_per_image": 3, "compat": True}, 6, 10, (0.5, 1.0)),
+        (
+            "pretrain",
+            {"augment": True, "samples_per_epoch": 6, "weights": {"vg": 1.0}, "compat": True},
+            2,
+            6,
+            (0.5, 1.5),
+        ),
+    ],
+)
+def test_settings_of_the_data_reach_it(scripts, task, settings, batch, length, crop):
+    scripts.run(task, max_epoch=1, **settings)
+    seen = scripts.seen
+    assert [len(args[0]) for args in seen.forward] == [batch] * (length // 2)
+    assert len(seen.read) == length
+    assert seen.dataset.seed == 3
+    assert seen.dataset.transform.crop_scale == crop
+    assert seen.dataset.transform.compat == seen.dataset.labels.compat == settings.get("compat", False)
 
 
 def test_the_seed_decides_weights_and_order(scripts):

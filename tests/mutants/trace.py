@@ -1,7 +1,8 @@
 """A pytest plugin: notes which functions of the project each test runs, in forked processes too.
 
 Lines of the file that MUTANTS_TRACE names, and of its like for each process of pytest-xdist:
-`test <tab> phase <tab> file <tab> function`, and `test <tab> phase <tab> seconds <tab> outcome`.
+`test <tab> phase <tab> file <tab> function`, and `test <tab> phase <tab> seconds <tab> outcome`, where the
+seconds are the processor's, which other work on the machine does not change.
 """
 
 import os
@@ -14,7 +15,7 @@ import pytest
 
 ROOT = str(Path(__file__).resolve().parents[2]) + os.sep
 _seen: set[CodeType] = set()
-_test, _phase = "", ""
+_test, _phase, _began = "", "", 0.0
 _file = os.open(
     os.environ["MUTANTS_TRACE"] + os.environ.get("PYTEST_XDIST_WORKER", ""),
     os.O_WRONLY | os.O_APPEND | os.O_CREAT,
@@ -36,9 +37,13 @@ def _trace(frame: FrameType, _event: str, _argument: object) -> None:
             _write(_test, _phase, name, code.co_qualname)
 
 
+def _seconds() -> float:
+    return sum(os.times()[:4])  # this process and its children
+
+
 def _begin(item: pytest.Item, phase: str) -> None:
-    global _test, _phase
-    _test, _phase = item.nodeid, phase
+    global _test, _phase, _began
+    _test, _phase, _began = item.nodeid, phase, _seconds()
     _seen.clear()
     threading.settrace(_trace)
     sys.settrace(_trace)
@@ -55,5 +60,5 @@ def pytest_runtest_call(item: pytest.Item) -> None:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if report.when != "teardown":
-        _write(report.nodeid, report.when, report.duration, report.outcome)
+    if (report.nodeid, report.when) == (_test, _phase):
+        _write(_test, _phase, _seconds() - _began, report.outcome)
