@@ -86,8 +86,6 @@ def claimed(options: Options, lists: Iterable[str], known: Callable[[Path], bool
     try:
         options.out.mkdir(parents=True, exist_ok=True)
         _claim(options)
-        for modality in LABELS if options.labels else ():  # the text expert's even if nothing has a sign
-            (options.out / "labels" / modality).mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
         raise UserError(f"cannot write to {error.filename}: {error.strerror}; choose another --out") from None
@@ -117,7 +115,7 @@ def write_files(options: Options, world: World, name: str, suffix: str) -> None:
     label_files = {
         modality: options.out / "labels" / modality / f"{name}.png"
         for modality in LABELS
-        if options.labels and (modality != "ocr_detection" or world.sign)
+        if options.labels
     }
     if not all(path.exists() for path in (image, *label_files.values())):
         rendered = render(world)
@@ -128,7 +126,8 @@ def write_files(options: Options, world: World, name: str, suffix: str) -> None:
             if modality in labels.sidecars:
                 sidecar = path.with_suffix(MODALITIES[modality].sidecars[0])
                 _write_json(sidecar, labels.sidecars[modality])
-            write_bytes(path, _png(labels.maps[modality]))
+            picture = labels.maps.get(modality)
+            write_bytes(path, b"" if picture is None else _png(picture))  # empty: there is no word
         if not image.exists():
             write_bytes(image, _jpeg(rendered.image))
 

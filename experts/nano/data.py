@@ -49,7 +49,7 @@ def read_truth(labels: Path, name: str) -> Truth:
     except FileNotFoundError as error:
         raise UserError(f"{error.filename}: missing; write scenes with: python -m dataset.scenes") from None
     png = label_png(labels, "ocr_detection", name)
-    if not png.exists():
+    if not png.exists() or not png.stat().st_size:
         return Truth(maps, instances, None)
     maps["ocr_detection"] = np.array(Image.open(png))
     word = json.loads(png.with_suffix(".json").read_text())["0"]
