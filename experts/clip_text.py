@@ -117,6 +117,8 @@ def read_pca(path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
     except Exception as error:  # numpy raises whatever a part of the file makes it stumble over
         reason = one_line(error)[:100]
         raise UserError(f"{path}: damaged ({reason}); fetch it again: {FETCH}") from None
+    if not np.isfinite(mean).all() or not np.isfinite(components).all():
+        raise UserError(f"{path}: damaged (values that are not finite); fetch it again: {FETCH}")
     if mean.shape != (size,) or components.shape != (EMBEDDING_DIM, size):
         raise UserError(
             f"{path}: mean {mean.shape} and components {components.shape}, expected {(size,)} and "

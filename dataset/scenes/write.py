@@ -113,9 +113,7 @@ def write_files(options: Options, world: World, name: str, suffix: str) -> None:
     """Writes the image and the labels of a world that are not there yet."""
     image = options.out / f"{name}{suffix}"
     label_files = {
-        modality: options.out / "labels" / modality / f"{name}.png"
-        for modality in LABELS
-        if options.labels
+        modality: options.out / "labels" / modality / f"{name}.png" for modality in LABELS if options.labels
     }
     if not all(path.exists() for path in (image, *label_files.values())):
         rendered = render(world)

@@ -26,6 +26,7 @@ from experts.segmentation.expert import UNUSED, SegmentationExpert, on_device
 from model.config import STRICT
 from model.errors import UserError, one_line
 from model.modalities import MODALITIES
+from model.weights import check_weights
 
 FILES = {"seg_coco": "model_final_f07440.pkl", "seg_ade": "model_final_e0c58e.pkl"}
 MEAN = (123.675, 116.28, 103.53)
@@ -104,6 +105,7 @@ def read_network(path: Path, classes: int) -> Mask2FormerForUniversalSegmentatio
         raise UserError(
             f"{path}: not the Mask2Former that is expected there ({reason}); fetch it again: {FETCH}"
         ) from None
+    check_weights(network.state_dict(), path)
     return network
 
 

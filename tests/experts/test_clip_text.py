@@ -94,6 +94,7 @@ def test_what_it_reads_is_named(folder, tmp_path):
         (b"PK\x03\x04 and then nothing", "clip_pca.npz: damaged"),
         ({"mean": np.zeros(7), "components": np.zeros((64, 7))}, r"mean \(7,\).*expected \(8,\)"),
         ({"mean": np.zeros(8)}, "damaged.*components"),
+        ({"mean": np.full(8, np.nan), "components": np.zeros((64, 8))}, "damaged .*not finite"),
         ({"mean": np.array([print] * 8), "components": np.zeros((64, 8))}, "damaged"),
     ],
 )

@@ -3,12 +3,16 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from dataset.images import read_image
 from experts import kept
+from experts.finite import NotFinite
 from experts.kept import KeptExperts
+from experts.nano.network import NanoNetwork
 from experts.runner import generate_labels
 from helpers.config import ROOT
+from helpers.loose_images import LooseImages
 from model.errors import UserError
 
 PHOTO = ROOT / "helpers" / "images" / "blue_cone_bread_sign.jpeg"
@@ -44,6 +48,18 @@ def test_the_same_labels_as_from_the_runner_and_the_network_is_loaded_once(tmp_p
     found = files(tmp_path / "kept")
     assert found == files(tmp_path / "runner")
     assert len(found) > len(NANO)
+
+
+def test_a_network_whose_output_is_not_finite_gives_no_label(tmp_path, monkeypatch):
+    experts = KeptExperts({"depth": "nano"})
+    monkeypatch.setattr(NanoNetwork, "forward", lambda network, images: {"depth": images * torch.nan})
+    with pytest.raises(NotFinite):
+        list(experts.label(read_image(PHOTO), "a", tmp_path))
+    with pytest.raises(
+        UserError, match=r"an image cannot be labelled: depth: .*; depth \(nano\): .* any image"
+    ):
+        LooseImages().add([PHOTO], {"depth": "nano"})
+    assert not list(tmp_path.iterdir())
 
 
 def test_missing_weights_are_named_before_anything_is_labelled(tmp_path):

@@ -130,6 +130,11 @@ def test_a_file_of_another_network_is_named(tmp_path, weights, change, reason):
     assert re.search(reason, message)
 
 
+def test_weights_that_are_not_finite_are_named(tmp_path, weights):
+    write_released(tmp_path / NAME, weights | {"backbone.norm1.bias": np.full(96, np.nan, np.float32)})
+    assert "stage2.bias' holds values that are not finite" in _message(tmp_path / NAME)
+
+
 def test_a_file_of_other_classes_is_named(folder, tmp_path):
     (tmp_path / mask2former.FILES["seg_ade"]).symlink_to(folder / NAME)
     with pytest.raises(UserError, match=r"it knows 133 classes, not 150\); fetch it again"):
