@@ -15,8 +15,7 @@ from dataset.image_list import (
     custom_list,
     read_list,
 )
-from dataset.images import MissingImage, UnreadableImage, list_images
-from dataset.label_errors import MissingLabel
+from dataset.images import list_images
 from dataset.places import Url
 from dataset.samples import ImageFolder, ImageLabelDataset, Visual
 from dataset.text import training_caption
@@ -139,21 +138,6 @@ class CaptionDataset(ImageLabelDataset):
         return references if any(references.values()) else None
 
 
-class FolderDataset(CaptionDataset):
-    """What a folder was found to hold: nobody has named these files, so what lacks is passed over.
-
-    Such are links to nothing, files that may not be read, and images of which an expert could make no label.
-    """
-
-    def _load(self, index: int) -> dict[str, Any]:
-        try:
-            return super()._load(index)
-        except MissingImage as error:
-            raise UnreadableImage(f"{self.file(index)}: {error.reason}", error.reason) from None
-        except MissingLabel as error:
-            raise UnreadableImage(f"{self.file(index)}: {error}", str(error)) from None
-
-
 def caption_dataset(
     name: str,
     split: Split,
@@ -179,7 +163,7 @@ def caption_dataset(
         test_list: the same.
         captions_per_image: 1: a training sample for each caption; more: one for each image, with so many of
             its captions.
-        tolerant: skip samples of which anything is missing or damaged.
+        tolerant: skip samples of which anything is missing or damaged, as those of `demo` always are.
 
     Raises:
         UserError: something is missing or malformed; names it.
@@ -187,10 +171,9 @@ def caption_dataset(
     training = split == "train"
     by_image = not training or captions_per_image > 1
     data_path = check_data_path(data_path)
-    dataset = CaptionDataset
     references = domains = None
     if (name, split) == ("demo", "test"):
-        dataset = FolderDataset
+        tolerant = True  # nobody has named these files: links to nothing are among them
         folder = ImageFolder(data_path, demo_label_folder(data_path))
         rows = [CaptionRow(image, image, ()) for image in list_images(data_path, Path(visual.label_path))]
     elif name == "custom":
@@ -213,7 +196,7 @@ def caption_dataset(
     else:
         known = ", ".join(dict.fromkeys(known for known, _ in PUBLIC_LISTS))
         raise UserError(f"unknown caption data set '{name}' ({split}); known: {known}, custom, demo")
-    return dataset(
+    return CaptionDataset(
         rows,
         folder,
         visual,

@@ -277,3 +277,19 @@ def test_wrong_inputs(disk: Disk) -> None:
     (disk.data / names[2]).unlink()
     with pytest.raises(UserError, match=rf"{names[2]}: No such file"):
         data[2]
+
+
+def test_of_a_folder_what_lacks_is_passed_over(disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody has named these files; an expert may have failed at one."""
+    names = ["a.png", "b.png", "c.png"]
+    for name in names:
+        disk.add(name)
+    for expert in EXPERTS:  # where the labels of a folder lie that is elsewhere
+        (disk.labels / expert / disk.data.name).mkdir()
+        for path in list((disk.labels / expert).glob("*.*")):
+            path.rename(disk.labels / expert / disk.data.name / path.name)
+    disk.label("depth", "b.png", disk.data.name).unlink()
+    test = open_data(disk, "demo", "test")
+    assert [sample and sample["image"] for sample in (test[0], test[1], test[2])] == ["a.png", None, "c.png"]
+    assert test.skipped == ["b.png"]
+    assert "depth/data/b.png is missing; run experts/generate_depth.py" in caplog.text
