@@ -1,5 +1,6 @@
 """Data loaders whose workers do not outlive the run."""
 
+import multiprocessing
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -14,6 +15,8 @@ class Loader(DataLoader):
         super().__init__(*args, worker_init_fn=_begin, **options)
 
     def __iter__(self) -> Any:
+        # A fork server, the default since Python 3.14, imports torch once, rather than each worker.
+        multiprocessing.set_forkserver_preload(["__main__", __name__])
         with starting():
             return super().__iter__()
 
