@@ -1,5 +1,7 @@
 """The joint transform: where labels go, and what is drawn."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 
 from dataset.randaugment import Operation, apply
-from dataset.transforms import PRE_TRAINING_SCALE, JointTransform, crop_box
+from dataset.transforms import FINE_TUNING_SCALE, PRE_TRAINING_SCALE, JointTransform, crop_box
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -82,7 +84,36 @@ def test_flips_half_of_the_images() -> None:
     image = Image.fromarray(ramp)
     transform = JointTransform(64, 64, (0.5, 1.0))
     flipped = 0
-    for seed in range(100):
+    for seed in range(300):
         rgb = transform(image, {}, generator(seed))[0][0].float()
         flipped += bool(rgb[:, 16:32].mean() > rgb[:, 32:48].mean())
-    assert 35 <= flipped <= 65
+    assert 125 <= flipped <= 175
+
+
+@pytest.mark.parametrize("compat", [False, True])
+def test_two_operations_are_drawn_each_as_likely_as_any(
+    monkeypatch: pytest.MonkeyPatch, compat: bool
+) -> None:
+    seen, samples = Counter(), 300
+    signs = []
+
+    def noted(operation: Operation, sign: int, image: Image.Image, labels: dict, told: bool) -> tuple:
+        seen[operation] += 1
+        signs.append(sign)
+        assert told == compat
+        return image, {**labels, "depth": labels["depth"].point(lambda level: level + 1)}
+
+    monkeypatch.setattr("dataset.randaugment.apply", noted)
+    transform = JointTransform(8, 8, (0.5, 1.0), compat)
+    for seed in range(samples):
+        _, labels = transform(Image.new("RGB", (9, 9)), {"depth": Image.new("L", (9, 9))}, generator(seed))
+        assert (labels["depth"] == 2).all()
+    assert seen.keys() == set(Operation)
+    assert all(0.6 < count / (2 * samples / len(Operation)) < 1.4 for count in seen.values())
+    assert set(signs) == {1, -1}
+    assert abs(sum(signs)) < 0.15 * len(signs)
+
+
+def test_training_scales_are_those_of_the_paper() -> None:
+    assert FINE_TUNING_SCALE == (0.5, 1.0)
+    assert PRE_TRAINING_SCALE == (0.5, 1.5)

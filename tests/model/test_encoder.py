@@ -88,6 +88,14 @@ def test_training_draws_instance_rows_from_the_default_generator(encoder):
     assert torch.equal(encoder(experts), out)
 
 
+def test_evaluation_gives_each_instance_id_a_row_that_never_changes(encoder):
+    """Answers to one image would change with them, from version to version."""
+    indices = encoder.eval()._draw_instance_indices(torch.device("cpu"))
+    assert indices.shape == (256,)
+    assert len(set(indices.tolist())) > 100  # of 128 rows
+    assert indices[:6].tolist() == [44, 47, 117, 64, 67, 123]
+
+
 @torch.no_grad()
 def test_the_caller_may_choose_instance_rows(encoder):
     encoder.eval()

@@ -29,6 +29,7 @@ from queue import Queue
 from tests.mutants.mutations import Mutant, find_mutants
 
 ROOT = Path(__file__).resolve().parents[2]
+EQUIVALENT = Path(__file__).with_name("equivalent.txt")  # faults that change no behaviour, and why
 KEPT = ROOT / ".mutants"
 CODE = ("model", "dataset", "experts", "helpers")
 # The renderer, what trains the miniature's experts, pictures, the web page, and downloads.
@@ -229,6 +230,9 @@ def main() -> None:
         chosen = [m for m in mutants if m.describe((ROOT / m.path).read_bytes()) in wanted]
     else:
         chosen = random.Random(args.seed).sample(mutants, min(args.sample, len(mutants)))
+    known = [line.split(" | ")[0] for line in EQUIVALENT.read_text().splitlines()]
+    equivalent = [m for m in chosen if m.describe((ROOT / m.path).read_bytes(), line=False) in known]
+    chosen = [m for m in chosen if m not in equivalent]
     print(f"{len(mutants)} possible faults, {len(chosen)} tried", flush=True)
     for name in PRELOADED:
         importlib.import_module(name)
@@ -278,12 +282,14 @@ def main() -> None:
         "seed": args.seed,
         "tried": len(verdicts),
         "killed": len(killed),
+        "equivalent": len(equivalent),
         "broken_tests": sorted(broken),
         "faults": rows,
     }
     (KEPT / "report.json").write_text(json.dumps(report, indent=1))
     print(
-        f"{len(killed)} of {len(verdicts)} killed ({len(killed) / max(len(verdicts), 1):.1%}):",
+        f"{len(killed)} of {len(verdicts)} killed ({len(killed) / max(len(verdicts), 1):.1%}),",
+        f"{len(equivalent)} more change nothing ({EQUIVALENT.name}):",
         KEPT / "report.json",
     )
 

@@ -38,6 +38,18 @@ CALLS |= {
     "floor": "ceil",
     "ceil": "floor",
 }
+# Keywords that check, speed up or lay out what is done: no behaviour depends on them.
+SILENT = {
+    "strict",
+    "non_blocking",
+    "leave",
+    "exist_ok",
+    "pin_memory",
+    "persistent_workers",
+    "indent",
+    "check",
+}
+SILENT |= {"broadcast_buffers", "gradient_as_bucket_view", "disable", "mmap", "daemon", "fused"}
 # What these calls hold is text for a person.
 TOLD = {
     "print",
@@ -78,10 +90,11 @@ class Mutant:
         """The file with the fault."""
         return source[: self.start] + self.text.encode() + source[self.end :]
 
-    def describe(self, source: bytes) -> str:
-        """Place and change, in a line."""
+    def describe(self, source: bytes, line: bool = True) -> str:
+        """Place and change; without the line it is true after changes elsewhere in the file, too."""
         before = b" ".join(source[self.start : self.end].split()).decode()
-        return f"{self.path}:{self.line}: {before[:70]} -> {self.text[:70]}"
+        place = f"{self.path}:{self.line}" if line else str(self.path)
+        return f"{place}: {before[:70]} -> {self.text[:70]}"
 
 
 def find_mutants(path: Path, source: bytes) -> list[Mutant]:
@@ -123,6 +136,8 @@ def _children(node: ast.AST) -> Iterator[ast.AST]:
     Python 3.11 also mistakes the places of what is in an f-string.
     """
     if isinstance(node, ast.JoinedStr | ast.Raise | ast.Assert) or _is_told(node) or _is_main(node):
+        return
+    if isinstance(node, ast.keyword) and node.arg in SILENT:
         return
     skipped = {"annotation", "returns", "decorator_list"}
     for name, value in ast.iter_fields(node):

@@ -18,6 +18,7 @@ from tests.mutants.mutations import find_mutants
         ("def f(x: int = 3) -> int: ...", ["def f(x: int = (4)) -> int: ..."]),
         ('raise ValueError(f"{1 + 1}")', []),
         ('print(1)\nfolder / "name"', []),
+        ("x = zip(a, b, strict=True)", []),
     ],
 )
 def test_faults_are_small_and_touch_no_texts(source, expected):
