@@ -38,18 +38,9 @@ CALLS |= {
     "floor": "ceil",
     "ceil": "floor",
 }
-# Keywords that check, speed up or lay out what is done: no behaviour depends on them.
-SILENT = {
-    "strict",
-    "non_blocking",
-    "leave",
-    "exist_ok",
-    "pin_memory",
-    "persistent_workers",
-    "indent",
-    "check",
-}
-SILENT |= {"broadcast_buffers", "gradient_as_bucket_view", "disable", "mmap", "daemon", "fused"}
+# Keywords that speed up or lay out what is done: no behaviour depends on them.
+SILENT = {"non_blocking", "leave", "disable", "exist_ok", "pin_memory", "persistent_workers", "indent"}
+SILENT |= {"broadcast_buffers", "gradient_as_bucket_view", "daemon"}
 # What these calls hold is text for a person.
 TOLD = {
     "print",
@@ -138,6 +129,9 @@ def _children(node: ast.AST) -> Iterator[ast.AST]:
     if isinstance(node, ast.JoinedStr | ast.Raise | ast.Assert) or _is_told(node) or _is_main(node):
         return
     if isinstance(node, ast.keyword) and node.arg in SILENT:
+        return
+    if isinstance(node, ast.Call) and _name(node.func) == "zip":  # whose `strict` is a check
+        yield from node.args
         return
     skipped = {"annotation", "returns", "decorator_list"}
     for name, value in ast.iter_fields(node):
