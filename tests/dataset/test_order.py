@@ -28,6 +28,11 @@ def test_many_shards_are_read_some_at_a_time() -> None:
     assert set(SHARDS[first[: BUFFER * 10].numpy()]) != set(SHARDS[second[: BUFFER * 10].numpy()])
 
 
+def test_seeds_and_epochs_are_drawn_apart() -> None:
+    orders = [shuffled(20, seed)(epoch).tolist() for seed in range(4) for epoch in range(4)]
+    assert len(set(map(tuple, orders))) == 16
+
+
 def test_a_mix_reads_each_source_to_its_end_before_again() -> None:
     sources = [Source(7, 5), Source(3, 6), Source(len(SHARDS), 9, SHARDS)]
     total = sum(source.length for source in sources)
@@ -52,8 +57,10 @@ def test_a_mix_reads_each_source_to_its_end_before_again() -> None:
 
 
 def test_sources_of_a_mix_lie_among_one_another() -> None:
-    indices = mixed([Source(100, 100), Source(100, 100)], seed=0)(0)
-    assert 30 < (indices[:100] < 100).sum() < 70
+    order = mixed([Source(100, 100), Source(100, 100)], seed=0)
+    first, second = order(0) % 200 < 100, order(1) % 200 < 100  # whose turn it is
+    assert 30 < first[:100].sum() < 70
+    assert not torch.equal(first, second)
 
 
 @pytest.mark.parametrize(

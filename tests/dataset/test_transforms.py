@@ -9,6 +9,7 @@ from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 
 from dataset.randaugment import Operation, apply
+from dataset.samples import Visual
 from dataset.transforms import FINE_TUNING_SCALE, PRE_TRAINING_SCALE, JointTransform, crop_box
 
 
@@ -42,6 +43,22 @@ def test_labels_stay_on_their_image(seed: int, packed: tuple[int, int]) -> None:
     in_label = labels["seg_coco"][0].numpy() == 7
     assert (in_image & in_label).sum() / (in_image | in_label).sum() > 0.85
     assert set(np.unique(labels["seg_coco"])) <= {3, 7, 255}
+
+
+@pytest.mark.parametrize("compat", [False, True])
+@pytest.mark.parametrize(
+    ("augment", "training", "scale"),
+    [(True, True, (0.7, 0.9)), (False, True, None), (True, False, None), (False, False, None)],
+)
+def test_training_images_alone_are_augmented_and_only_if_that_is_asked(
+    augment: bool, training: bool, scale: tuple[float, float] | None, compat: bool
+) -> None:
+    sizes = {"image_resolution": 8, "label_resolution": 4}
+    visual = Visual(
+        label_path=".", experts=(), **sizes, augment=augment, crop_scale=(0.7, 0.9), compat=compat
+    )
+    assert visual.transform(training) == JointTransform(8, 4, scale, compat)
+    assert visual.labels().compat == compat
 
 
 def test_shift_moves_labels_by_a_share_of_their_own_side() -> None:

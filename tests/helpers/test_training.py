@@ -245,6 +245,7 @@ def test_each_step_has_its_samples_its_rate_and_its_texts(
         assert names == {"A photo of a tench", "A photo of a goldfish"}
     assert seen.asked[0] == asked
     assert set(seen.modes) == {("forward", True), ("generate" if "num_beams" in asked[1] else "rank", False)}
+    assert seen.dataset.transform.crop_scale is None
     assert seen.stepper.max_grad_norm == 5
     assert seen.stepper.optimizer.param_groups[0]["weight_decay"] == 0.07
     assert len(find_checkpoints(folder)) == 2
