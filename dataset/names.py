@@ -1,11 +1,13 @@
 """Names of images: what joins them to their labels and captions, and how millions of them are kept."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from model.errors import UserError
+
+_AT_ONCE = 65_536  # names that are objects while others are gone through
 
 
 def key_of(name: str) -> str:
@@ -44,6 +46,10 @@ class Names(Sequence[str]):
 
     def __len__(self) -> int:
         return len(self.encoded)
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), _AT_ONCE):  # far faster than one at a time
+            yield from map(os.fsdecode, self.encoded[start : start + _AT_ONCE].tolist())
 
     def __getitem__(self, index: int) -> str:
         return os.fsdecode(self.encoded[index])

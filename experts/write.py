@@ -17,7 +17,7 @@ from dataset.files import write_bytes
 from dataset.packed_labels import pack_label
 from dataset.shards.folder import LIST
 from dataset.shards.tar_index import SUFFIX as INDEX
-from dataset.shards.tar_index import index_of, keys
+from dataset.shards.tar_index import index_of
 from dataset.words import words_as_json
 from experts.base import Label
 from experts.manifest import MANIFEST
@@ -74,7 +74,8 @@ def stored_labels(folder: Path) -> Iterator[str]:
 
 def stored_keys(save_path: Path, expert: str, shard: str) -> set[str]:
     """The keys of the labels in a shard of them."""
-    return set(keys(index_of(label_shard(save_path, expert, shard)).names))
+    names = index_of(label_shard(save_path, expert, shard)).names
+    return {name.rpartition(".")[0] for name in names}
 
 
 def remove_if_empty(folder: Path) -> None:

@@ -41,7 +41,7 @@ _THREADS = 16  # that fetch indices from a web server
 
 def is_image(name: str) -> bool:
     """Whether a name is that of an image."""
-    return os.path.splitext(name)[1].lower() in IMAGES
+    return name.lower().endswith(IMAGES) and os.path.splitext(name)[1] != ""  # not a hidden file, as `.jpg`
 
 
 class ShardFolder:
