@@ -27,6 +27,7 @@ def test_chosen_folders_prefix_and_exclusion(tmp_path):
     assert [image.label for image in found] == ["set/y/b"]
     found = images_to_label(tmp_path, ["./x/", "y"], prefix=".", leave_out=tmp_path / "y" / "labels")
     assert [image.label for image in found] == ["x/a", "y/b"]
+    assert images_to_label(tmp_path, ["y", "x"], leave_out=tmp_path / "y" / "labels") == found  # by name
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dataset.shards.write import write_shard
 from dataset.words import Word
 from experts.base import Label
-from experts.write import label_png, remove_label, write_label
+from experts.manifest import MANIFEST
+from experts.write import label_png, remove_if_empty, remove_label, write_label
 from model.modalities import BACKGROUND
 
 
@@ -61,6 +63,31 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
         write_label(tmp_path, "depth", "a", Label(np.ones((2, 3), np.uint8)))
     assert os.listdir(tmp_path / "depth") == ["a.png"]
     assert label_png(tmp_path, "depth", "a").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("files", "left"),
+    [
+        ([MANIFEST, "set/0.tar", "set/0.tar.index", "shards.json"], None),
+        ([MANIFEST, "set/notes.txt", "set/0.tar"], ["set/notes.txt"]),
+        ([MANIFEST, "set/a.png"], [MANIFEST, "set/a.png"]),
+        (["set/0.tar"], ["set/0.tar"]),  # without a manifest it is none of ours
+        ([MANIFEST, "set/0.tar", "full.tar"], [MANIFEST, "full.tar", "set/0.tar"]),
+        ([], []),
+    ],
+)
+def test_a_folder_without_labels_goes_but_not_what_is_anothers(tmp_path, files, left):
+    folder = tmp_path / "depth"
+    folder.mkdir()
+    for name in files:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+        if name.endswith(".tar"):
+            write_shard(folder / name, {"a.webp": b"x"}.items() if name == "full.tar" else [])
+    remove_if_empty(folder)
+    assert folder.is_dir() == (left is not None)
+    found = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    assert sorted(name for name in found if not name.endswith(".index")) == sorted(left or [])
 
 
 def test_the_png_comes_last(tmp_path, monkeypatch):

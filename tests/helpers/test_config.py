@@ -188,6 +188,17 @@ def test_a_missing_key_is_named(tmp_path):
         read_config(path, CaptionConfig, "coco")
 
 
+@pytest.mark.parametrize(("source", "key"), [("cc12m", "cc12m"), ("cc3m_sgu", "cc3m"), ("vg", "vg")])
+def test_the_place_of_a_source(source, key):
+    config = read_config(CONFIGS / "pretrain.yaml", PretrainConfig)
+    changed = dataclasses.replace(config, **{f"{key}_data_path": Path("elsewhere")})
+    assert (config.source_path(source), changed.source_path(source)) == (Path("data"), Path("elsewhere"))
+    with pytest.raises(
+        UserError, match=f"key '{key}_data_path' is missing; the data set '{source}' needs it"
+    ):
+        dataclasses.replace(config, **{f"{key}_data_path": None}).source_path(source)
+
+
 def test_a_missing_section_lists_those_there_are(tmp_path):
     with pytest.raises(UserError, match="no section 'flickr'; it has: coco"):
         read_config(write(tmp_path), CaptionConfig, "flickr")

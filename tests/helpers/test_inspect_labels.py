@@ -11,10 +11,12 @@ from PIL import Image
 from dataset.files import write_json
 from dataset.packed_labels import pack_label
 from dataset.shards.pack import pack
-from dataset.shards.write import write_shard
+from dataset.shards.write import write_list, write_shard
 from experts.manifest import MANIFEST, Manifest, write_manifest
 from helpers import inspect_labels
 from helpers.label_inspection import ExpertReport, Inspection, inspect
+from helpers.stored_labels import StoredLabels
+from model.modalities import modality
 from tests.dataset.disk import EXPERTS, SIZE, Disk
 
 KEYS = ("set/a", "set/deep/b.v2", "set/c")
@@ -174,6 +176,20 @@ def test_labels_in_shards(disk: Disk, tmp_path: Path, images: str, form: str) ->
     assert inspect(data, tmp_path / "out/labels", EXPERTS, {}) == expected
     if form == "png":  # the labels of shards may be files
         assert inspect(tmp_path / "out", disk.labels, EXPERTS, {}, ["set"]) == expected
+
+
+def test_shards_within_a_folder_of_shards(tmp_path: Path) -> None:
+    """A label is looked for in the nearest folder that has shards, and else among the files."""
+    for folder, content in (("set", b"outer"), ("set/deep", b"inner")):
+        write_shard(tmp_path / "depth" / folder / "0.tar", {"x.webp": content}.items())
+        write_list(tmp_path / "depth" / folder)
+    (tmp_path / "depth" / "loose.png").touch()
+    stored = StoredLabels(tmp_path, "depth", [""])
+    assert sorted(stored.labels()) == ["loose", "set/deep/x", "set/x"]
+    for label, content in (("set/x", b"outer"), ("set/deep/x", b"inner")):
+        assert stored.reader(label).path(modality("depth"), label, "0.tar").read_bytes() == content
+    assert stored.reader("loose") is stored.reader("other/y")
+    assert stored.reader("loose") is not stored.reader("set/x")
 
 
 def test_what_is_wrong_in_shards(

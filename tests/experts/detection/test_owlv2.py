@@ -91,6 +91,21 @@ def test_the_numbers_are_the_librarys(expert, checkpoint):
     assert (found.scores > 0.8).all()
 
 
+def test_boxes_of_the_padding_are_none(expert, monkeypatch):
+    """Of three boxes a whole pixel, less than one and nothing lies in the image, which is 24 high."""
+    corners = torch.tensor(
+        [[0.0, 23, 10, 30], [20, 23.2, 30, 30], [30, 30, 40, 40], *[[40, 30, 48, 44]] * 33]
+    )
+    boxes = torch.cat([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], 1) / SIDE
+    logits = torch.full((1, 36, 722), -9.0)
+    logits[..., 5] = 9
+    monkeypatch.setattr(expert.network, "box_predictor", lambda features, grid: boxes[None])
+    monkeypatch.setattr(expert.network, "class_predictor", lambda features, queries: (logits,))
+    (found,) = expert.predict([expert.prepare(image(0, (24, SIDE)))])
+    assert found.classes.tolist() == [5]
+    torch.testing.assert_close(found.boxes, torch.tensor([[0.0, 23, 10, 24]]))
+
+
 def test_a_label_does_not_depend_on_other_images(expert, tmp_path):
     prepared = [expert.prepare(image(seed, size)) for seed, size in enumerate([(48, 48), (30, 60), (60, 20)])]
     together = expert.predict(prepared)

@@ -1,5 +1,6 @@
 """From maps to words."""
 
+import math
 import time
 
 import numpy as np
@@ -47,6 +48,47 @@ def test_letters_without_a_word_are_none():
     (cells,) = select_cells(heads)
     assert len(cells.chars) == 0
     assert read_words(cells, SIZE) == []
+
+
+@pytest.mark.parametrize(
+    ("word", "letter", "words", "letters"),
+    [(0.51, 0.26, True, True), (0.49, 0.9, False, False), (0.9, 0.24, True, False)],
+)
+def test_cells_of_words_and_letters_have_their_thresholds(word, letter, words, letters):
+    heads = draw([])
+    for maps, probability in ((heads.word_fg, word), (heads.char_fg, letter)):
+        maps[:, 0], maps[:, 1] = 0, math.log(probability / (1 - probability))
+    (cells,) = select_cells(heads)
+    assert (len(cells.words) > 0, len(cells.chars) > 0) == (words, letters)
+
+
+def cells_of(words: list[tuple[float, float, float]], letters: list[tuple[str, float, float]]) -> Cells:
+    """Words by left edge, width and score, letters by left edge and width; each is two cells that agree."""
+    word_rows = [[left, 5, score, 5, 5, 0, width, 0] for left, width, score in words for _ in range(2)]
+    letter_rows = [
+        [left, 5, 0.9 - index / 10, 4, 4, 0, width, *(float(each == text) for each in CHARACTERS)]
+        for index, (text, left, width) in enumerate(letters)
+        for _ in range(2)
+    ]
+    return Cells(SIZE, np.array(word_rows, np.float32), np.array(letter_rows, np.float32))
+
+
+def apart(width: float, iou: float) -> float:
+    """How far two boxes of a width are from each other that overlap so much."""
+    return width * (1 - iou) / (1 + iou)
+
+
+@pytest.mark.parametrize(("iou", "texts"), [(0.14, ["A", "B"]), (0.17, ["A"])])
+def test_of_words_that_overlap_more_than_a_little_one_is_kept(iou, texts):
+    words = [(0, 40, 0.9), (apart(40, iou), 40, 0.8)]
+    found = read_words(cells_of(words, [("A", 2, 6), ("B", 60, 6)]), SIZE)
+    assert [word.text for word in found] == texts
+
+
+@pytest.mark.parametrize(("iou", "text"), [(0.28, "AB"), (0.32, "A")])
+def test_of_letters_that_overlap_too_much_one_is_kept(iou, text):
+    (word,) = read_words(cells_of([(0, 60, 0.9)], [("A", 2, 20), ("B", 2 + apart(20, iou), 20)]), SIZE)
+    assert word.text == text
 
 
 def test_corners_stay_in_the_image():
