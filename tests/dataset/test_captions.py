@@ -3,12 +3,14 @@
 import logging
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
 from dataset.captions import CaptionDataset, caption_dataset, demo_label_folder
 from dataset.collate import collate
+from dataset.order import shuffled
 from model.errors import UserError
 from model.modalities import MODALITIES
 from tests.dataset.disk import EXPERTS, SIZE, VISUAL, Disk, visual_of
@@ -221,6 +223,31 @@ def test_evaluation_drops_an_unreadable_image(disk: Disk) -> None:
     batches = list(DataLoader(data, 2, num_workers=1, collate_fn=collate))
     assert [batch["index"].tolist() for batch in batches] == [[0], [2, 3], [4, 5]]
     assert data.skipped == [names[1]]
+
+
+def test_what_was_met_before_an_interruption_is_known_again(disk: Disk) -> None:
+    names = add_custom(disk)
+    data = open_data(disk, train_list="list.json")
+    data.recall_unreadable(torch.tensor([1, 3]))
+    assert data.skipped == [names[1], names[3]]
+
+
+def test_samples_of_a_broken_shard_are_replaced_by_different_ones(disk: Disk, monkeypatch: Any) -> None:
+    add_custom(disk, 9)
+    data = open_data(disk, train_list="list.json")
+    monkeypatch.setattr(data, "_is_broken", lambda index: index < 6)
+    assert len({data[index]["index"] for index in range(6)} & {6, 7, 8}) > 1
+
+
+def test_shards_are_shuffled_as_shards_and_mended_in_the_next_epoch(disk: Disk, monkeypatch: Any) -> None:
+    add_custom(disk)
+    data = open_data(disk, train_list="list.json")
+    data.shards = np.arange(6) // 2 * 20
+    assert torch.equal(data.order(3)(1), shuffled(6, 3, data.shards)(1))
+    mended: list[int] = []
+    monkeypatch.setattr(data.labels, "mend", lambda: mended.append(1))
+    data.set_epoch(1)
+    assert mended
 
 
 def _annotations(*pairs: tuple[Any, Any]) -> dict[str, Any]:

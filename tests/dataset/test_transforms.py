@@ -55,10 +55,17 @@ def test_training_images_alone_are_augmented_and_only_if_that_is_asked(
 ) -> None:
     sizes = {"image_resolution": 8, "label_resolution": 4}
     visual = Visual(
-        label_path=".", experts=(), **sizes, augment=augment, crop_scale=(0.7, 0.9), compat=compat
+        label_path=".",
+        experts=(),
+        **sizes,
+        augment=augment,
+        crop_scale=(0.7, 0.9),
+        compat=compat,
+        classes={"a": 3},
     )
     assert visual.transform(training) == JointTransform(8, 4, scale, compat)
     assert visual.labels().compat == compat
+    assert visual.labels().classes == {"a": 3}
 
 
 def test_shift_moves_labels_by_a_share_of_their_own_side() -> None:

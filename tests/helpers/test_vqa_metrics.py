@@ -34,6 +34,8 @@ def test_of_a_few_people_it_is_the_share(number):
     ("text", "normal"),
     [
         ("The Dog.", "dog"),
+        ("dog" + "." * 32, "dog"),
+        ("dog" + "." * 34, "dog.."),  # the evaluator removes 32
         ("two", "2"),
         ("None", "0"),
         ("eleven", "eleven"),
