@@ -248,7 +248,7 @@ SHARDS = "--data_path shards --num_workers 0 --out out"
 PACK = "shards pack --data_path images --label_path nowhere --out out --num_workers 0"
 TABLES = "build_class_tables --names names.txt --clip nowhere --out"
 TOKENIZER = "train_tokenizer --lists images/list.json --vocab_size 300 --out"
-NANO = "nano.train --data . --epochs 0 --out"
+NANO = "nano.train --data . --epochs 1 --out"
 COMMANDS: list[tuple[str, Callable[[], object], str]] = [
     (DEMO, demo.main, "images/a.txt"),
     (f"{DEMO} --json out/a.json", demo.main, "out/a.json"),

@@ -123,3 +123,10 @@ def test_labels_have_the_images_size(size):
     logits, centre, offset = _things((1, 2, 2, 8, 12))
     assert decode.instance_label(logits, centre, offset, size).map.shape == size
     assert decode.normal_label(np.ones((3, 20, 20)), size).map.shape == (*size, 3)
+
+
+def test_objects_without_a_centre_are_none():
+    logits, centre, offset = _things((1, 2, 2, 8, 12))
+    label = decode.instance_label(logits, 0 * centre, offset, (20, 20))
+    assert label.instances == {}
+    assert (label.map == BACKGROUND).all()
