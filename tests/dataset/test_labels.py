@@ -53,6 +53,19 @@ def test_old_words_are_read_as_data_only(reader: LabelReader) -> None:
         reader.read(KEY, SIZE)
 
 
+@pytest.mark.parametrize(
+    ("size", "label"), [((960, 700), (480, 350)), ((500, 100), (480, 96)), ((480, 9), (480, 9))]
+)
+def test_packed_labels_are_smaller_than_large_images(
+    reader: LabelReader, disk: Disk, size: tuple[int, int], label: tuple[int, int]
+) -> None:
+    Image.new("L", label, 7).save(reader.path(MODALITIES["depth"], KEY))
+    alone = LabelReader(disk.labels, ["depth"])
+    assert alone.read(KEY, size)[0]["depth"].size == label
+    with pytest.raises(UserError, match=f"is {label[0]} x {label[1]} but its image"):
+        alone.read(KEY, (size[0] + 40, size[1]))
+
+
 def test_empty_labels(reader: LabelReader, disk: Disk) -> None:
     for name in EXPERTS:
         label(reader, name).write_bytes(b"")

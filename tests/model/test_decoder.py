@@ -38,6 +38,7 @@ def test_tied_weights_stay_tied(decoder):
     with torch.device("meta"):
         empty = TextDecoder(tiny.CONFIG)
     assert_tied(empty.to_empty(device="cpu"))
+    assert not any(value.is_meta for value in empty.state_dict().values())
     empty.load_state_dict(decoder.state_dict(), assign=True)
     assert_tied(empty)
     torch.testing.assert_close(empty.lm_head.decoder.weight, decoder.lm_head.decoder.weight)
@@ -92,6 +93,7 @@ def test_loss_counts_labels_alone(decoder):
     decoder.eval()
     encoded = torch.randn(3, 4, 64)
     ids = torch.randint(5, 100, (3, 6))
+    ids[1, 3] = -IGNORE  # a token like any other
     labels = ids.clone()
     labels[0, :4] = IGNORE
     labels[2] = IGNORE
