@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataset.outputs import Outputs, add_flag
-from helpers.cli import UNREADABLE_IMAGES, names, natural, printable, run
+from helpers.cli import UNREADABLE_IMAGES, named_path, names, natural, printable, run
 
 if TYPE_CHECKING:
     from experts.images import ImageFile
@@ -37,8 +37,8 @@ def main() -> int:
         default="prismer_nano",
         help="a trained model of the task, or the folder of one (default: %(default)s)",
     )
-    parser.add_argument("--images", type=Path, help="folder of images (default: the config's)")
-    parser.add_argument("--labels", type=Path, help="folder of their labels (default: the config's)")
+    parser.add_argument("--images", type=named_path, help="folder of images (default: the config's)")
+    parser.add_argument("--labels", type=named_path, help="folder of their labels (default: the config's)")
     parser.add_argument("--question", help="answer this about each image, instead of captioning it")
     parser.add_argument(
         "--experts",
@@ -53,7 +53,7 @@ def main() -> int:
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the fastest there is)")
     parser.add_argument(
         "--json",
-        type=Path,
+        type=named_path,
         nargs="?",
         const=STDOUT,
         metavar="FILE",
@@ -61,13 +61,13 @@ def main() -> int:
     )
     parser.add_argument(
         "--evidence",
-        type=Path,
+        type=named_path,
         nargs="?",
         const=Path("helpers/evidence"),
         metavar="FOLDER",
         help="write what each word attended to, and what each expert changed (default: %(const)s)",
     )
-    parser.add_argument("--config", type=Path, default=Path("configs/caption.yaml"))
+    parser.add_argument("--config", type=named_path, default=Path("configs/caption.yaml"))
     add_flag(parser)
     return demo(parser.parse_args())
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataset.outputs import Outputs, add_flag
-from helpers.cli import UNREADABLE_IMAGES, natural, printable, run
+from helpers.cli import UNREADABLE_IMAGES, named_path, natural, printable, run
 from model.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,19 +30,28 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", type=Path, default=Path("helpers/images"), help="default: %(default)s")
-    parser.add_argument("--labels", type=Path, default=Path("helpers/labels"), help="default: %(default)s")
     parser.add_argument(
-        "--evidence", type=Path, default=Path("helpers/evidence"), help="where demo.py wrote it, if it did"
+        "--images", type=named_path, default=Path("helpers/images"), help="default: %(default)s"
     )
-    parser.add_argument("--out", type=Path, default=Path("helpers/pictures"), help="default: %(default)s")
+    parser.add_argument(
+        "--labels", type=named_path, default=Path("helpers/labels"), help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--evidence",
+        type=named_path,
+        default=Path("helpers/evidence"),
+        help="where demo.py wrote it, if it did",
+    )
+    parser.add_argument(
+        "--out", type=named_path, default=Path("helpers/pictures"), help="default: %(default)s"
+    )
     parser.add_argument("--only", help="experts to draw, separated by commas (default: all with labels)")
     parser.add_argument(
         "--columns", type=natural, default=4, help="pictures in a row, at most (default: %(default)s)"
     )
     parser.add_argument(
         "--class_tables",
-        type=Path,
+        type=named_path,
         help="folder with the names of classes (default: those of the networks that made the labels)",
     )
     add_flag(parser)

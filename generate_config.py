@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from dataset.files import write_atomically
 from dataset.outputs import Outputs, add_flag
-from helpers.cli import run
+from helpers.cli import named_path, run
 from model.errors import UserError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def main() -> None:
     )
     parser.add_argument(
         "--config_file",
-        type=Path,
+        type=named_path,
         help="what to write (default: the file that `accelerate launch` reads by itself)",
     )
     add_flag(parser)

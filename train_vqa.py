@@ -8,14 +8,13 @@ Starts from `logging/pretrain_<exp_name>`, or goes on from `logging/vqa_<exp_nam
 """
 
 import argparse
-from pathlib import Path
 
-from helpers.cli import run, training_parser
+from helpers.cli import named_path, run, training_parser
 
 
 def main() -> None:
     parser = training_parser(__doc__.splitlines()[0], config="configs/vqa.yaml")
-    parser.add_argument("--answers", type=Path, help="rank only these: a JSON array, or a text file")
+    parser.add_argument("--answers", type=named_path, help="rank only these: a JSON array, or a text file")
     parser.add_argument(
         "--save_ranking", action="store_true", help="write all scored answers, too: <results>_ranking.json"
     )

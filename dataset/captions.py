@@ -18,8 +18,11 @@ from dataset.image_list import (
 from dataset.images import list_images
 from dataset.places import Url
 from dataset.samples import ImageFolder, ImageLabelDataset, Visual
+from dataset.sparing_log import SparingLog
 from dataset.text import training_caption
 from model.errors import UserError
+
+logger = SparingLog(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class ListLayout:
 def coco_image_id(row: dict[str, Any]) -> int:
     """The integer at the end of the file name's stem."""
     number = re.search(r"\d+$", PurePosixPath(row["image"]).stem)
-    if number is None:
+    if number is None or len(number[0]) > 18:
         raise UserError(f"image '{row['image']}': its name must end in its number, as COCO's do")
     return int(number.group())
 
@@ -180,7 +183,7 @@ def caption_dataset(
         folder = ImageFolder(data_path, "")
         path = data_path / custom_list(split, train_list, test_list)
         listed = read_list(path, ("caption",) if training else ())
-        rows = _rows(listed, by_image, lambda row: row["image"], path)
+        rows = _rows(listed, by_image, lambda row: row["image"], path, training)
         without = [row.image for row in rows if not row.captions]
         if 0 < len(without) < len(rows):
             raise UserError(f"list {path}: image '{without[0]}' has no caption, others have")
@@ -188,7 +191,7 @@ def caption_dataset(
         layout = PUBLIC_LISTS[name, split]
         folder = ImageFolder(data_path / layout.folder, layout.folder)
         path = data_path / layout.file
-        rows = _rows(read_list(path, layout.required), by_image, layout.image_id, path)
+        rows = _rows(read_list(path, layout.required), by_image, layout.image_id, path, training)
         if layout.ground_truth and (data_path / layout.ground_truth).is_file():
             path = data_path / layout.ground_truth
             references, domains = read_nocaps(path) if layout.domains else (read_ground_truth(path), None)
@@ -225,12 +228,15 @@ def _rows(
     by_image: bool,
     image_id: Callable[[dict[str, Any]], ImageId],
     path: Path | Url,
+    training: bool,
 ) -> list[CaptionRow]:
     """A sample for each image, with its captions together; or one for each caption.
 
     Raises:
-        UserError: samples of images cannot be told apart by their ids.
+        UserError: samples of images cannot be told apart by their ids, or there is nothing to learn.
     """
+    if training:
+        listed = _with_words(listed, path)
     if not by_image:
         return [
             CaptionRow(row["image"], image_id(row), (caption,))
@@ -249,3 +255,19 @@ def _rows(
             raise UserError(f"{where}: image '{image}' has the id {own} of '{images[str(own)]}'")
         captions.setdefault(image, []).extend(captions_of(row))
     return [CaptionRow(image, ids[image], tuple(captions[image])) for image in ids]
+
+
+def _with_words(listed: list[dict[str, Any]], path: Path | Url) -> list[dict[str, Any]]:
+    """The rows without captions of which cleaning leaves nothing: a model would learn to say nothing."""
+    kept = []
+    for row in listed:
+        found = captions_of(row)
+        # Most have a letter, which stays: it is quickly found in a list of millions.
+        words = [text for text in found if any(map(str.isalnum, text)) or training_caption("", text)]
+        if len(words) < len(found):
+            logger.warning("%s: left out a caption without words, of image %s", path, row["image"])
+        if words:
+            kept.append({**row, "caption": words})
+    if not kept:
+        raise UserError(f"list {path}: no caption has words; there is nothing to learn")
+    return kept

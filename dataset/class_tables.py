@@ -47,7 +47,7 @@ def read_class_tables(folder: Path | str, names: Iterable[str]) -> ClassTables:
         path, content = _read(folder, name)
         if not isinstance(content, dict) or not {"labels", "features"} <= content.keys():
             raise UserError(f"class table {path}: expected 'labels' and 'features'; fetch it again")
-        labels[name] = [str(label) for label in content["labels"]]
+        labels[name] = _names(path, content["labels"])
         features[name] = _embeddings(path, content["features"], (len(labels[name]), EMBEDDING_DIM))
     path, content = _read(folder, BACKGROUND_TABLE)
     if isinstance(content, dict):
@@ -86,10 +86,25 @@ def _read(folder: Path, name: str) -> tuple[Path, Any]:
         raise UserError(f"class table {path}: damaged ({reason}); fetch it again (docs/labels.md)") from None
 
 
+def _names(path: Path, values: Any) -> list[str]:
+    try:
+        names = [str(name) for name in values]
+    except TypeError:
+        names = []
+    if not names:
+        raise UserError(f"class table {path}: 'labels' are no list of names; fetch it again")
+    return names
+
+
 def _embeddings(path: Path, values: Any, shape: tuple[int, ...]) -> np.ndarray:
     try:
-        array = np.asarray(values, dtype=np.float32)
-    except (TypeError, ValueError):
+        values = values.detach() if isinstance(values, torch.Tensor) else values
+        array = np.asarray(values)
+        if array.dtype.kind == "c":
+            raise TypeError("complex numbers")
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+            array = array.astype(np.float32)
+    except (TypeError, ValueError, RuntimeError):
         raise UserError(f"class table {path}: 'features' are not numbers; fetch it again") from None
     if array.shape != shape:
         raise UserError(f"class table {path}: 'features' are {array.shape}, expected {shape}; fetch it again")

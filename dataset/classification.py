@@ -3,10 +3,11 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dataset.image_list import Split, check_data_path, parse_json, read_text
+from dataset.files import leads_out
+from dataset.image_list import Split, check_data_path, is_unicode, parse_json, read_text
 from dataset.images import list_images
 from dataset.places import Url
 from dataset.samples import ImageFolder, ImageLabelDataset, Visual, open_images
@@ -103,6 +104,10 @@ def classification_dataset(
     )
 
 
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and is_unicode(value)
+
+
 def _by_folder(names: Sequence[str]) -> dict[str, list[str]]:
     """The paths below each folder, sorted."""
     found: dict[str, list[str]] = defaultdict(list)
@@ -125,7 +130,7 @@ def read_class_names(data_path: Path | Url) -> ClassNames:
             content = [content[str(number)] for number in range(len(content))]
         except KeyError as error:
             raise UserError(f"list {answers}: class {error} is missing; expected 0 to n - 1") from None
-    if not isinstance(content, list) or not all(isinstance(name, str) and name.strip() for name in content):
+    if not isinstance(content, list) or not all(map(_is_name, content)):
         raise UserError(f"list {answers}: expected class names by index")
     names = [training_caption("", name) for name in content]
     if "" in names:
@@ -135,6 +140,8 @@ def read_class_names(data_path: Path | Url) -> ClassNames:
     if not isinstance(folders, dict) or not folders:
         raise UserError(f"list {classes}: expected an object from folder to class index")
     for folder, number in folders.items():
+        if folder != PurePosixPath(folder).name or leads_out(folder):
+            raise UserError(f"list {classes}: '{folder}' is no name of a folder of images; mend or remove it")
         if type(number) is not int or not 0 <= number < len(content):
             raise UserError(
                 f"list {classes}: class of '{folder}' is {number!r}, {answers.name} has {len(content)} names"

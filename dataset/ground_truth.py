@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from dataset.image_list import parse_json, read_text
+from dataset.image_list import is_unicode, parse_json, read_text
 from model.errors import UserError
 
 ImageId = int | str
@@ -28,7 +28,7 @@ def ground_truth_of(content: Any, path: Path) -> dict[ImageId, list[str]]:
     for number, (image, caption) in enumerate(pairs, start=1):
         if not isinstance(image, int | str) or isinstance(image, bool):
             raise UserError(f"{path}: annotation {number}: 'image_id' must be a number, found {image!r}")
-        if not isinstance(caption, str):
+        if not isinstance(caption, str) or not is_unicode(caption):
             raise UserError(f"{path}: annotation {number}: 'caption' must be text, found {caption!r}")
         references.setdefault(image, []).append(caption)
     return references

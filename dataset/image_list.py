@@ -126,7 +126,7 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
                     f"list {path}, {where}: more columns than the header; "
                     "put texts with commas in double quotes"
                 )
-            for name in _CELLS:
+            for name in (*_CELLS, *_IDS):
                 if reason := _no_text(row.get(name)):
                     raise UserError(f"list {path}, {where}: '{name}' is {row[name]}, {reason}")
             rows.append((where, row))
@@ -144,12 +144,20 @@ def _no_text(cell: str | None) -> str | None:
     if cell in _NO_VALUE:
         return "which stands for no value; leave the row out or fill it in"
     if cell and cell.lstrip()[:1] in ("[", "{"):
-        try:
-            ast.literal_eval(cell.strip())
-        except (SyntaxError, ValueError, MemoryError, RecursionError):
+        # A list as Python writes it, or as JSON.
+        parses = [_does_parse(parse, cell.strip()) for parse in (ast.literal_eval, json_text.parse_json)]
+        if not any(parses):
             return None  # a text that begins so
         return "not one text; give each text a row of its own, or write the list as .json"
     return None
+
+
+def _does_parse(parse: Callable[[str], Any], cell: str) -> bool:
+    try:
+        parse(cell)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return False
+    return True
 
 
 def _is_number(cell: str | None) -> bool:

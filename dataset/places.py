@@ -7,6 +7,7 @@ from urllib.parse import quote, unquote, urlsplit
 from pydantic import PlainValidator
 
 from dataset.remote import fetch
+from model.errors import UserError
 
 
 class Url:
@@ -67,10 +68,16 @@ class Url:
 
 
 def as_place(place: "str | Path | Url") -> Path | Url:
-    """A folder, or an address, from how it is written in a config."""
+    """A folder, or an address, from how it is written in a config.
+
+    Raises:
+        UserError: it is empty.
+    """
     if isinstance(place, Url):
         return place
     text = str(place)
+    if not text:
+        raise UserError("an empty path names nothing; the present folder is .")
     return Url(text) if text.startswith(("http://", "https://")) else Path(text)
 
 

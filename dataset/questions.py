@@ -11,6 +11,7 @@ from dataset.image_list import (
     check_data_path,
     checked_id,
     custom_list,
+    is_unicode,
     parse_json,
     read_list,
     read_text,
@@ -188,13 +189,18 @@ def read_answers(path: Path) -> list[str]:
     Raises:
         UserError: missing, malformed, or an answer is empty.
     """
+    suffix = path.suffix.lower()
+    if suffix in (".jsonl", ".csv"):
+        raise UserError(
+            f"list {path}: answers are a JSON array (.json) or a text file with one a line (.txt)"
+        )
     text = read_text(path)
-    answers = parse_json(path, text) if path.suffix == ".json" else text.splitlines()
+    answers = parse_json(path, text) if suffix == ".json" else text.splitlines()
     if not isinstance(answers, list) or not answers:
         raise UserError(f"list {path}: expected an array of answers, with at least one")
     unique: dict[str, str] = {}
     for number, answer in enumerate(answers, start=1):
-        if not isinstance(answer, str) or not answer.strip():
+        if not isinstance(answer, str) or not answer.strip() or not is_unicode(answer):
             raise UserError(f"list {path}: answer {number} is {answer!r}; expected a text; remove or mend it")
         unique.setdefault(answer.strip().lower(), answer.strip())
     return list(unique.values())

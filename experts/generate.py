@@ -18,7 +18,7 @@ from pydantic import Field
 
 from dataset.places import Place, as_place
 from experts.registry import check_names
-from helpers.cli import UNREADABLE_IMAGES, run
+from helpers.cli import UNREADABLE_IMAGES, named_path, run
 from helpers.config import ROOT, Backends, PositiveInt, Workers, read_config
 from model.config import STRICT
 from model.errors import UserError
@@ -104,11 +104,11 @@ def main(experts: Collection[str] | None = None) -> int:
 
 def _parser(choose: bool) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Writes expert labels for the images of a data set.")
-    parser.add_argument("--config", type=Path, default=ROOT / "configs" / "experts.yaml")
+    parser.add_argument("--config", type=named_path, default=ROOT / "configs" / "experts.yaml")
     if choose:
         parser.add_argument("--experts", default="all", help="names separated by commas (default: all)")
     parser.add_argument("--data_path", type=as_place, help="instead of the config's")
-    parser.add_argument("--save_path", type=Path, help="instead of the config's")
+    parser.add_argument("--save_path", type=named_path, help="instead of the config's")
     parser.add_argument("--datasets", nargs="*", help="instead of the config's; without names: all")
     parser.add_argument("--overwrite", action="store_true", help="make labels that exist again")
     return parser

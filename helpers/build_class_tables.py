@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from dataset.outputs import Outputs, add_flag
-from helpers.cli import run
+from helpers.cli import named_path, run
 
 
 def main() -> None:
@@ -18,11 +18,11 @@ def main() -> None:
     )
     parser.add_argument(
         "--names",
-        type=Path,
+        type=named_path,
         required=True,
         help="the classes, in order: a JSON array, or a text file, one a line",
     )
-    parser.add_argument("--out", type=Path, required=True, help="<folder>/<table>.npz")
+    parser.add_argument("--out", type=named_path, required=True, help="<folder>/<table>.npz")
     parser.add_argument(
         "--clip",
         default="openai/clip-vit-large-patch14",
@@ -30,7 +30,7 @@ def main() -> None:
     )
     parser.add_argument(
         "--weights_path",
-        type=Path,
+        type=named_path,
         default=Path("experts/expert_weights"),
         help="folder of the PCA, clip_pca.npz or clip_pca.pkl (default: %(default)s)",
     )

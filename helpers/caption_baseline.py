@@ -9,9 +9,8 @@ the test images as a model's captions are.
 import argparse
 import random
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from helpers.cli import run, whole
+from helpers.cli import named_path, run, whole
 from model.errors import UserError
 
 CANDIDATES = 500  # captions tried
@@ -20,8 +19,10 @@ IMAGES = 100  # training images they are tried on
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--train_list", type=Path, required=True, help="list of images with captions")
-    parser.add_argument("--test_gt", type=Path, required=True, help="references in the COCO caption format")
+    parser.add_argument("--train_list", type=named_path, required=True, help="list of images with captions")
+    parser.add_argument(
+        "--test_gt", type=named_path, required=True, help="references in the COCO caption format"
+    )
     parser.add_argument("--seed", type=whole, default=0, help="draws captions and images (default: 0)")
     args = parser.parse_args()
 

@@ -138,6 +138,13 @@ def positive(text: str) -> float:
     return number
 
 
+def named_path(text: str) -> Path:
+    """A flag's value that names a file or a folder; `Path` takes an empty text for the present folder."""
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} names nothing; the present folder is .")
+    return Path(text)
+
+
 def experiment(text: str) -> str:
     """A flag's value that names a folder below `logging/`."""
     if not text or ".." in Path(text).parts:
@@ -163,7 +170,9 @@ def training_parser(description: str, config: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--exp_name", type=experiment, required=True, help="the experiment; names its folder under logging/"
     )
-    parser.add_argument("--config", type=Path, default=Path(config), help="YAML file (default: %(default)s)")
+    parser.add_argument(
+        "--config", type=named_path, default=Path(config), help="YAML file (default: %(default)s)"
+    )
     start = parser.add_mutually_exclusive_group()
     start.add_argument(
         "--from_checkpoint",

@@ -43,6 +43,12 @@ def _expert_list(value: Any) -> Any:
     return value
 
 
+def _not_empty(value: Any) -> Any:
+    if value == "":
+        raise ValueError("is empty; name a folder, or . for this one")
+    return value
+
+
 def _prefix(text: str) -> str:
     """A caption's prefix without spaces around it: one space of its own parts it from the caption."""
     if len(text.split()) >= MAX_WORDS:
@@ -55,6 +61,9 @@ PositiveInt = Annotated[int, Field(gt=0, lt=2**31)]
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 Workers = Annotated[int, Field(ge=0, le=1024)]  # processes or threads
 Rate = Annotated[float, Field(ge=0)]
+# `Path` takes an empty text for the present folder.
+NamedPath = Annotated[Path, BeforeValidator(_not_empty)]
+Name = Annotated[str, Field(min_length=1)]
 Experts = Annotated[list[str], BeforeValidator(_expert_list)]
 # For each expert, the network that makes its labels: a name, or a mapping with `name`, `batch_size` if it
 # is to differ, and the network's own options (experts/registry.py).
@@ -71,8 +80,8 @@ class Backbones:
     """
 
     __pydantic_config__ = STRICT
-    vision: str
-    text: str
+    vision: Name
+    text: Name
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,7 @@ class ModelSize:
     __pydantic_config__ = STRICT
     vision: VisionConfig
     text: TextConfig
-    tokenizer: str
+    tokenizer: Name
     backbones: Backbones | None = None
 
 
@@ -96,8 +105,8 @@ class DemoConfig:
     """
 
     __pydantic_config__ = STRICT
-    data_path: Path
-    label_path: Path
+    data_path: NamedPath
+    label_path: NamedPath
     batch_size: PositiveInt
     backends: Backends = field(default_factory=dict)
 

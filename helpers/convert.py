@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from dataset.outputs import Outputs, add_flag
-from helpers.cli import run
+from helpers.cli import named_path, run
 from model.errors import UserError
 
 
@@ -20,8 +20,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("source", type=Path, help="a checkpoint's folder, or its weight file")
-    parser.add_argument("target", type=Path, help="a file .safetensors or .bin; model.json goes beside it")
+    parser.add_argument("source", type=named_path, help="a checkpoint's folder, or its weight file")
+    parser.add_argument(
+        "target", type=named_path, help="a file .safetensors or .bin; model.json goes beside it"
+    )
     parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="float32")
     add_flag(parser)
     args = parser.parse_args()

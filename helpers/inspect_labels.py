@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataset.outputs import Outputs, add_flag
-from helpers.cli import run, whole
+from helpers.cli import named_path, run, whole
 
 if TYPE_CHECKING:
     from helpers.label_inspection import ExpertReport, Inspection
@@ -25,16 +25,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data_path", type=Path, default=Path("data"), help="default: %(default)s")
-    parser.add_argument("--label_path", type=Path, default=Path("data/labels"), help="default: %(default)s")
+    parser.add_argument("--data_path", type=named_path, default=Path("data"), help="default: %(default)s")
+    parser.add_argument(
+        "--label_path", type=named_path, default=Path("data/labels"), help="default: %(default)s"
+    )
     parser.add_argument("--datasets", nargs="*", default=[], help="folders below data_path (default: all)")
     parser.add_argument("--experts", help="names separated by commas (default: those that have labels)")
     parser.add_argument(
         "--class_tables",
-        type=Path,
+        type=named_path,
         help="folder of class names; without it, classes are numbers, of any size",
     )
-    parser.add_argument("--report", type=Path, help="JSON file for the whole report")
+    parser.add_argument("--report", type=named_path, help="JSON file for the whole report")
     parser.add_argument("--num_workers", type=whole, default=2, help="processes (default: %(default)s)")
     add_flag(parser)
     args = parser.parse_args()

@@ -6,12 +6,12 @@ python -m helpers.summary logging/caption_prismer_base
 import argparse
 from pathlib import Path
 
-from helpers.cli import run
+from helpers.cli import named_path, run
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=Path, help="a checkpoint's folder, or its weight file")
+    parser.add_argument("checkpoint", type=named_path, help="a checkpoint's folder, or its weight file")
     for name, text in summary(parser.parse_args().checkpoint):
         print(f"{name:<12}{text}")
 

@@ -1,22 +1,46 @@
 """The settings of each task: sections of `configs/{caption,vqa,pretrain,classification}.yaml`."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from dataset.places import Place, Url
-from helpers.config import Count, Experts, Metric, ModelSize, PositiveInt, Prefix, Rate, Workers
+from helpers.config import (
+    Count,
+    Experts,
+    Metric,
+    ModelSize,
+    Name,
+    NamedPath,
+    PositiveInt,
+    Prefix,
+    Rate,
+    Workers,
+)
 from helpers.parallel.activation_checkpointing import ActivationCheckpointing
 from model.captioning import MAX_CAPTION_TOKENS
 from model.config import STRICT, FreezeMode, PrismerConfig
 from model.errors import UserError
+from model.validation import validate
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Inference = Literal["rank", "generate"]
 Decoding = dict[str, int | float]
+
+
+def _sources(names: list[str]) -> list[str]:
+    """Data sets that are read as one: at least one, and none twice, since each has one share."""
+    if not names or len(set(names)) < len(names):
+        raise ValueError(
+            f"names a data set twice: {', '.join(names)}" if names else "is empty; name a data set"
+        )
+    return names
+
+
+Sources = AfterValidator(_sources)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +65,7 @@ class TaskConfig:
 
     __pydantic_config__ = STRICT
     label_path: Place
-    class_tables: Path
+    class_tables: NamedPath
     experts: Experts
     prismer_model: str
     image_resolution: PositiveInt
@@ -110,8 +134,8 @@ class CaptionConfig(DecodingConfig):
 
     dataset: Literal["coco", "nocaps", "custom"]
     data_path: Place
-    train_list: str | None = None
-    test_list: str | None = None
+    train_list: Name | None = None
+    test_list: Name | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +149,7 @@ class PretrainConfig(DecodingConfig):
         test_dataset: captioned with the empty prefix and scored after each epoch; None: no evaluation.
     """
 
-    dataset: Annotated[list[Literal["cc12m", "cc3m_sgu", "coco", "vg"]], Field(min_length=1)]
+    dataset: Annotated[list[Literal["cc12m", "cc3m_sgu", "coco", "vg"]], Sources]
     weights: dict[str, Annotated[float, Field(gt=0)]] | None = None
     samples_per_epoch: PositiveInt | None = None
     test_dataset: Literal["coco", "nocaps"] | None = None
@@ -157,11 +181,11 @@ class VQAConfig(TaskConfig):
         num_beams, max_new, min_new, length_penalty: of written answers, see `PrismerVQA.generate`.
     """
 
-    dataset: Annotated[list[Literal["vqav2", "vg", "custom"]], Field(min_length=1)]
+    dataset: Annotated[list[Literal["vqav2", "vg", "custom"]], Sources]
     data_path: Place
-    train_list: str | None = None
-    test_list: str | None = None
-    answer_list: str = "answer_list.json"
+    train_list: Name | None = None
+    test_list: Name | None = None
+    answer_list: Name = "answer_list.json"
     questions_per_image: PositiveInt = 1
     inference: Inference = "rank"
     k_test: PositiveInt = 16
@@ -207,7 +231,8 @@ def prismer_config(config: TaskConfig, size: ModelSize) -> PrismerConfig:
     """The network that a task's config asks for.
 
     Raises:
-        UserError: its text tower reads fewer tokens than the captions may have.
+        UserError: its text tower reads fewer tokens than the captions may have, or settings of the task do
+            not go with the size.
     """
     most = size.text.max_positions - size.text.pad_id - 1
     if isinstance(config, DecodingConfig) and config.max_caption_tokens > most:
@@ -215,11 +240,8 @@ def prismer_config(config: TaskConfig, size: ModelSize) -> PrismerConfig:
             f"max_caption_tokens {config.max_caption_tokens}: the text tower of {config.prismer_model} reads "
             f"{most} tokens at most; lower it"
         )
-    return PrismerConfig(
-        vision=size.vision,
-        text=size.text,
-        experts=tuple(config.experts),
-        image_resolution=config.image_resolution,
-        label_resolution=config.label_resolution,
-        compat=config.compat,
-    )
+    network = asdict(size) | {
+        key: getattr(config, key) for key in ("experts", "image_resolution", "label_resolution", "compat")
+    }
+    del network["tokenizer"], network["backbones"]
+    return validate(network, PrismerConfig, f"the config, with prismer_model {config.prismer_model}")

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from dataset.files import write_bytes
 from dataset.image_list import captions_of, read_list
 from dataset.outputs import Outputs, add_flag
-from helpers.cli import natural, run
+from helpers.cli import named_path, natural, run
 
 SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>"]  # RoBERTa's ids 0 to 3
 
@@ -36,8 +36,8 @@ def texts(path: Path, prefix: str) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--lists", type=Path, nargs="+", required=True, help="lists of images")
-    parser.add_argument("--out", type=Path, required=True, help="folder for vocab.json and merges.txt")
+    parser.add_argument("--lists", type=named_path, nargs="+", required=True, help="lists of images")
+    parser.add_argument("--out", type=named_path, required=True, help="folder for vocab.json and merges.txt")
     parser.add_argument("--vocab_size", type=natural, default=1000, help="at most (default: %(default)s)")
     parser.add_argument("--prefix", default="A picture of", help="of captions (default: %(default)s)")
     add_flag(parser)

@@ -9,10 +9,9 @@ to questions of the same type.
 import argparse
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.cli import run
+from helpers.cli import named_path, run
 from model.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--train_list", type=Path, required=True, help="list of questions with answers")
-    parser.add_argument("--test_list", type=Path, required=True, help="the same, of other images")
+    parser.add_argument("--train_list", type=named_path, required=True, help="list of questions with answers")
+    parser.add_argument("--test_list", type=named_path, required=True, help="the same, of other images")
     args = parser.parse_args()
 
     from dataset.questions import read_questions

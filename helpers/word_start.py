@@ -13,7 +13,6 @@ import argparse
 import copy
 import math
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,7 +25,7 @@ from dataset.collate import collate
 from dataset.files import write_json
 from dataset.samples import Visual
 from helpers.checkpoint import find_weights, read_weights, write_weights
-from helpers.cli import natural, run
+from helpers.cli import named_path, natural, run
 from helpers.config import read_config
 from helpers.models import DESCRIPTION, describe, prepare_inputs, restore_network
 from helpers.task_configs import CaptionConfig
@@ -46,10 +45,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("source", type=Path, help="the folder of a trained model")
-    parser.add_argument("target", type=Path, help="where the new weights go")
+    parser.add_argument("source", type=named_path, help="the folder of a trained model")
+    parser.add_argument("target", type=named_path, help="where the new weights go")
     parser.add_argument(
-        "--config", type=Path, required=True, help="a caption config: images, labels, experts"
+        "--config", type=named_path, required=True, help="a caption config: images, labels, experts"
     )
     parser.add_argument("--target_dataset", default="coco", help="section of the config (default: coco)")
     parser.add_argument("--steps", type=natural, default=450, help="default: %(default)s")

@@ -3,17 +3,17 @@
 import argparse
 import os
 import sys
-from pathlib import Path
 
 from dataset.files import write_bytes
 from dataset.outputs import Outputs, add_flag
+from helpers.cli import named_path
 from model.errors import UserError
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Writes a data set, the class tables or the demo images."""
     parser = argparse.ArgumentParser(prog="python -m dataset.scenes", description=__doc__)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write a data set into this folder")
+    parser.add_argument("--out", type=named_path, metavar="DIR", help="write a data set into this folder")
     parser.add_argument("--train", type=int, default=0, metavar="N", help="number of training scenes")
     parser.add_argument("--test", type=int, default=0, metavar="M", help="number of test scenes")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="same seed, same bytes (0)")
@@ -26,9 +26,11 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--no-labels", action="store_true", help="leave out the exact labels")
     parser.add_argument(
-        "--tables", type=Path, metavar="DIR", help="write the class embeddings into this folder"
+        "--tables", type=named_path, metavar="DIR", help="write the class embeddings into this folder"
     )
-    parser.add_argument("--demo", type=Path, metavar="DIR", help="write six demo images into this folder")
+    parser.add_argument(
+        "--demo", type=named_path, metavar="DIR", help="write six demo images into this folder"
+    )
     add_flag(parser)
     options = parser.parse_args(arguments)
     try:

@@ -18,7 +18,7 @@ from dataset.scenes.lexicon import COLOURS, NUMBERS, SHAPES, SIZES
 from dataset.scenes.scene import describe_scene
 from dataset.scenes.world import Sign, Solid, World
 from dataset.scenes.write import FIRST_TEST_ID
-from helpers.cli import run
+from helpers.cli import named_path, run
 from model.errors import UserError
 
 KINDS = ("sign", "word", "object", "count", "size", "relation", "place", "floor")
@@ -142,8 +142,10 @@ def read_captions(path: Path, data: Path) -> list[tuple[str, World]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("captions", type=Path, help="results of train_caption.py on Scenes")
-    parser.add_argument("--data", type=Path, default=Path("data/scenes"), help="the folder of the Scenes")
+    parser.add_argument("captions", type=named_path, help="results of train_caption.py on Scenes")
+    parser.add_argument(
+        "--data", type=named_path, default=Path("data/scenes"), help="the folder of the Scenes"
+    )
     args = parser.parse_args()
     print(table(score(read_captions(args.captions, args.data))))
 

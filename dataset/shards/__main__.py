@@ -2,10 +2,9 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from dataset.outputs import add_flag
-from helpers.cli import UNREADABLE_IMAGES, natural, run, whole
+from helpers.cli import UNREADABLE_IMAGES, named_path, natural, run, whole
 
 
 def main() -> int:
@@ -49,19 +48,19 @@ def _parser() -> argparse.ArgumentParser:
     for name, what in (("pack", "folders into shards"), ("unpack", "shards into folders")):
         command = commands.add_parser(name, help=what)
         command.add_argument(
-            "--data_path", type=Path, required=True, help="holds the data set's folder and lists"
+            "--data_path", type=named_path, required=True, help="holds the data set's folder and lists"
         )
-        command.add_argument("--label_path", type=Path, help="default: labels, below data_path")
+        command.add_argument("--label_path", type=named_path, help="default: labels, below data_path")
         command.add_argument(
             "--dataset", default="", help="the data set's folder below data_path (default: itself)"
         )
-        command.add_argument("--out", type=Path, required=True, help="what is written goes below it")
+        command.add_argument("--out", type=named_path, required=True, help="what is written goes below it")
         if name == "pack":
             command.add_argument("--labels", choices=["packed", "png"], default="packed", help="their form")
             command.add_argument("--experts", help="names separated by commas (default: all that there are)")
             command.add_argument("--shard_size", type=natural, default=1000, help="default: %(default)s")
     index = commands.add_parser("index", help="what shards of other making need to be read over HTTP")
-    index.add_argument("folders", type=Path, nargs="+")
+    index.add_argument("folders", type=named_path, nargs="+")
     for command in commands.choices.values():
         command.add_argument("--num_workers", type=whole, default=2, help="processes (default: %(default)s)")
         add_flag(command)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dataset.files import json_text, write_atomically, write_json
 from dataset.outputs import Outputs, add_flag
-from helpers.cli import natural, positive, run, whole
+from helpers.cli import named_path, natural, positive, run, whole
 from model.errors import UserError
 
 
@@ -28,8 +28,8 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experts.nano.train", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="a folder of Scenes with exact labels")
-    parser.add_argument("--out", type=Path, required=True, help="where weights, config and scores go")
+    parser.add_argument("--data", type=named_path, required=True, help="a folder of Scenes with exact labels")
+    parser.add_argument("--out", type=named_path, required=True, help="where weights, config and scores go")
     parser.add_argument("--seed", type=whole, default=0)
     parser.add_argument("--epochs", type=natural, default=8)
     parser.add_argument("--batch_size", type=natural, default=16)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from dataset.captions import CaptionDataset, caption_dataset, demo_label_folder
+from dataset.captions import CaptionDataset, caption_dataset, coco_image_id, demo_label_folder
 from dataset.collate import collate
 from dataset.order import shuffled
 from model.errors import UserError
@@ -65,6 +65,8 @@ def test_an_image_can_bring_several_of_its_captions(disk: Disk) -> None:
 
 
 def test_coco_names_end_in_a_number(disk: Disk) -> None:
+    with pytest.raises(UserError, match="must end in its number"):
+        coco_image_id({"image": "1" * 5000 + ".jpg"})
     disk.write("coco_karpathy_train.json", [{"image": "cat.jpg", "caption": "a"}])
     with pytest.raises(UserError, match=r"cat\.jpg.*must end in its number"):
         open_data(disk, "coco")
@@ -263,6 +265,7 @@ def _annotations(*pairs: tuple[Any, Any]) -> dict[str, Any]:
         ([1, 2], [(1, "a"), (2, None)], "annotation 2: 'caption' must be text, found None"),
         ([1], [(1, ["a"])], "annotation 1: 'caption' must be text"),
         ([1], [(None, "a")], "annotation 1: 'image_id' must be a number, found None"),
+        ([1], [(1, "a \udcff")], "annotation 1: 'caption' must be text"),
         ([1], [(True, "a")], "annotation 1: 'image_id' must be a number, found True"),
     ],
 )
@@ -275,6 +278,18 @@ def test_references_that_do_not_fit_the_list_are_found_before_any_work(
     with pytest.raises(UserError, match=message) as error:
         open_data(disk, "coco", "test", experts=[])
     assert "coco_karpathy_test_gt.json" in str(error.value)
+
+
+def test_a_caption_without_words_is_not_learned(disk: Disk, caplog: Any) -> None:
+    names = add_custom(disk)
+    rows = [{"image": names[0], "caption": ["...", "a cat"]}, {"image": names[1], "caption": "(!)"}]
+    disk.write("list.json", rows)
+    data = open_data(disk, train_list="list.json")
+    assert [data.text(index)["caption"] for index in range(len(data))] == [["a cat"]]
+    assert names[1] in caplog.text
+    disk.write("list.json", rows[1:])
+    with pytest.raises(UserError, match=r"list\.json: no caption has words"):
+        open_data(disk, train_list="list.json")
 
 
 def test_wrong_inputs(disk: Disk) -> None:

@@ -61,8 +61,11 @@ def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
         {"labels": ["cat"], "features": ["x"]},
         {"labels": ["cat", "dog"], "features": FEATURES * np.float32("nan")},
         {"labels": ["cat", "dog"], "features": FEATURES * np.float32("inf")},
+        {"labels": ["cat", "dog"], "features": FEATURES * np.float64(1e300)},
+        {"labels": ["cat", "dog"], "features": FEATURES * 1j},
+        {"labels": "cat", "features": FEATURES},
     ],
-    ids=["rows", "columns", "no labels", "no numbers", "NaN", "infinite"],
+    ids=["rows", "columns", "no labels", "no numbers", "NaN", "infinite", "too large", "complex", "a name"],
 )
 def test_malformed(tmp_path: Path, content: dict) -> None:
     write_arrays(tmp_path)

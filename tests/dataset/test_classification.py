@@ -48,6 +48,8 @@ def test_all_test_images_come_with_the_test_transform(disk: Disk) -> None:
         ("imagenet_answer.json", ["a", "(!)"], r"the name of class 1, '\(!\)', has no letters"),
         ("imagenet_class.json", [], "expected an object from folder to class index"),
         ("imagenet_class.json", {"n03": 0}, "n03 is missing"),
+        ("imagenet_class.json", {"": 0}, "'' is no name of a folder"),
+        ("imagenet_class.json", {"..": 0}, "'..' is no name of a folder"),
     ],
 )
 def test_wrong_lists_are_named(disk: Disk, file: str, content: object, message: str) -> None:

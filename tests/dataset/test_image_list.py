@@ -98,6 +98,8 @@ WRONG = {
         b"image,caption\na,b\na,nan\n",
         "line 3: 'caption' is nan, which stands for",
     ),
+    "a list of JSON in a cell": ("list.csv", b'image,caption\na,"[""b"", null]"\n', "not one text"),
+    "an id that is no value": ("list.csv", b"image,caption,img_id\na,b,nan\n", "'img_id' is nan, which"),
     "two columns of a name": (
         "list.csv",
         b"image,caption,caption\na,b,c\n",

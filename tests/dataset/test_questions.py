@@ -131,6 +131,9 @@ def test_answers_to_choose_from(disk: Disk) -> None:
     for content in (["yes", ""], ["yes", 3]):
         with pytest.raises(UserError, match=r"answers\.json: answer 2 is"):
             read_answers(disk.write("answers.json", content))
+    with pytest.raises(UserError, match=r"answers\.csv: answers are a JSON array"):
+        read_answers(disk.write("answers.csv", "answer\nyes\n"))
+    assert read_answers(disk.write("answers.JSON", ["yes"])) == ["yes"]
     for content in ({"yes": 1}, []):
         with pytest.raises(UserError, match="expected an array of answers"):
             read_answers(disk.write("answers.json", content))

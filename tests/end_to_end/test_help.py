@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from helpers.cli import training_parser
 from tests.end_to_end.conftest import ROOT
 
 SCRIPTS = [
@@ -50,3 +51,11 @@ def test_help_loads_nothing_heavy(script):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "usage:" in done.stdout
+
+
+def test_an_empty_path_is_not_the_present_folder(capsys):
+    parser = training_parser("", config="a.yaml")
+    with pytest.raises(SystemExit) as end:
+        parser.parse_args(["--exp_name", "a", "--config", ""])
+    assert end.value.code == 2
+    assert "--config: '' names nothing; the present folder is ." in capsys.readouterr().err

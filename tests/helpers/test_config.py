@@ -108,6 +108,28 @@ def test_the_experts_config_shows_the_defaults():
         assert default(GenerateConfig, key) == getattr(shown, key)
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"image_resolution": 8}, "image_resolution 8 is less than patch_size 16"),
+        ({"image_resolution": 2**30}, "key 'image_resolution'"),
+        ({"experts": ["depth", "depth"]}, "an expert is named twice"),
+    ],
+)
+def test_settings_that_do_not_go_with_the_size_are_a_line(tmp_path, changes, expected):
+    config = read_config(write(tmp_path, prismer_model="prismer_nano", **changes), CaptionConfig, "coco")
+    with pytest.raises(UserError, match=expected):
+        prismer_config(config, read_model_size(config.prismer_model))
+
+
+@pytest.mark.parametrize(("dataset", "expected"), [(["vg", "vg"], "twice: vg"), ([], "is empty")])
+def test_sources_are_some_and_different(tmp_path, dataset, expected):
+    path = tmp_path / "vqa.yaml"
+    path.write_text(yaml.safe_dump({**read_yaml(CONFIGS / "vqa.yaml"), "dataset": dataset}))
+    with pytest.raises(UserError, match=f"key 'dataset': .*{expected}"):
+        read_config(path, VQAConfig)
+
+
 def test_the_demo_section_is_read():
     assert read_config(CONFIGS / "caption.yaml", DemoConfig, "demo").backends == {}  # the checkpoint says
 
@@ -136,6 +158,8 @@ def test_a_number_without_a_point_in_its_exponent_form_is_a_number(tmp_path):
         ({"max_length": 5}, "min_length 8 is more than max_length 5"),
         ({"length_penalty": "short"}, "key 'length_penalty': should be a valid number"),
         ({"metrics": ["bleu", "f1"]}, "key 'metrics.1'"),
+        ({"class_tables": ""}, "key 'class_tables': is empty; name a folder"),
+        ({"train_list": ""}, "key 'train_list'"),
         ({"prefix": "a b " * 15}, "key 'prefix': should have less than 30 words"),
         ({"max_epoch": 2**31}, "key 'max_epoch': should be less than 2147483648"),
         ({"warmup_steps": 2**31}, "key 'warmup_steps': should be less than 2147483648"),
