@@ -12,6 +12,8 @@ from itertools import chain, count
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+from model.errors import UserError
+
 _TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp")  # as `write_atomically` names them, with the process's number
 
 
@@ -104,6 +106,19 @@ def leads_out(name: str, folder: Path | None = None) -> bool:
     if not path.name or path.is_absolute() or ".." in path.parts or "\0" in name:
         return True
     return folder is not None and not (folder / path.parent).resolve().is_relative_to(folder.resolve())
+
+
+def check_dataset(name: str) -> None:
+    """Makes sure that a data set's folder, as the user names it, is below the folder of data or that itself.
+
+    The same path leads from the folder of labels, or of shards, to what is written.
+
+    Raises:
+        UserError: it leads elsewhere: beside the images, say, which would be taken for labels.
+    """
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise UserError(f"data set '{name}': name a folder below data_path, and the rest by data_path")
 
 
 def append_json_line(path: Path, record: dict[str, Any]) -> None:

@@ -11,12 +11,14 @@ import atexit
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
+from typing import Any
 from weakref import WeakSet
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -66,7 +68,14 @@ def _do(item: object) -> object:
 
 def end_with_the_run() -> None:
     """To be called in a worker when it starts: it is killed when the process that asked for it ends."""
+    sys.excepthook = _no_trace_of_the_end
     threading.Thread(target=_watch, daemon=True).start()
+
+
+def _no_trace_of_the_end(kind: type[BaseException], *rest: Any) -> None:
+    """Passes over a connection that breaks when the run ends while it fetches a result's memory."""
+    if not issubclass(kind, ConnectionError | EOFError):
+        sys.__excepthook__(kind, *rest)
 
 
 def _watch() -> None:

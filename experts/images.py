@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from dataset.files import check_dataset
 from dataset.images import is_image, list_images
 from dataset.places import Url
 from dataset.shards.folder import ShardFolder, open_folder
@@ -46,11 +47,14 @@ def images_to_label(
         leave_out: a folder whose images are not meant, such as the labels.
 
     Raises:
-        UserError: a folder that is not there, no image in one, or two images that would share a label.
+        UserError: a folder that is not there or not below, no image in one, or two images that would share a
+            label.
     """
     found: dict[str, str] = {}
     for dataset in datasets or [""]:
         folder = data_path / dataset
+        if leave_out is not None and folder.resolve() == leave_out.resolve():
+            raise UserError(f"{folder}: labels would lie among the images; name another folder for them")
         start = _start(prefix, dataset)
         for name in list_images(folder, leave_out):
             found[start + os.path.splitext(name)[0]] = f"{folder}/{name}"
@@ -113,5 +117,6 @@ def images_and_shards(
 
 
 def _start(prefix: str, dataset: str) -> str:
+    check_dataset(dataset)
     labels = os.path.normpath(os.path.join(prefix, dataset)).replace(os.sep, "/")
     return "" if labels == "." else f"{labels}/"

@@ -89,7 +89,8 @@ def generate_labels(
     found, packed = _from_main(
         state, lambda: images_and_shards(data_path, datasets, prefix, leave_out=save_path), save_path
     )
-    _from_main(state, lambda: _check_files(save_path, work, packed, overwrite), save_path)
+    folders = [data_path / dataset for dataset in datasets or [""]]
+    _from_main(state, lambda: _check_files(folders, save_path, work, packed, overwrite), save_path)
     plan = _from_main(
         state,
         lambda: make_plan(
@@ -270,13 +271,29 @@ def _make_labels(expert: Expert, loaded: Loaded, raw: Any, item: Item, save_path
 
 
 def _check_files(
-    save_path: Path, work: Sequence[Pass], packed: dict[str, ShardFolder], overwrite: bool
+    folders: Sequence[Path | Url],
+    save_path: Path,
+    work: Sequence[Pass],
+    packed: dict[str, ShardFolder],
+    overwrite: bool,
 ) -> None:
-    """Refuses to replace files of the names of the log and the lists of shards that are something else."""
+    """Refuses to replace what is no label, log or list of shards: images above all.
+
+    Args:
+        folders: of images, or of shards of them.
+        save_path: the label folder.
+        work: the experts.
+        packed: the shards of each data set, by their labels' folder.
+        overwrite: labels may be replaced; images may not.
+    """
     outputs = Outputs("experts/generate.py", overwrite, "choose another save_path")
     outputs.check([save_path / UNREADABLE_LOG], known=_is_log)
     for each in work:
         for expert in each.modalities:
+            labels = (save_path / expert).resolve()
+            for folder in folders:
+                if isinstance(folder, Path) and folder.resolve().is_relative_to(labels):
+                    raise UserError(f"{folder}: images lie where labels go; choose another save_path")
             for folder in packed:
                 check_list(save_path / expert / folder, overwrite)
 

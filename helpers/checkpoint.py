@@ -127,10 +127,18 @@ def write_weights(path: Path, state: Mapping[str, Tensor], dtype: torch.dtype | 
             value = value.to(dtype)
         tensors[key] = stored[place] = value.contiguous()
     try:
-        write_atomically(path, lambda name: save_file(tensors, name) if safe else torch.save(tensors, name))
+        write_atomically(path, lambda name: _save(tensors, name) if safe else torch.save(tensors, name))
     except (SafetensorError, RuntimeError) as error:  # how Rust and torch say that a disk is full
         reason = first_line(error)
         raise UserError(f"{path}: cannot be written ({reason}); free some space") from None
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    """Has the umask say who may read the file, as of any other; safetensors lets its owner alone."""
+    path.touch()
+    mode = path.stat().st_mode
+    save_file(tensors, path)
+    path.chmod(mode)
 
 
 def load_weights(model: nn.Module, state: dict[str, Tensor], source: str) -> None:

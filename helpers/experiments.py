@@ -7,6 +7,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
+from dataset.files import numbered
 from dataset.outputs import Outputs
 from helpers.checkpoint import WEIGHT_FILES
 from helpers.config import ROOT
@@ -122,7 +123,7 @@ def refuse_to_start_over(folder: Path, files: Iterable[str], overwrite: bool = F
             "--from_checkpoint, or replace them with --overwrite"
         )
     outputs = Outputs("this run", overwrite, "choose another --exp_name")
-    # To a run's metrics, which are there if it was stopped before its first checkpoint, records are added.
+    # A run that was stopped before its first checkpoint has left metrics alone: they are set aside.
     outputs.check((folder / name for name in files), known=lambda path: path.name == METRICS)
 
 
@@ -132,6 +133,15 @@ def remove_earlier_run(folder: Path, files: Iterable[str]) -> None:
         remove_checkpoint(checkpoint)
     for name in files:
         (folder / name).unlink(missing_ok=True)
+
+
+def set_metrics_aside(folder: Path) -> None:
+    """Keeps the records of a run that ended before it saved anything, apart from those of a new run."""
+    file = folder / METRICS
+    if file.is_file() and file.stat().st_size:
+        kept = numbered(file.with_stem(f"{file.stem}_before"))
+        file.rename(kept)
+        print(f"{kept}: records of a run that had saved nothing")
 
 
 def _has_weights(folder: Path) -> bool:

@@ -30,6 +30,7 @@ from helpers.experiments import (
     newest_checkpoint,
     refuse_to_start_over,
     remove_earlier_run,
+    set_metrics_aside,
 )
 from helpers.models import DESCRIPTION, build_model, prepare_inputs, restore_model
 from helpers.parallel.preparation import prepare_model
@@ -182,6 +183,8 @@ class Session(Generic[M, C]):
             self._lock_folder()  # now that all mistakes are found: it makes the folder
             if self.args.overwrite and self.is_main:
                 remove_earlier_run(self.folder, self._files())
+            elif self.checkpoint is None and self.is_main:
+                set_metrics_aside(self.folder)
         return self.model
 
     def _weights(self) -> M:

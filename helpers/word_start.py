@@ -18,14 +18,15 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
 from dataset.captions import caption_dataset
 from dataset.collate import collate
 from dataset.files import write_json
+from dataset.loader import Loader
+from dataset.outputs import Outputs, add_flag
 from dataset.samples import Visual
 from helpers.checkpoint import find_weights, read_weights, write_weights
-from helpers.cli import named_path, natural, run
+from helpers.cli import named_path, natural, run, whole
 from helpers.config import read_config
 from helpers.models import DESCRIPTION, describe, prepare_inputs, restore_network
 from helpers.task_configs import CaptionConfig
@@ -53,7 +54,8 @@ def main() -> None:
     parser.add_argument("--target_dataset", default="coco", help="section of the config (default: coco)")
     parser.add_argument("--steps", type=natural, default=450, help="default: %(default)s")
     parser.add_argument("--batch_size", type=natural, default=16, help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=whole, default=0)
+    add_flag(parser)
     start(parser.parse_args())
 
 
@@ -67,6 +69,9 @@ def start(args: argparse.Namespace) -> None:
     weights = find_weights(args.source)
     if args.target.resolve() == weights.parent.resolve():
         raise UserError(f"{args.target}: holds the weights to start from; choose another folder")
+    files = args.target / "model.safetensors", args.target / DESCRIPTION
+    outputs = Outputs("helpers.word_start", args.overwrite, "choose another folder")
+    outputs.check(files)
     network, known = restore_network(read_weights(weights), weights)
     experts = known.network.experts
     if TEXT not in experts:
@@ -81,15 +86,13 @@ def start(args: argparse.Namespace) -> None:
     by_image = {"train_list": config.train_list, "captions_per_image": 2}
     data = caption_dataset(config.dataset, "train", config.data_path, visual, **by_image)
     torch.manual_seed(args.seed)
-    loader = DataLoader(
-        data, args.batch_size, shuffle=True, num_workers=config.num_workers, collate_fn=collate
-    )
+    loader = Loader(data, args.batch_size, shuffle=True, num_workers=config.num_workers, collate_fn=collate)
     teach(network.expert_encoder, prepare_inputs(experts, known.class_tables), loader, args.steps)
-    args.target.mkdir(parents=True, exist_ok=True)
-    write_weights(args.target / "model.safetensors", network.state_dict())
     description = describe(known.network, known.tokenizer, known.class_tables, known.usage)
-    write_json(args.target / DESCRIPTION, description, indent=2)
-    print(f"{args.target / 'model.safetensors'}: its encoder carries words; now train it on captions")
+    with outputs.writing(*files):
+        write_weights(files[0], network.state_dict())
+        write_json(files[1], description, indent=2)
+    print(f"{files[0]}: its encoder carries words; now train it on captions")
 
 
 def teach(

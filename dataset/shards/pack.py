@@ -8,7 +8,7 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from dataset.files import remove_leftovers, write_bytes
+from dataset.files import check_dataset, remove_leftovers, write_bytes
 from dataset.image_list import check_data_path
 from dataset.json_text import parse_json
 from dataset.labels import MANIFEST, LabelReader, read_instances, read_picture, sidecars
@@ -77,6 +77,7 @@ def pack(
     Raises:
         UserError: something is missing, or `out` holds shards of something else or files of another.
     """
+    check_dataset(dataset)
     images = check_data_path(data_path) / dataset
     shards, packed_before = plan_shards(images, label_path, shard_size)
     if experts is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dataset.files import leads_out, write_bytes
+from dataset.files import check_dataset, leads_out, write_bytes
 from dataset.image_list import check_data_path
 from dataset.outputs import Outputs
 from dataset.packed_labels import SUFFIX as PACKED
@@ -51,6 +51,7 @@ def unpack(
     Raises:
         UserError: there are no shards, or one whose index cannot be read, or `out` has other files.
     """
+    check_dataset(dataset)
     check_apart(check_data_path(data_path), out)
     copies, folders = lists_to_copy(data_path, out), {}
     if isinstance(images := open_folder(data_path / dataset), ShardFolder):

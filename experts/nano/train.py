@@ -9,7 +9,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from dataset.files import json_text, write_atomically, write_json
+from dataset.files import json_text, write_json
 from dataset.outputs import Outputs, add_flag
 from helpers.cli import named_path, natural, positive, run, whole
 from model.errors import UserError
@@ -98,13 +98,13 @@ def train(
 
 def save(network, out: Path) -> None:
     """Writes model.safetensors (half precision) and config.json."""
-    from safetensors.torch import save_file
+    from helpers.checkpoint import write_weights
 
     weights = {
         name: (value.half() if value.is_floating_point() else value).contiguous()
         for name, value in network.state_dict().items()
     }
-    write_atomically(out / "model.safetensors", lambda name: save_file(weights, name))
+    write_weights(out / "model.safetensors", weights)
     write_json(out / "config.json", asdict(network.config), indent=2)
 
 

@@ -145,6 +145,8 @@ def rewind_metrics(file: Path, progress: Progress) -> None:
             record = json.loads(line)
         except ValueError:
             continue
+        if not isinstance(record, dict) or not isinstance(record.get("epoch"), int):
+            continue
         whole_epoch = "train_loss" in record
         if record["epoch"] <= progress.epoch if whole_epoch else record.get("step", 0) <= progress.step:
             kept.append(line + "\n")

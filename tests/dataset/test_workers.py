@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from dataset.workers import spread
+
 ROOT = Path(__file__).parents[2]
 METHODS = ("fork", "spawn", "forkserver")
 SOON = 60  # seconds; on a busy machine
@@ -130,3 +132,14 @@ def test_a_run_ends_with_its_launcher(tmp_path):
         others = psutil.Process(launcher.pid).children(recursive=True)
         launcher.kill()
     assert psutil.wait_procs(others, timeout=SOON)[1] == []
+
+
+def _complain(error: Exception) -> None:
+    sys.excepthook(type(error), error, None)  # as multiprocessing's threads do
+
+
+def test_a_worker_does_not_complain_that_the_run_has_ended(capfd):
+    list(spread(_complain, [ConnectionResetError("gone"), ValueError("a defect")], 1))
+    told = capfd.readouterr().err
+    assert "a defect" in told
+    assert "gone" not in told

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from dataset.shards.pack import pack
 from experts.images import images_to_label
 from model.errors import UserError
 
@@ -28,6 +29,23 @@ def test_chosen_folders_prefix_and_exclusion(tmp_path):
     found = images_to_label(tmp_path, ["./x/", "y"], prefix=".", leave_out=tmp_path / "y" / "labels")
     assert [image.label for image in found] == ["x/a", "y/b"]
     assert images_to_label(tmp_path, ["y", "x"], leave_out=tmp_path / "y" / "labels") == found  # by name
+
+
+@pytest.mark.parametrize("name", ["..", "x/../../y", "/"])
+def test_labels_stay_in_their_folder(tmp_path, name):
+    """Of `/data/photos` the labels would lie beside the images, and be taken for them."""
+    _touch(tmp_path, "x/a.png")
+    name = str(tmp_path / "x") if name == "/" else name
+    with pytest.raises(UserError, match="name a folder below data_path"):
+        images_to_label(tmp_path, [name])
+    with pytest.raises(UserError, match="name a folder below data_path"):
+        pack(tmp_path, tmp_path / "labels", tmp_path / "out", dataset=name)
+
+
+def test_labels_do_not_lie_among_the_images(tmp_path):
+    _touch(tmp_path, "x/a.png")
+    with pytest.raises(UserError, match="labels would lie among the images"):
+        images_to_label(tmp_path / "x", leave_out=tmp_path / "x" / ".." / "x")
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):

@@ -199,3 +199,15 @@ def test_files_of_another_in_the_label_folder_are_kept(scenes, tmp_path, grey, n
         generate_labels(scenes, tmp_path, backends, num_workers=0)
     assert path.read_bytes() == content
     assert [each for each in tmp_path.rglob("*") if each.is_file()] == [path]
+
+
+def test_images_where_labels_go_are_no_labels(scenes, tmp_path, grey):
+    images = tmp_path / "depth"
+    shutil.copytree(scenes, images)
+    before = {path: path.read_bytes() for path in images.rglob("*") if path.is_file()}
+    for data_path, datasets in ((images, ()), (tmp_path, ["depth/a"])):
+        save_path = tmp_path if not datasets else tmp_path / "depth" / ".."
+        options = {"datasets": datasets, "num_workers": 0, "overwrite": True}
+        with pytest.raises(UserError, match="images lie where labels go; choose another save_path"):
+            generate_labels(data_path, save_path, BACKENDS, **options)
+    assert {path: path.read_bytes() for path in images.rglob("*") if path.is_file()} == before

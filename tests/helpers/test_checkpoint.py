@@ -318,3 +318,10 @@ def test_a_torch_file_of_something_else_is_named(tmp_path, content):
     torch.save(content, tmp_path / "pytorch_model.bin")
     with pytest.raises(UserError, match=r"pytorch_model\.bin: not a state dict of tensors"):
         read_weights(tmp_path / "pytorch_model.bin")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_the_umask_says_who_may_read_weights(tmp_path, name):
+    (tmp_path / "usual").touch()
+    write_weights(tmp_path / name, {"a": torch.ones(1)})
+    assert (tmp_path / name).stat().st_mode == (tmp_path / "usual").stat().st_mode

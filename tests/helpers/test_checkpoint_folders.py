@@ -14,6 +14,7 @@ from helpers.experiments import (
     newest_checkpoint,
     refuse_to_start_over,
     remove_earlier_run,
+    set_metrics_aside,
 )
 from helpers.saving.folders import (
     MARKER,
@@ -143,6 +144,14 @@ def test_a_new_run_does_not_write_between_the_checkpoints_of_another(tmp_path):
     remove_earlier_run(tmp_path, files)
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoints", "results"}
     assert find_checkpoints(tmp_path) == []
+
+
+def test_metrics_of_a_run_that_saved_nothing_stay_apart(tmp_path):
+    for text in ("one", "two", ""):
+        (tmp_path / "metrics.jsonl").write_text(text)
+        set_metrics_aside(tmp_path)
+    found = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert found == {"metrics_before.jsonl": "one", "metrics_before_2.jsonl": "two", "metrics.jsonl": ""}
 
 
 def test_experiments_of_ones_own_come_first_and_those_there_are_are_listed(tmp_path, monkeypatch):

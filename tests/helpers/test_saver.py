@@ -30,6 +30,6 @@ def test_records_of_what_is_done_again_go(tmp_path, progress, kept):
     file = tmp_path / "metrics.jsonl"
     rewind_metrics(file, progress)
     assert not file.exists()
-    file.write_text("".join(json.dumps(record) + "\n" for record in RECORDS) + '{"epoch": 2, "st')
+    file.write_text("".join(json.dumps(record) + "\n" for record in RECORDS) + '5\n{}\n{"epoch": 2, "st')
     rewind_metrics(file, progress)
     assert [json.loads(line) for line in file.read_text().splitlines()] == RECORDS[:kept]
