@@ -34,8 +34,8 @@ def main() -> None:
     train: dict[str, list[str]] = {}
     for row in read_list(args.train_list, ("caption",)):
         train.setdefault(row["image"], []).extend(captions_of(row))
-    if len(train) < 2:
-        raise UserError(f"{args.train_list}: has captions of one image; a baseline needs several")
+    if len(train) < 4:  # of which half are to choose by, and CIDEr of one image is always 0
+        raise UserError(f"{args.train_list}: has captions of {len(train)} images; a baseline needs 4")
     caption = best_constant_caption(train, args.seed)
     scores = score_captions([{"image_id": image, "caption": caption} for image in references], references)
     print(f"caption: {caption}")
@@ -46,7 +46,7 @@ def best_constant_caption(train: Mapping[str, Sequence[str]], seed: int) -> str:
     """Of a sample of the captions, the one with the highest CIDEr on a sample of the other images.
 
     Args:
-        train: captions of each training image; of two images at least.
+        train: captions of each training image; of four images at least.
         seed: of both samples.
     """
     from pycocoevalcap.cider.cider import Cider

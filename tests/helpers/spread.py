@@ -34,7 +34,7 @@ from model.modules.label_map import LabelMap
 
 MODES: dict[str, Sharding] = {"ddp": "none", "zero2": "shard_grad_op", "zero3": "full_shard"}
 EXPERTS = ("depth", "seg_coco", "obj_detection")  # one of each kind of stem
-STEPS, IMAGES, PREFIX, LR = 20, 4, "A picture of", 1e-4
+STEPS, IMAGES, PREFIX, LR = 10, 4, "A picture of", 1e-4
 ENDS = ("a red cube", "two cones", "a sign on a table", "blue", "a yellow wall", "night")
 CAPTIONS = [f"{PREFIX} {end}" for end in ENDS]
 # Of six images, those of each process's two batches: as uneven as the end of an epoch can be.

@@ -41,10 +41,11 @@ def test_command_prints_caption_and_scores(train, tmp_path, monkeypatch, capsys)
     assert "CIDEr" in printed
 
 
-def test_one_image_is_too_few(tmp_path, monkeypatch):
-    (tmp_path / "train.json").write_text(json.dumps([{"image": "a.png", "caption": "a"}]))
+def test_three_images_are_too_few(tmp_path, monkeypatch):
+    rows = [{"image": f"{name}.png", "caption": "a"} for name in "abc"]
+    (tmp_path / "train.json").write_text(json.dumps(rows))
     (tmp_path / "gt.json").write_text(json.dumps({"annotations": [{"image_id": 1, "caption": "a"}]}))
     arguments = ["--train_list", str(tmp_path / "train.json"), "--test_gt", str(tmp_path / "gt.json")]
     monkeypatch.setattr(sys, "argv", ["caption_baseline", *arguments])
-    with pytest.raises(UserError, match=r"train\.json: has captions of one image"):
+    with pytest.raises(UserError, match=r"train\.json: has captions of 3 images; a baseline needs 4"):
         caption_baseline.main()

