@@ -72,6 +72,9 @@ def test_16_bits_keep_the_upper_8(tmp_path: Path) -> None:
     values = np.array([[0, 256, 0x1234, 65535]], dtype=np.uint16)
     Image.fromarray(values).save(tmp_path / "x.png")
     assert np.asarray(read_image(tmp_path / "x.png"))[0, :, 0].tolist() == [0, 1, 0x12, 255]
+    dark = np.array([0, 200, 256], dtype=">u2")  # white is 65535, whatever is in the image
+    (tmp_path / "x.pgm").write_bytes(b"P5 3 1 65535\n" + dark.tobytes())
+    assert np.asarray(read_image(tmp_path / "x.pgm"))[0, :, 0].tolist() == [0, 0, 1]
     Image.fromarray(values).save(tmp_path / "x.tif", tiffinfo={262: 0})  # 0 is white
     assert np.asarray(read_image(tmp_path / "x.tif"))[0, :, 0].tolist() == [255, 254, 0xED, 0]
 

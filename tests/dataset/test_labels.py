@@ -93,6 +93,9 @@ def test_classes_beyond_the_table_are_refused(disk: Disk, reader: LabelReader) -
     """They would be read as background."""
     for expert, enough in (("seg_coco", 3), ("obj_detection", 701)):
         alone = [expert]
+        pixels = np.array(Image.open(label(reader, expert)))
+        pixels[0] = 255  # nothing
+        Image.fromarray(pixels).save(label(reader, expert))
         LabelReader(disk.labels, alone, classes={expert: enough}).read(KEY, SIZE)
         with pytest.raises(UserError, match=rf"class {enough - 1}, but the class table .* has {enough - 1}"):
             LabelReader(disk.labels, alone, classes={expert: enough - 1}).read(KEY, SIZE)

@@ -43,6 +43,12 @@ def test_four_sources_are_one_data_set(disk: Disk) -> None:
     assert data.image_keys()[0] == "cc12m/00000/000000001"
 
 
+def test_a_pair_brings_its_caption_as_often_as_a_listed_image_brings_its_own(disk: Disk) -> None:
+    add_pair(disk, "cc12m", "00000/1", "a cat")
+    data = pretraining_dataset({"cc12m": disk.data}, visual_of(disk), prefix="See", captions_per_image=3)
+    assert data[0]["caption"] == ["See a cat"] * 3
+
+
 def test_no_image_has_a_caption(disk: Disk) -> None:
     """As in crawls of other tools, whose captions have other names than their images."""
     add_pair(disk, "cc12m", "00000/1.input", None).with_name("1.outputs.txt").write_text("a cat")

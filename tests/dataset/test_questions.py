@@ -68,6 +68,11 @@ def test_a_test_sample_is_an_image_with_all_its_questions(disk: Disk) -> None:
     references = data.references()
     assert references[2].references == ("yes",) * 10
     assert references[2].type == "exist"
+    disk.write(
+        "vqav2_test.json",
+        [{"question_type" if key == "type" else key: row[key] for key in row} for row in rows],
+    )
+    assert open_data(disk, split="test").references()[2].type == "exist"  # as VQAv2 calls it
     apart = open_data(disk, split="test", by_image=False)
     assert [apart[index]["question_id"] for index in range(3)] == [[0], [1], [2]]
     disk.write("vqav2_test.json", [{"image": "a.png", "question": "", "question_id": "x"}])

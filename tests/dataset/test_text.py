@@ -2,7 +2,7 @@
 
 import pytest
 
-from dataset.text import clean_caption, clean_question, is_long_question, training_caption
+from dataset.text import as_sentence, clean_caption, clean_question, is_long_question, training_caption
 from model.tokenizer import load_tokenizer
 
 
@@ -54,3 +54,8 @@ def test_without_prefix_the_first_letter_is_small() -> None:
 
 def test_only_the_listed_characters_are_replaced() -> None:
     assert clean_caption("a man's black-and-white, 50% photo") == "A man's black-and-white, 50% photo"
+
+
+@pytest.mark.parametrize("text", [" a RED ball ", "A red ball", "a red ball"])
+def test_what_was_generated_becomes_a_sentence(text: str) -> None:
+    assert as_sentence(text) == "A red ball."
