@@ -175,7 +175,7 @@ def rank(
 ) -> Ranking:
     """`model.ranking.rank`."""
     probabilities = decode(decoder, prompt.ids, prompt.mask, encoded)[:, -1].softmax(dim=-1)
-    kept = probabilities[:, answers[:, 0]].topk(k, dim=1).indices  # (b, k)
+    kept = probabilities[:, answers[:, 0]].argsort(dim=1, descending=True, stable=True)[:, :k]  # (b, k)
     ids = torch.cat([prompt.ids.repeat_interleave(k, 0), answers[kept.flatten()]], dim=1)  # (b * k, p + t)
     real = torch.cat([prompt.mask.repeat_interleave(k, 0), mask[kept.flatten()]], dim=1)
     labels = ids.masked_fill(real == 0, IGNORE)
