@@ -1,4 +1,4 @@
-"""The commands, run as a user runs them: by path, from elsewhere, without PYTHONPATH."""
+"""The commands; one is run as a user runs them: by path, from elsewhere, without PYTHONPATH."""
 
 import json
 import os
@@ -7,7 +7,6 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,21 +19,12 @@ from experts.nano.backend import LABELS
 from experts.runner import UNREADABLE_LOG
 from model.errors import UserError
 from tests.experts.conftest import EXPERTS
+from tests.forked_script import forked_script
 
 
-def _run(
-    script: str, *arguments: str, cwd: Path, launcher: tuple[str, ...] = (), **settings: Any
-) -> subprocess.CompletedProcess:
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    return subprocess.run(
-        [sys.executable, *launcher, EXPERTS / script, *arguments],
-        cwd=cwd,
-        env=environment | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,  # on a busy machine
-        **settings,
-    )
+def label(script: str, *arguments: object, cwd: Path, processes: int = 1) -> subprocess.CompletedProcess:
+    """Runs a command in a forked process."""
+    return forked_script(f"experts/{script}", *arguments, cwd=cwd, processes=processes)
 
 
 @pytest.fixture
@@ -46,11 +36,11 @@ def config(tmp_path: Path, scenes: Path) -> Path:
 
 
 def test_one_expert_then_all_then_nothing_left_to_do(config, scenes, tmp_path):
-    done = _run("generate_depth.py", "--config", str(config), cwd=tmp_path)
+    done = label("generate_depth.py", "--config", config, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "6 images: 6 labelled, 0 had labels" in done.stdout
     assert os.listdir(tmp_path / "labels") == ["depth"]
-    done = _run("generate.py", "--config", str(config), cwd=tmp_path)
+    done = label("generate.py", "--config", config, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for image in sorted(path for path in scenes.rglob("*") if path.is_file()):
         name = image.relative_to(scenes).as_posix().rsplit(".", 1)[0]
@@ -65,7 +55,7 @@ def test_one_expert_then_all_then_nothing_left_to_do(config, scenes, tmp_path):
         assert {int(key) for key in classes} == ids
         assert all(0 <= index < 33 for index in classes.values())
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "labels").rglob("*")}
-    done = _run("generate.py", "--config", str(config), cwd=tmp_path)
+    done = label("generate.py", "--config", config, cwd=tmp_path)
     assert "6 images: 0 labelled, 6 had labels" in done.stdout
     assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "labels").rglob("*")}
 
@@ -112,7 +102,11 @@ def test_unreadable_images_give_exit_code_3(config, tmp_path):
     data.mkdir()
     Image.new("RGB", (40, 30)).save(data / "good.png")
     (data / "bad.png").write_bytes(b"no image")
-    done = _run("generate_edge.py", "--config", str(config), "--data_path", str(data), cwd=tmp_path)
+    command = [sys.executable, EXPERTS / "generate_edge.py", "--config", config, "--data_path", data]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
     assert done.returncode == 3
     assert "1 unreadable images skipped" in done.stderr
     assert "bad.png\tcannot identify" in (tmp_path / "labels" / UNREADABLE_LOG).read_text()
@@ -128,8 +122,7 @@ def test_two_processes_share_the_images(config, scenes, tmp_path):
     (tmp_path / "labels" / "depth" / "a" / "b" / "dotted.name.png").touch()
     (scenes / "a" / "broken.png").touch()
     try:
-        launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
-        done = _run("generate.py", "--config", str(config), cwd=tmp_path, launcher=launcher)
+        done = label("generate.py", "--config", config, cwd=tmp_path, processes=2)
     finally:
         (scenes / "a" / "broken.png").unlink()
     assert done.stdout.count("7 images: 6 labelled, 0 had labels") == 1, done.stderr
@@ -141,12 +134,12 @@ def test_two_processes_share_the_images(config, scenes, tmp_path):
 
 def test_a_file_that_cannot_be_written_whole_is_not_there(config, tmp_path):
     """The system refuses what is larger than 2500 bytes, as it would on a full disk."""
-    done = _run(
-        "generate.py",
-        *("--config", str(config)),
-        cwd=tmp_path,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2500, 2500)),
-    )
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2500, before[1]))
+    try:
+        done = label("generate.py", "--config", config, cwd=tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert done.returncode == 2
     message = done.stderr.splitlines()[-1]
     assert message == "error: cannot write labels below labels: File too large; check save_path"
@@ -199,7 +192,7 @@ def test_without_the_released_files_the_command_that_fetches_them_is_named(
 )
 def test_mistakes_are_one_line_and_write_nothing(config, tmp_path, script, change, message):
     config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | change))
-    done = _run(script, "--config", str(config), cwd=tmp_path)
+    done = label(script, "--config", config, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.count("\n") == 1

@@ -6,16 +6,25 @@ import signal
 import subprocess
 import sys
 from argparse import ArgumentTypeError
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 import pytest
+import torch
 from torch.utils.data import DataLoader
 
 from dataset.images import MissingImage
 from helpers.cli import Stopped, names, natural, positive, printable, run, training_parser, whole
 from model.errors import UserError
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _impatient() -> Iterator[None]:
+    """A loader that has failed waits for its workers' end, five seconds else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.2)
+        yield
 
 
 class _Faulty(list):
