@@ -50,6 +50,7 @@ class State:
 
     Attributes:
         parameters: that it keeps.
+        copies: of frozen weights, in autocast's type (helpers/parallel/precision.py).
         gradients: that it keeps.
         optimizer: AdamW's moments.
         whole_parameters: gathered from all processes, at the worst moment.
@@ -57,6 +58,7 @@ class State:
     """
 
     parameters: int
+    copies: int
     gradients: int
     optimizer: int
     whole_parameters: int = 0
@@ -81,10 +83,13 @@ def state(model: Prismer, sharding: Sharding, processes: int, precision: torch.d
     trainable = [parameter for parameter in everything if parameter.requires_grad]
     parts = 1 if sharding == "none" else processes
     gradients = shard_bytes(trainable, parts)
-    kept = State(shard_bytes(everything, parts), gradients, 2 * gradients)
+    blocks = [list(block.parameters()) for block in model.blocks()]
+    copies = 0
+    if parts == 1 and precision != torch.float32:
+        copies = sum(p.numel() for block in blocks for p in block if not p.requires_grad) * precision.itemsize
+    kept = State(shard_bytes(everything, parts), copies, gradients, 2 * gradients)
     if parts == 1:
         return kept
-    blocks = [list(block.parameters()) for block in model.blocks()]
     inside = {parameter for block in blocks for parameter in block}
     root = [parameter for parameter in everything if parameter not in inside]
     # The root group is whole from the beginning of the forward pass to the end of the backward pass.
@@ -148,13 +153,26 @@ def activations(model: Prismer, batch: int, sharded: bool, precision: torch.dtyp
     Args:
         model: on the device meta, in float32.
         batch: images.
-        sharded: its blocks are gathered in the precision, so autocast makes no copies of their weights.
+        sharded: its blocks are gathered in the precision, so there are no copies of their trainable weights.
         precision: of autocast.
     """
+    order: list[nn.Module] = []  # in which the blocks run
+
+    def lower(block: nn.Module, args: tuple) -> tuple:
+        order.append(block)
+        return tuple(x.to(precision) if isinstance(x, Tensor) and x.is_floating_point() else x for x in args)
+
     for block in model.blocks():
-        block.to(precision if sharded else torch.float32)
+        block.to(precision)
     with saved_activations(model) as saved, GpuFunctions(precision):
+        hooks = [block.register_forward_pre_hook(lower) for block in model.blocks()]
         loss(model, batch, "meta")
+    for block, kept in zip(order, saved.blocks, strict=True):
+        if not sharded and precision != torch.float32:
+            copies = sum(p.numel() for p in block.parameters() if p.requires_grad) * precision.itemsize
+            kept[id(block)] = copies
+    for hook in hooks:
+        hook.remove()
     for block in model.blocks():
         block.float()
     return saved

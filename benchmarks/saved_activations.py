@@ -11,6 +11,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from helpers.parallel.precision import kept_copies
 from model.prismer import Prismer
 
 # What autocast does on a GPU to the functions that the model calls: these compute in its type,
@@ -97,10 +98,14 @@ class Saved:
 
 @contextmanager
 def saved_activations(model: Prismer) -> Iterator[Saved]:
-    """Counts what a model's forward pass keeps meanwhile; parameters and buffers are no activations."""
+    """Counts what a model's forward pass keeps meanwhile.
+
+    Parameters and buffers are no activations, nor are copies of frozen weights that were there before.
+    """
     saved = Saved()
     alive: list[torch.UntypedStorage] = []  # an identity is given again to another once its owner is gone
-    own = {x.untyped_storage()._cdata for x in (*model.parameters(), *model.buffers())}
+    everything = (*model.parameters(), *model.buffers(), *kept_copies(model))
+    own = {x.untyped_storage()._cdata for x in everything}
     place = saved.outside
 
     def add(counts: dict[int, int], tensor: Tensor) -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from model.config import PrismerConfig, VisionConfig
 from model.errors import UserError
 from model.modalities import Kind, Modality, modality
 from model.modules.label_map import LabelMap
-from model.modules.norm import LayerNorm
+from model.modules.norm import LayerNorm, without_autocast
 from model.modules.resampler import Resampler
 from model.modules.stems import stem
 from model.modules.vit import VisionTransformer
@@ -33,6 +34,13 @@ def resize_positions(table: Tensor, grid: int) -> Tensor:
     plane = table.T.unflatten(1, (side, side))[None]  # (n * n, d) -> (1, d, n, n)
     plane = F.interpolate(plane, size=(grid, grid), mode="bicubic", align_corners=False)
     return plane[0].flatten(1).T  # (1, d, grid, grid) -> (grid * grid, d)
+
+
+@cache
+def resizing(side: int, grid: int, device: torch.device) -> Tensor:
+    """What `resize_positions` multiplies a table by: (grid * grid, side * side)."""
+    with torch.inference_mode(False), torch.no_grad():  # it may serve training later
+        return resize_positions(torch.eye(side * side, device="cpu"), grid).to(device)
 
 
 def original_vision(config: VisionConfig) -> VisionConfig:
@@ -107,25 +115,33 @@ class ExpertEncoder(nn.Module):
         if instance_indices is None:
             instance_indices = self._draw_instance_indices(experts["rgb"].device)
         present = [entry for entry in self.modalities if entry.name in experts]
-        labels = [self._expert_tokens(entry, experts, instance_indices) for entry in present]
-        return torch.cat(labels, dim=1)
+        features = [self._features(entry, experts, instance_indices) for entry in present]
+        return self._tokens(torch.stack(features, dim=1)).flatten(1, 2)
 
-    def _expert_tokens(
+    def _features(
         self, entry: Modality, experts: Mapping[str, Tensor | LabelMap], instance_indices: Tensor
     ) -> Tensor:
-        """One expert's tokens: (b, L / patch_size * L / patch_size, d)."""
+        """What an expert's stem makes of its label: (b, d, L / patch_size, L / patch_size)."""
         label = experts[entry.name]
         features = self.conv1[entry.stem](label)
         if entry.kind is Kind.INSTANCE:
             ids = label.index[:, 0, :: self.patch_size, :: self.patch_size].int()  # nearest: (b, g, g)
             rows = F.embedding(instance_indices[ids], self.instance_embedding)
             features = features + rows.permute(0, 3, 1, 2)  # (b, g, g, d) -> (b, d, g, g)
-        return self._tokens(features)
+        return features
 
     def _tokens(self, features: Tensor) -> Tensor:
-        """Features (b, d, g, g) -> tokens (b, g * g, d) with positions."""
-        positions = resize_positions(self.positional_embedding, features.shape[-1])
-        return features.flatten(2).transpose(1, 2) + positions
+        """Features (..., d, g, g) -> tokens (..., g * g, d) with positions, in the features' type."""
+        return features.flatten(-2).mT + self._positions(features.shape[-1]).to(features.dtype)
+
+    def _positions(self, grid: int) -> Tensor:
+        """The table of positions, resized: (grid * grid, d)."""
+        table = self.positional_embedding
+        side = math.isqrt(len(table))
+        if side == grid:
+            return table
+        with without_autocast(table.device):
+            return resizing(side, grid, table.device) @ table
 
     def _draw_instance_indices(self, device: torch.device) -> Tensor:
         """A row of the instance embedding for each of the 256 ids an instance map can have."""

@@ -1,5 +1,7 @@
 """torch.compile, as an option of training and evaluation."""
 
+import torch
+
 from model.prismer import Prismer
 
 
@@ -10,4 +12,4 @@ def compile_blocks(model: Prismer) -> None:
     texts change in length from batch to batch, and a cache grows with every generated token.
     """
     for block in model.expert_encoder.blocks():
-        block.compile()
+        block.forward = torch.compile(block.forward)

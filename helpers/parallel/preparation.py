@@ -3,10 +3,11 @@
 The order matters:
 1. freeze, which the rest looks at;
 2. synchronised norms, which replace the stems';
-3. activation checkpointing, which wraps what blocks compute;
-4. compilation of blocks, checkpointed ones included;
-5. sharding, whose gathering of parameters stays outside of what is compiled and run again; or DDP;
-6. the optimizer (`build_optimizer`) over the parameters that there are after sharding.
+3. compilation of blocks;
+4. autocast's type, whose copies of weights stay outside of what is compiled;
+5. activation checkpointing, which runs all that again;
+6. sharding, whose gathering of parameters stays outside of what is run again; or DDP;
+7. the optimizer (`build_optimizer`) over the parameters that there are after sharding.
 """
 
 from accelerate import Accelerator
@@ -15,6 +16,7 @@ from torch import nn
 from helpers.parallel.activation_checkpointing import ActivationCheckpointing, checkpoint_activations
 from helpers.parallel.batch_norm import synchronise_batch_norms
 from helpers.parallel.compilation import compile_blocks
+from helpers.parallel.precision import lower_blocks
 from helpers.parallel.sharding import Sharding, distribute
 from model.config import FreezeMode
 from model.prismer import Prismer
@@ -47,7 +49,8 @@ def prepare_model(
     model.freeze(freeze)
     if sync_batchnorm:
         synchronise_batch_norms(model, accelerator)
-    checkpoint_activations(model, activation_checkpointing)
     if compiled:
         compile_blocks(model)
+    lower_blocks(model)
+    checkpoint_activations(model, activation_checkpointing)
     return distribute(model, accelerator, sharding)

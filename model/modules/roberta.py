@@ -82,7 +82,7 @@ class Attention(nn.Module):
             x: (b, l, d).
             keys: (b, heads, m, d / heads).
             values: (b, heads, m, d / heads).
-            visible: bool (b, l, m); None: all of them.
+            visible: (b, l, m), see `DecoderLayer`; None: all of them.
 
         Returns:
             (b, l, d).
@@ -142,7 +142,8 @@ class DecoderLayer(nn.Sequential):
 
         Args:
             x: (b, l, d).
-            visible: bool (b, l, m), which of its text's m tokens so far each of the l new ones attends to.
+            visible: (b, l, m), which of its text's m tokens so far each of the l new ones attends to; bool,
+                or what `model.decoder.as_bias` makes of it.
             encoded: (b / q, n, vision width), the encoder's tokens of each image; its q texts are together.
             cache: what it keeps from call to call, None if there is one call.
 

@@ -16,6 +16,7 @@ from benchmarks import memory_plan, saved_activations
 from benchmarks.measure import count_flops
 from helpers.models import without_memory
 from helpers.parallel.activation_checkpointing import checkpoint_activations
+from helpers.parallel.precision import kept_copies, lower_blocks
 from model.captioning import PrismerCaption
 from model.modules.mlp import squared_relu
 from model.vqa import PrismerVQA
@@ -31,18 +32,24 @@ BATCH = 4
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_activations_are_those_of_a_real_forward_pass(cls, freeze, precision):
     real = network(freeze, cls)
+    lower_blocks(real)
+    with autocast(precision):
+        memory_plan.loss(real, BATCH, "cpu")  # makes the copies of frozen weights
     with saved_activations.saved_activations(real) as measured, autocast(precision):
         memory_plan.loss(real, BATCH, "cpu")
     with without_memory():
-        planned = network(freeze, cls)
-    planned = memory_plan.activations(planned, BATCH, sharded=False, precision=precision)
+        planned_model = network(freeze, cls)
+    planned = memory_plan.activations(planned_model, BATCH, sharded=False, precision=precision)
     assert measured.total > 20e6
-    assert planned.total == pytest.approx(measured.total, rel=2e-3)
-    assert planned.checkpointed == pytest.approx(measured.checkpointed, rel=2e-3)
+    assert planned.total == pytest.approx(measured.total, rel=3e-3)
+    assert planned.checkpointed == pytest.approx(measured.checkpointed, rel=3e-3)
+    assert memory_plan.state(planned_model, "none", 1, precision).copies == sum(
+        x.nbytes for x in kept_copies(real)
+    )
     checkpoint_activations(real, "full")
     with saved_activations.saved_activations(real) as measured, autocast(precision):
         memory_plan.loss(real, BATCH, "cpu")
-    assert planned.kept == pytest.approx(measured.total, rel=2e-3)
+    assert planned.kept == pytest.approx(measured.total, rel=3e-3)
 
 
 def test_sharded_blocks_leave_no_copies_of_their_weights():
@@ -51,8 +58,8 @@ def test_sharded_blocks_leave_no_copies_of_their_weights():
     whole, sharded = (
         memory_plan.activations(model, BATCH, sharded, torch.bfloat16).total for sharded in (False, True)
     )
-    weights = sum(p.numel() for block in model.blocks() for p in block.parameters() if p.dim() == 2)
-    assert whole - sharded == pytest.approx(2 * weights, rel=0.02)
+    weights = [p for block in model.blocks() for p in block.parameters()]
+    assert whole - sharded == sum(2 * p.numel() for p in weights if p.requires_grad)
 
 
 def autocast(precision: torch.dtype) -> AbstractContextManager:

@@ -132,6 +132,19 @@ def test_runs_in_bfloat16_under_autocast(encoder):
     assert (out - expected).abs().mean() < 0.03 * expected.abs().mean()
 
 
+@pytest.mark.parametrize("bf16", [False, True])
+def test_positions_of_labels_are_resized_in_float32_and_learn(encoder, bf16):
+    table = encoder.positional_embedding
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        found = encoder._positions(2)
+    expected = resize_positions(table, 2)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
+    weights = torch.randn(4, 32)
+    (gradient,) = torch.autograd.grad((found * weights).sum(), table)
+    (wanted,) = torch.autograd.grad((expected * weights).sum(), table)
+    torch.testing.assert_close(gradient, wanted, rtol=1e-5, atol=1e-6)
+
+
 def test_resize_positions_is_bicubic_and_keeps_its_own_size():
     table = torch.randn(16, 8)
     assert torch.equal(resize_positions(table, 4), table)

@@ -76,7 +76,8 @@ def plain(model: PrismerCaption, experts: dict, text: str) -> tuple[Tensor, Tens
     encoder, decoder = model.expert_encoder, model.text_decoder.roberta
     entries = {entry.name: entry for entry in encoder.modalities}
     indices = torch.zeros(256, dtype=torch.int64)
-    x = torch.cat([encoder._expert_tokens(entries[name], experts, indices)[0] for name in EXPERTS])
+    features = [encoder._features(entries[name], experts, indices)[0] for name in EXPERTS]
+    x = torch.cat([encoder._tokens(each) for each in features])
     latents, shares = encoder.resampler.latents, torch.zeros(64, 12)
     for block in encoder.resampler.perceiver_blocks:
         query, width = block.ln_1(latents), latents.shape[1]

@@ -1,0 +1,111 @@
+"""Blocks that compute wholly in autocast's type.
+
+autocast casts each float32 weight on its own: the trainable ones once a step, the frozen ones whenever they
+are used; it gives norms float32, and so sums of residuals, each of which is cast again for the next product.
+Here a block's weights are cast together, the frozen ones once and for all, and it runs without autocast on
+inputs of its type: norms and softmax are float32 inside, as torch's kernels are, and give that type.
+Parameters, gradients and what is saved stay float32.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from model.prismer import Prismer
+
+
+def lower_blocks(model: Prismer) -> None:
+    """Makes every repeated unit compute in autocast's type where autocast is on.
+
+    Args:
+        model: its blocks' `forward` is replaced; names of parameters stay.
+    """
+    for block in model.blocks():
+        block.forward = _Lowered(block)
+
+
+def kept_copies(model: Prismer) -> list[Tensor]:
+    """The copies that blocks keep from one forward to the next."""
+    lowered = [block.forward for block in model.blocks() if isinstance(block.forward, _Lowered)]
+    return [copy for each in lowered for _, copy in each._kept.values()]
+
+
+class _Lowered:
+    """The forward of a block in autocast's type."""
+
+    def __init__(self, block: nn.Module) -> None:
+        self.forward = block.forward
+        self._places = [(module, name) for module in block.modules() for name in module._parameters]
+        self._kept: dict[int, tuple[tuple, Tensor]] = {}  # by place: what was cast, and what it became
+
+    def __call__(self, *args: Any) -> Tensor:
+        device = args[0].device.type
+        if not torch.is_autocast_enabled(device):
+            return self.forward(*args)
+        dtype = torch.get_autocast_dtype(device)
+        # Looked up each time: sharding puts gathered ones here, which have the type already.
+        weights = [module._parameters[name] for module, name in self._places]
+        args = [x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x for x in args]
+        self._put(self._cast(weights, dtype))
+        try:
+            with torch.autocast(device, enabled=False):
+                return self.forward(*args)
+        finally:
+            self._put(weights)
+
+    def _put(self, weights: Sequence[Tensor]) -> None:
+        for (module, name), weight in zip(self._places, weights, strict=True):
+            module._parameters[name] = weight
+
+    def _cast(self, weights: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
+        """The weights in a type; copies are kept until what they are of changes, without those that train."""
+        trains = torch.is_grad_enabled()
+        wanted = [place for place, weight in enumerate(weights) if weight.dtype != dtype]
+        training = [place for place in wanted if trains and weights[place].requires_grad]
+        states = {place: _state(weights[place], dtype) for place in set(wanted).difference(training)}
+        for place in [place for place in self._kept if states.get(place) != self._kept[place][0]]:
+            del self._kept[place]
+        if missing := [place for place in states if place not in self._kept]:
+            with torch.inference_mode(False), torch.no_grad():  # they may serve training later
+                copies = _cast_together(dtype, [weights[place].detach() for place in missing])
+            self._kept |= {place: (states[place], copy) for place, copy in zip(missing, copies, strict=True)}
+        cast = list(weights)
+        for place in states:
+            cast[place] = self._kept[place][1]
+        if training:
+            copies = _Cast.apply(dtype, *(weights[place] for place in training))
+            for place, copy in zip(training, copies, strict=True):
+                cast[place] = copy
+        return cast
+
+
+def _state(weight: Tensor, dtype: torch.dtype) -> tuple:
+    """What changes when a weight gets other values, or another place."""
+    return dtype, weight.data_ptr(), weight._version
+
+
+class _Cast(torch.autograd.Function):
+    """Casts weights together, and their gradients back."""
+
+    @staticmethod
+    def forward(
+        _context: torch.autograd.function.FunctionCtx, dtype: torch.dtype, *weights: Tensor
+    ) -> tuple[Tensor, ...]:
+        return _cast_together(dtype, weights)
+
+    @staticmethod
+    def backward(
+        _context: torch.autograd.function.FunctionCtx, *gradients: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        return None, *_cast_together(torch.float32, gradients)
+
+
+def _cast_together(dtype: torch.dtype, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Copies of tensors in a type, in one piece of memory."""
+    whole = torch.empty(sum(x.numel() for x in tensors), dtype=dtype, device=tensors[0].device)
+    parts = whole.split([x.numel() for x in tensors])
+    copies = tuple(part.view_as(x) for part, x in zip(parts, tensors, strict=True))
+    torch._foreach_copy_(copies, tensors)
+    return copies
