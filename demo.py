@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataset.outputs import Outputs, add_flag
-from helpers.cli import UNREADABLE_IMAGES, named_path, names, natural, printable, run
+from helpers.cli import UNREADABLE_IMAGES, add_output_dir, named_path, names, natural, printable, run
 
 if TYPE_CHECKING:
     from experts.images import ImageFile
@@ -37,6 +37,7 @@ def main() -> int:
         default="prismer_nano",
         help="a trained model of the task, or the folder of one (default: %(default)s)",
     )
+    add_output_dir(parser)
     parser.add_argument("--images", type=named_path, help="folder of images (default: the config's)")
     parser.add_argument("--labels", type=named_path, help="folder of their labels (default: the config's)")
     parser.add_argument("--question", help="answer this about each image, instead of captioning it")
@@ -67,7 +68,12 @@ def main() -> int:
         metavar="FOLDER",
         help="write what each word attended to, and what each expert changed (default: %(const)s)",
     )
-    parser.add_argument("--config", type=named_path, default=Path("configs/caption.yaml"))
+    parser.add_argument(
+        "--config",
+        type=named_path,
+        default=Path("configs/caption.yaml"),
+        help="where the section 'demo' is (default: %(default)s)",
+    )
     add_flag(parser)
     return demo(parser.parse_args())
 
@@ -98,7 +104,7 @@ def demo(args: argparse.Namespace) -> int:
     batch_size = args.batch_size or config.batch_size
     question = None if args.question is None else clean_question(args.question)
     kind, task = ("caption", "caption") if question is None else ("answer", "vqa")
-    folder = find_model(task, args.exp_name)
+    folder = find_model(task, args.exp_name, args.output_dir)
     label_folder = demo_label_folder(images)
     listed = images_to_label(images, prefix=label_folder, leave_out=labels)
     writes_captions = kind == "caption" and args.json is None

@@ -15,7 +15,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.cli import names, natural, run
+from helpers.cli import add_output_dir, names, natural, run
 from model.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--exp_name", default="prismer_nano", help="captions images (default: %(default)s)")
+    add_output_dir(parser)
     parser.add_argument("--exp_name_vqa", help="answers questions (default: --exp_name, if it has weights)")
     parser.add_argument(
         "--exp_name_z", help="a PrismerZ to compare with (default: --exp_name with a z, if it has weights)"
@@ -65,7 +66,7 @@ def serve(args: argparse.Namespace) -> None:
 
         if args.device:
             use_device(args.device)
-        models = WebModels(args.exp_name, args.exp_name_vqa, args.exp_name_z, args.experts)
+        models = WebModels(args.exp_name, args.exp_name_vqa, args.exp_name_z, args.experts, args.output_dir)
         page = build_page(Actions(models, args.max_megapixels * 1_000_000), models)
         page.queue(max_size=50)
         page.launch(

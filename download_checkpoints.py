@@ -11,7 +11,7 @@ import argparse
 import re
 
 from dataset.outputs import add_flag
-from helpers.cli import run
+from helpers.cli import add_output_dir, run
 
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
@@ -27,7 +27,7 @@ def main() -> int:
     if args.download_experts:
         files += released.experts()
     if names := _model_names(args.download_models, released.MODELS):
-        files += released.models(names)
+        files += released.models(names, args.output_dir)
     if args.download_backbones:
         files += released.backbones()
     if not files:
@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="these checkpoints, such as vqa_prismer_base; True or no name: all twelve",
     )
+    add_output_dir(parser)
     add_flag(parser)
     return parser
 

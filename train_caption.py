@@ -32,7 +32,7 @@ def train(args: argparse.Namespace) -> None:
     from model.captioning import PrismerCaption
 
     # What is to be done: every mistake in it is found here, before anything is loaded or written.
-    config = read_config(args.config, CaptionConfig, args.target_dataset)
+    config = read_config(args.config, CaptionConfig, args.target_dataset, changes=args.changes)
     session = Session("caption", PrismerCaption, config, args)
 
     def open_split(split: str) -> CaptionDataset:
@@ -50,6 +50,8 @@ def train(args: argparse.Namespace) -> None:
     test_loader = session.test_loader(open_split("test"))
     train_loader = None if args.evaluate else session.train_loader(open_split("train"))
     model = session.build()
+    if args.dry_run:
+        return
 
     def evaluate(name: str) -> dict[str, float]:
         return evaluate_captions(session, test_loader, f"{args.target_dataset}_{name}", config.prefix)

@@ -33,7 +33,7 @@ def train(args: argparse.Namespace) -> None:
     from model.inputs import Experts
 
     # What is to be done: every mistake in it is found here, before anything is loaded or written.
-    config = read_config(args.config, ClassificationConfig)
+    config = read_config(args.config, ClassificationConfig, changes=args.changes)
     session = Session("classification", PrismerCaption, config, args)
     test_set = classification_dataset("test", config.data_path, session.visual())
     test_loader = session.test_loader(test_set)
@@ -43,6 +43,8 @@ def train(args: argparse.Namespace) -> None:
         train_set = classification_dataset("train", config.data_path, session.visual(), **options)
         train_loader = session.train_loader(train_set)
     model = session.build()
+    if args.dry_run:
+        return
 
     def classify(experts: Experts, batch: dict[str, Any]) -> list[dict[str, Any]]:
         """For each image its class and the five likeliest ones, best first."""

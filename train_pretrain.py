@@ -34,7 +34,7 @@ def train(args: argparse.Namespace) -> None:
     from model.errors import UserError
 
     # What is to be done: every mistake in it is found here, before anything is loaded or written.
-    config = read_config(args.config, PretrainConfig)
+    config = read_config(args.config, PretrainConfig, changes=args.changes)
     session = Session("pretrain", PrismerCaption, config, args)
     test_loader = None
     if config.test_dataset is not None:
@@ -54,6 +54,8 @@ def train(args: argparse.Namespace) -> None:
         }
         train_loader = session.train_loader(pretraining_dataset(paths, visual, **options))
     model = session.build()
+    if args.dry_run:
+        return
 
     def evaluate(name: str) -> dict[str, float] | None:
         """Zero-shot captioning: the model has seen such images, but is asked without fine-tuning."""

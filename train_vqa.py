@@ -42,7 +42,7 @@ def train(args: argparse.Namespace) -> None:
     from model.vqa import PrismerVQA
 
     # What is to be done: every mistake in it is found here, before anything is loaded or written.
-    config = read_config(args.config, VQAConfig)
+    config = read_config(args.config, VQAConfig, changes=args.changes)
     rank = config.inference == "rank"
     if (args.answers or args.save_ranking) and not rank:
         flag = "--answers" if args.answers else "--save_ranking"
@@ -67,6 +67,8 @@ def train(args: argparse.Namespace) -> None:
         if session.is_main and (long := sum(dataset.long_questions() for dataset in datasets)):
             print(f"{long} {split} questions have more than {MAX_WORDS} words: what is beyond is not read")
     model = session.build()
+    if args.dry_run:
+        return
 
     def answer(experts: Experts, batch: dict[str, Any]) -> list[list[dict[str, Any]]]:
         """For each image a list of `{"question_id", "answer", "score"}`, perhaps with a `ranking`."""

@@ -79,7 +79,7 @@ def main(experts: Collection[str] | None = None) -> int:
         args.data_path or config.data_path,
         save_path,
         backends,
-        datasets=config.datasets if args.datasets is None else args.datasets,
+        datasets=config.datasets if args.datasets is None else _named(args.datasets),
         weights=config.weights_path,
         precision=config.precision,
         batch_size=config.batch_size,
@@ -104,14 +104,23 @@ def main(experts: Collection[str] | None = None) -> int:
 
 def _parser(choose: bool) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Writes expert labels for the images of a data set.")
-    parser.add_argument("--config", type=named_path, default=ROOT / "configs" / "experts.yaml")
+    parser.add_argument(
+        "--config",
+        type=named_path,
+        default=ROOT / "configs" / "experts.yaml",
+        help="YAML file (default: %(default)s)",
+    )
     if choose:
         parser.add_argument("--experts", default="all", help="names separated by commas (default: all)")
     parser.add_argument("--data_path", type=as_place, help="instead of the config's")
     parser.add_argument("--save_path", type=named_path, help="instead of the config's")
-    parser.add_argument("--datasets", nargs="*", help="instead of the config's; without names: all")
+    parser.add_argument("--datasets", nargs="+", help="instead of the config's; all: the whole data_path")
     parser.add_argument("--overwrite", action="store_true", help="make labels that exist again")
     return parser
+
+
+def _named(datasets: list[str]) -> list[str]:
+    return [] if datasets == ["all"] else datasets
 
 
 def _chosen(names: str, config: GenerateConfig, path: Path) -> list[str]:

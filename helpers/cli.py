@@ -146,15 +146,26 @@ def named_path(text: str) -> Path:
 
 
 def experiment(text: str) -> str:
-    """A flag's value that names a folder below `logging/`."""
+    """A flag's value that names a folder below `--output_dir`."""
     if not text or ".." in Path(text).parts:
-        raise argparse.ArgumentTypeError(f"'{text}' is no name of a folder below logging/")
+        raise argparse.ArgumentTypeError(f"'{text}' is no name of a folder below --output_dir")
     return text
 
 
 def names(text: str) -> list[str]:
     """For argparse: names separated by commas; `none` is no name."""
     return [] if text == "none" else text.split(",")
+
+
+def add_output_dir(parser: argparse.ArgumentParser) -> None:
+    """The flag that says where the experiments are."""
+    parser.add_argument(
+        "--output_dir",
+        type=named_path,
+        default=Path("logging"),
+        metavar="FOLDER",
+        help="where the folders of experiments are (default: %(default)s)",
+    )
 
 
 def printable(name: str) -> str:
@@ -168,10 +179,28 @@ def training_parser(description: str, config: str) -> argparse.ArgumentParser:
     """The flags that every training script has."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
-        "--exp_name", type=experiment, required=True, help="the experiment; names its folder under logging/"
+        "--exp_name",
+        type=experiment,
+        required=True,
+        help="the experiment; names its folder, <task>_<exp_name>",
     )
+    add_output_dir(parser)
     parser.add_argument(
         "--config", type=named_path, default=Path(config), help="YAML file (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--set",
+        dest="changes",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="settings instead of the file's, written as there: --set init_lr=1e-4 max_epoch=1",
+    )
+    parser.add_argument(
+        "--dry_run",
+        action="store_true",
+        help="check settings, lists, labels and weights, print what would be done, and write nothing",
     )
     start = parser.add_mutually_exclusive_group()
     start.add_argument(
@@ -185,8 +214,14 @@ def training_parser(description: str, config: str) -> argparse.ArgumentParser:
         help="start anew: replace the experiment's weights, checkpoints and metrics of an earlier run",
     )
     parser.add_argument("--evaluate", action="store_true", help="evaluate only")
-    parser.add_argument("--mixed_precision", choices=["no", "bf16", "fp16"], help="default: bf16 on a GPU")
-    parser.add_argument("--seed", type=whole, default=42)
+    parser.add_argument(
+        "--mixed_precision",
+        choices=["no", "bf16", "fp16"],
+        help="of what is computed (default: bf16 on a GPU that has it, else no)",
+    )
+    parser.add_argument(
+        "--seed", type=whole, default=42, help="of all that is drawn at random (default: %(default)s)"
+    )
     parser.add_argument(
         "--log_with",
         choices=["tensorboard", "wandb", "trackio", "none"],

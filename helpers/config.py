@@ -7,8 +7,12 @@ A file that is missing, a key that is unknown or absent, a value of the wrong ty
 import itertools
 import json
 import math
+import os
 import re
-from collections.abc import Iterator
+import shlex
+import sys
+from argparse import Namespace
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -16,7 +20,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from dataset.files import open_file
+from dataset.files import open_file, write_text
 from dataset.text import MAX_WORDS, is_unicode
 from model.config import STRICT, TextConfig, VisionConfig
 from model.errors import UserError, one_line
@@ -144,20 +148,25 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
     path = Path(path)
     try:
         with open_file(path) as file:
-            text = file.read().decode("utf-8")
-        content = yaml.load(text, Loader=_YamlLoader)  # a SafeLoader
+            text = file.read()
     except FileNotFoundError:
         raise UserError(f"{path}: no such config file") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except RecursionError:
-        raise UserError(f"{path}: not readable as YAML: too many levels") from None
-    except Exception as error:  # PyYAML raises anything for a value that does not go with its tag
-        raise UserError(f"{path}: not readable as YAML: {one_line(error)[:200]}") from None
+    content = _parse(text, str(path))
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected a mapping of keys to values at the top level")
     _check_plain(content, str(path), [])
     return content
+
+
+def _parse(text: bytes, where: str) -> Any:
+    try:
+        return yaml.load(text.decode("utf-8"), Loader=_YamlLoader)  # a SafeLoader
+    except RecursionError:
+        raise UserError(f"{where}: not readable as YAML: too many levels") from None
+    except Exception as error:  # PyYAML raises anything for a value that does not go with its tag
+        raise UserError(f"{where}: not readable as YAML: {one_line(error)[:200]}") from None
 
 
 def _check_plain(value: Any, where: str, above: list[Any], count: Iterator[int] | None = None) -> None:
@@ -197,23 +206,43 @@ def _check_plain(value: Any, where: str, above: list[Any], count: Iterator[int] 
         )
 
 
-def read_config(path: Path | str, cls: type[T], section: str | None = None) -> T:
+def _read_changes(changes: Iterable[str]) -> dict[str, Any]:
+    """What `--set` gives: `key=value`, the value written as in a file; nothing is the empty text."""
+    found: dict[str, Any] = {}
+    for change in changes:
+        key, separator, text = change.partition("=")
+        if not separator or not key:
+            raise UserError(f"--set {change}: write it as key=value")
+        if key in found:
+            raise UserError(f"--set: key '{key}' is there twice")
+        found[key] = _parse(os.fsencode(text), f"--set {key}") if text else ""
+        _check_plain([found[key]], f"--set {key}", [])
+    return found
+
+
+def read_config(path: Path | str, cls: type[T], section: str | None = None, changes: Iterable[str] = ()) -> T:
     """Reads a config file, or one section of it, into a dataclass.
 
     Args:
         path: the YAML file.
         cls: a dataclass with `__pydantic_config__ = STRICT`.
         section: the top-level key to read; None reads the whole file.
+        changes: what `--set` gives, as `key=value`; comes before what the file says.
 
     Raises:
-        UserError: with the file, the key and what was expected.
+        UserError: with the file or `--set`, the key and what was expected.
     """
     content: Any = read_yaml(path)
     if section is not None:
         if section not in content:
             raise UserError(f"{path}: no section '{section}'; it has: {', '.join(map(str, content))}")
         content = content[section]
-    return validate(content, cls, f"{path}" + (f" [{section}]" if section else ""))
+    where = f"{path}" + (f" [{section}]" if section else "")
+    if changed := _read_changes(changes):
+        where = f"{where}, with --set"
+        if isinstance(content, dict):
+            content = content | changed
+    return validate(content, cls, where, dict.fromkeys(changed, "--set"))
 
 
 def read_model_size(name: str, path: Path | str = MODELS_FILE) -> ModelSize:
@@ -222,6 +251,20 @@ def read_model_size(name: str, path: Path | str = MODELS_FILE) -> ModelSize:
     if name not in sizes:
         raise UserError(f"{path}: unknown prismer_model '{name}'; known: {', '.join(sizes)}")
     return read_config(path, ModelSize, name)
+
+
+def write_settings(path: Path, config: Any, args: Namespace) -> None:
+    """Writes a config as a file that `--config` reads, with the command that it comes from.
+
+    Args:
+        path: of the YAML file.
+        config: a task's.
+        args: the script's flags; `target_dataset` is the section in which it looks for its settings.
+    """
+    content, section = config_as_json(config), vars(args).get("target_dataset")
+    text = yaml.safe_dump(content if section is None else {section: content}, sort_keys=False)
+    command = " ".join(shlex.join(sys.argv).split())
+    write_text(path, f"# {command}\n{text}")
 
 
 def config_as_json(config: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from dataset.files import numbered, write_json
 from dataset.joined import JoinedDataset
 from dataset.samples import ImageLabelDataset
-from helpers.config import config_as_json
+from helpers.config import config_as_json, write_settings
 from helpers.parallel.sharding import gathered
 from helpers.session import Session
 from model.errors import UserError, one_line
@@ -105,8 +105,11 @@ def conclude(
     """
     said = [row for row in rows if isfinite(row["score"])]
     results = [{key: row[key] for key in row if key not in _NO_RESULT} for row in said]
-    path = numbered(session.folder / "results" / f"{name}.json", beside=("_scores", "_ranking"))
+    path = numbered(session.folder / "results" / f"{name}.json", beside=("_scores", "_ranking", "_settings"))
     write_json(path, results)
+    if session.args.evaluate:
+        settings_file = path.with_name(f"{path.stem}_settings.yaml")
+        write_settings(settings_file, session.config, session.args)
     if any("ranking" in row for row in said):
         write_json(path.with_name(f"{path.stem}_ranking.json"), said)
     print(f"\n{name}: {len(results)} {things} in {path} ({_in_line(settings)})")

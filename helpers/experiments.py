@@ -17,48 +17,56 @@ from helpers.tracking import METRICS
 from model.errors import UserError
 
 LOGGING = Path("logging")
+SETTINGS = "settings.yaml"  # all of a run's, beside what it writes
 EMBEDDED = ROOT / "nano"  # prismer_nano, trained on Scenes, is committed
 
 
-def experiment_folder(task: str, exp_name: str) -> Path:
+def experiment_folder(task: str, exp_name: str, output_dir: Path = LOGGING) -> Path:
     """Where a run of a task writes."""
-    return LOGGING / f"{task}_{exp_name}"
+    return output_dir / f"{task}_{exp_name}"
 
 
-def find_experiment(task: str, exp_name: str) -> Path:
+def find_experiment(task: str, exp_name: str, output_dir: Path = LOGGING) -> Path:
     """The folder of an experiment that has weights.
+
+    Args:
+        task: of the experiment.
+        exp_name: its name.
+        output_dir: where one's own experiments are; the embedded ones come after them.
 
     Raises:
         UserError: there is none of that name; lists those there are.
     """
-    for root in (LOGGING, EMBEDDED):
+    for root in (output_dir, EMBEDDED):
         folder = root / f"{task}_{exp_name}"
         if _has_weights(folder):
             return folder
     known = sorted(
         folder.name.removeprefix(f"{task}_")
-        for root in (LOGGING, EMBEDDED)
+        for root in (output_dir, EMBEDDED)
         if root.is_dir()
         for folder in root.glob(f"{task}_*")
         if _has_weights(folder)
     )
-    wanted = experiment_folder(task, exp_name)
+    wanted = experiment_folder(task, exp_name, output_dir)
     there = f"there are: {', '.join(known)}" if known else f"there is none for {task} yet"
     if f"{task}_{exp_name}" in MODELS:
         there = f"fetch them with: python download_checkpoints.py --download_models={task}_{exp_name}"
+        there += f" --output_dir={output_dir}" if output_dir != LOGGING else ""
     elif task == "pretrain":
         nano = "cp -r nano/caption_prismer_nano"
         there += f"; set 'from_scratch: true', or start from the miniature: {nano} {wanted}"
     raise UserError(f"no weights of experiment '{exp_name}' in {wanted}; {there}")
 
 
-def find_model(task: str, name: str) -> Path:
+def find_model(task: str, name: str, output_dir: Path = LOGGING) -> Path:
     """The folder of the weights that a demo is to show.
 
     Args:
         task: of the experiment.
         name: of the experiment, or a folder of weights, with a slash in its path. An experiment of one's own
             comes before the embedded one of its name, and that is said.
+        output_dir: where one's own are.
 
     Raises:
         UserError: there are no weights.
@@ -67,7 +75,7 @@ def find_model(task: str, name: str) -> Path:
         if not _has_weights(Path(name)):
             raise UserError(f"{name}: no weights there; name a folder that holds some, or an experiment")
         return Path(name)
-    folder, embedded = find_experiment(task, name), EMBEDDED / f"{task}_{name}"
+    folder, embedded = find_experiment(task, name, output_dir), EMBEDDED / f"{task}_{name}"
     if folder != embedded and _has_weights(embedded):
         print(
             f"note: {folder} is shown, which is called like nano/{embedded.name} of the project",
@@ -76,12 +84,12 @@ def find_model(task: str, name: str) -> Path:
     return folder
 
 
-def has_weights(task: str, exp_name: str) -> bool:
+def has_weights(task: str, exp_name: str, output_dir: Path = LOGGING) -> bool:
     """Whether `find_experiment` would find it."""
-    return any(_has_weights(root / f"{task}_{exp_name}") for root in (LOGGING, EMBEDDED))
+    return any(_has_weights(root / f"{task}_{exp_name}") for root in (output_dir, EMBEDDED))
 
 
-def newest_checkpoint(task: str, exp_name: str, accelerator: Accelerator) -> Path:
+def newest_checkpoint(task: str, exp_name: str, accelerator: Accelerator, output_dir: Path = LOGGING) -> Path:
     """The newest checkpoint of an experiment that is whole; every process must call it.
 
     Damaged ones are named. The processes share the work of reading the files.
@@ -89,10 +97,10 @@ def newest_checkpoint(task: str, exp_name: str, accelerator: Accelerator) -> Pat
     Raises:
         UserError: there is none.
     """
-    folder = experiment_folder(task, exp_name)
+    folder = experiment_folder(task, exp_name, output_dir)
     found = find_checkpoints(folder)
     if not found:
-        folder = find_experiment(task, exp_name)
+        folder = find_experiment(task, exp_name, output_dir)
         raise UserError(f"{folder}: has weights, but no training state ({FOLDER}/) to go on from")
     for checkpoint in found:
         problems = [damage(checkpoint, accelerator.process_index, accelerator.num_processes)]
@@ -123,8 +131,8 @@ def refuse_to_start_over(folder: Path, files: Iterable[str], overwrite: bool = F
             "--from_checkpoint, or replace them with --overwrite"
         )
     outputs = Outputs("this run", overwrite, "choose another --exp_name")
-    # A run that was stopped before its first checkpoint has left metrics alone: they are set aside.
-    outputs.check((folder / name for name in files), known=lambda path: path.name == METRICS)
+    # A run that was stopped before its first checkpoint has left metrics, which are set aside, and settings.
+    outputs.check((folder / name for name in files), known=lambda path: path.name in (METRICS, SETTINGS))
 
 
 def remove_earlier_run(folder: Path, files: Iterable[str]) -> None:

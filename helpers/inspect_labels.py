@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument(
         "--label_path", type=named_path, default=Path("data/labels"), help="default: %(default)s"
     )
-    parser.add_argument("--datasets", nargs="*", default=[], help="folders below data_path (default: all)")
+    parser.add_argument("--datasets", nargs="+", default=[], help="folders below data_path (default: all)")
     parser.add_argument("--experts", help="names separated by commas (default: those that have labels)")
     parser.add_argument(
         "--class_tables",

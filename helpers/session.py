@@ -5,6 +5,7 @@ lists is found before a weight is loaded, and nothing is written before.
 """
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -23,8 +24,9 @@ from dataset.order import Order
 from dataset.samples import Visual
 from helpers.backbones import find_backbones, load_backbones
 from helpers.checkpoint import find_weights, read_weights
-from helpers.config import read_model_size
+from helpers.config import read_model_size, write_settings
 from helpers.experiments import (
+    SETTINGS,
     experiment_folder,
     find_experiment,
     newest_checkpoint,
@@ -69,12 +71,13 @@ class Session(Generic[M, C]):
         self.task, self.cls, self.config, self.args = task, cls, config, args
         self.size = read_model_size(config.prismer_model)
         self.network = prismer_config(config, self.size)
-        self.folder = experiment_folder(task, args.exp_name)
+        self.folder = experiment_folder(task, args.exp_name, args.output_dir)
         tracker = None if args.log_with == "none" or args.evaluate else args.log_with
         check_tracker(tracker)
         self.accelerator: Accelerator = start_accelerator(args.mixed_precision, tracker, self.folder)
         self.checkpoint: Path | None = None
         self.said_cut: set[str] = set()
+        self._amounts: list[str] = []
         self._lock: RunLock | None = None
         self.start = self._starting_point()
         self.backbones = find_backbones(self.size.backbones) if self.start is None else None
@@ -83,23 +86,24 @@ class Session(Generic[M, C]):
 
     def _starting_point(self) -> Path | None:
         """The weights that the run begins with, None for new ones: the pre-trained, or the task's own."""
-        name = self.args.exp_name
+        name, output_dir = self.args.exp_name, self.args.output_dir
         if self.args.evaluate:
-            return find_weights(find_experiment(self.task if self.args.from_checkpoint else "pretrain", name))
-        if self.folder.is_dir():
+            task = self.task if self.args.from_checkpoint else "pretrain"
+            return find_weights(find_experiment(task, name, output_dir))
+        if self.folder.is_dir() and not self.args.dry_run:
             self._lock_folder()
         if self.args.from_checkpoint:
-            self.checkpoint = newest_checkpoint(self.task, name, self.accelerator)
+            self.checkpoint = newest_checkpoint(self.task, name, self.accelerator, output_dir)
             return find_weights(self.checkpoint)
         refuse_to_start_over(self.folder, self._files(), self.args.overwrite)
         if self.task == "pretrain" or self.config.from_scratch:
             return None
-        return find_weights(find_experiment("pretrain", name))
+        return find_weights(find_experiment("pretrain", name, output_dir))
 
     def _files(self) -> list[str]:
         """What a new run writes into its folder under a fixed name."""
         original = ["pytorch_model.bin"] if self.config.pytorch_model else []
-        return ["model.safetensors", *original, DESCRIPTION, METRICS]
+        return ["model.safetensors", *original, DESCRIPTION, METRICS, SETTINGS]
 
     def _lock_folder(self) -> None:
         if self.is_main and self._lock is None:
@@ -129,11 +133,15 @@ class Session(Generic[M, C]):
         """Shuffled batches of this process's share."""
         order, length = dataset.order(self.args.seed), dataset.epoch_length
         self._say_coverage("train", dataset)
-        return self._loader(dataset, self.config.batch_size_train, order, length)
+        loader = self._loader(dataset, self.config.batch_size_train, order, length)
+        steps = self.config.max_epoch * math.ceil(len(loader) / self.config.accumulate_steps)
+        self._amounts.append(f"{len(dataset)} samples, global batch {self.global_batch}, {steps} steps")
+        return loader
 
     def test_loader(self, dataset: Dataset) -> Loader:
         """Batches of this process's share, in order."""
         self._say_coverage("test", dataset)
+        self._amounts.append(f"{len(dataset)} samples to test on")
         return self._loader(dataset, self.config.batch_size_test, in_order(len(dataset)), len(dataset))
 
     def _say_coverage(self, split: str, dataset: Dataset) -> None:
@@ -167,8 +175,14 @@ class Session(Generic[M, C]):
             generator=torch.Generator(),  # else it draws from the one that dropout draws from
         )
 
+    @property
+    def global_batch(self) -> int:
+        """The samples of an optimizer step, over all processes."""
+        config = self.config
+        return config.batch_size_train * self.accelerator.num_processes * config.accumulate_steps
+
     def build(self) -> nn.Module:
-        """Makes the model: weights, what is frozen, spread over the processes."""
+        """Makes the model: weights, what is frozen, spread over the processes; prints what the run is."""
         set_seed(self.args.seed)
         self.model = prepare_model(
             self._weights(),
@@ -179,13 +193,28 @@ class Session(Generic[M, C]):
             compiled=self.args.compile,
             sharding=self.args.sharding,
         )
-        if not self.args.evaluate:
+        if self.is_main:
+            self._print_summary()
+        if not self.args.evaluate and not self.args.dry_run:
             self._lock_folder()  # now that all mistakes are found: it makes the folder
             if self.args.overwrite and self.is_main:
                 remove_earlier_run(self.folder, self._files())
             elif self.checkpoint is None and self.is_main:
                 set_metrics_aside(self.folder)
+            if self.is_main:
+                write_settings(self.folder / SETTINGS, self.config, self.args)
         return self.model
+
+    def _print_summary(self) -> None:
+        accelerator, parameters = self.accelerator, list(self.model.parameters())
+        precision = {"no": "float32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
+        processes = accelerator.num_processes
+        print(f"device: {accelerator.device}, {precision}, {processes} process{'es' * (processes > 1)}")
+        trained = sum(each.numel() for each in parameters if each.requires_grad)
+        print(f"parameters: {trained:,} trained of {sum(each.numel() for each in parameters):,}")
+        print(*self._amounts, sep="\n")
+        if self.args.dry_run:
+            print("dry run: all is in order, nothing is written")
 
     def _weights(self) -> M:
         """The model with the weights that the run begins with."""

@@ -81,7 +81,6 @@ class Training:
             warmup_lr=config.warmup_lr,
         )
         accelerator = session.accelerator
-        self.global_batch = config.batch_size_train * accelerator.num_processes * config.accumulate_steps
         self.optimizer = build_optimizer(session.model, config.init_lr, config.weight_decay)
         half = accelerator.mixed_precision == "fp16"
         self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=half)
@@ -110,9 +109,6 @@ class Training:
         self._bar: tqdm | None = None
         self._losses, self._lr = MeanLoss(), 0.0
         self._samples: list[int] = []  # of the step in progress
-        if session.is_main:
-            steps = config.max_epoch * steps_per_epoch
-            print(f"{len(loader.dataset)} samples, global batch {self.global_batch}, {steps} steps")
 
     @property
     def last_epoch(self) -> bool:
@@ -165,7 +161,7 @@ class Training:
 
     def _scheduled_step(self) -> int:
         """The step by which the learning rate goes: the position in the data, whatever the global batch."""
-        inside = self.progress.consumed // self.global_batch
+        inside = self.progress.consumed // self.session.global_batch
         return self.progress.epoch * self.schedule.steps_per_epoch + inside
 
     def step(self, loss: Tensor) -> None:
@@ -183,7 +179,8 @@ class Training:
             return
         self.progress.step += 1  # a skipped step counts: its batches are behind
         # The last step of an epoch may have fewer batches, smaller or padded ones.
-        self.progress.consumed = min(self.progress.consumed + self.global_batch, self.loader.sampler.length)
+        consumed = self.progress.consumed + self.session.global_batch
+        self.progress.consumed = min(consumed, self.loader.sampler.length)
         self.progress.skipped_steps += self.skipped_steps.note(self.progress.step, norm, self._samples)
         self._samples = []
         if self.progress.step % LOG_EVERY == 0 and self.session.is_main:

@@ -1,7 +1,9 @@
 """Plain values, as JSON and YAML hold them, checked against a dataclass."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import fields
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -9,15 +11,17 @@ from pydantic import TypeAdapter, ValidationError
 from model.errors import UserError, one_line
 
 T = TypeVar("T")
+_UNKNOWN = "unexpected_keyword_argument"
 
 
-def validate(content: Any, cls: type[T], where: str) -> T:
+def validate(content: Any, cls: type[T], where: str, origins: Mapping[str, str] | None = None) -> T:
     """Makes a dataclass of plain values.
 
     Args:
         content: plain values.
         cls: a dataclass with `__pydantic_config__ = STRICT`.
         where: begins the error message: the file, and what of it.
+        origins: what begins it instead for these keys.
 
     Raises:
         UserError: names the key and what was expected.
@@ -30,16 +34,22 @@ def validate(content: Any, cls: type[T], where: str) -> T:
         # Through JSON, since strict validation then still takes a list for a tuple, a string for a path.
         return TypeAdapter(cls).validate_json(text, strict=True)
     except ValidationError as error:
-        raise UserError(f"{where}: {_describe(error, cls)}") from None
+        # A misspelt key is the cause of one that is missing.
+        problem = min(error.errors(), key=lambda problem: problem["type"] != _UNKNOWN)
+        origin = (origins or {}).get(str(next(iter(problem["loc"]), "")), where)
+        raise UserError(f"{origin}: {_describe(problem, cls)}") from None
 
 
-def _describe(error: ValidationError, cls: type) -> str:
-    """The first mistake that pydantic found, in one line."""
-    problem = error.errors()[0]
+def _describe(problem: Mapping[str, Any], cls: type) -> str:
+    """One of the mistakes that pydantic found, in one line."""
     key = ".".join(str(part) for part in problem["loc"]) or "the section"
-    if problem["type"] == "unexpected_keyword_argument":
-        known = ", ".join(sorted(field.name for field in fields(cls)))
-        return f"unknown key '{key}'" + (f"; known keys: {known or 'none'}" if "." not in key else "")
+    if problem["type"] == _UNKNOWN:
+        if "." in key:
+            return f"unknown key '{key}'"
+        known = sorted(field.name for field in fields(cls))
+        if alike := get_close_matches(key, known, n=1):
+            return f"unknown key '{key}'; is '{alike[0]}' meant?"
+        return f"unknown key '{key}'; known keys: {', '.join(known) or 'none'}"
     if problem["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"key '{key}' is missing"
     if not problem["loc"] and problem["type"] == "value_error":  # of several keys together

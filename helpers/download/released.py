@@ -110,8 +110,12 @@ def experts() -> list[HubFile | WebFile]:
     ]
 
 
-def models(names: tuple[str, ...]) -> list[HubFile | WebFile]:
+def models(names: tuple[str, ...], output_dir: Path = Path("logging")) -> list[HubFile | WebFile]:
     """Released checkpoints, with the tokenizer and the tables that loading one takes.
+
+    Args:
+        names: of the checkpoints.
+        output_dir: where each gets a folder of its name.
 
     Raises:
         UserError: there is no such checkpoint; lists those there are.
@@ -121,9 +125,7 @@ def models(names: tuple[str, ...]) -> list[HubFile | WebFile]:
             raise UserError(
                 f"--download_models: no released model is called '{name}'; there are: {', '.join(MODELS)}"
             )
-    weights = [
-        HubFile(REPOSITORY, (f"{name}/{WEIGHTS}",), Path("logging") / name / WEIGHTS) for name in names
-    ]
+    weights = [HubFile(REPOSITORY, (f"{name}/{WEIGHTS}",), output_dir / name / WEIGHTS) for name in names]
     with_experts = any("_prismer_" in name for name in names)
     return [*(TABLES if with_experts else ()), *_tokenizer(TOKENIZER), *weights]
 

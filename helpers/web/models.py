@@ -11,7 +11,7 @@ from PIL import Image
 from dataset.class_tables import read_class_tables
 from dataset.labels import LabelReader
 from experts.kept import KeptExperts
-from helpers.experiments import find_model, has_weights
+from helpers.experiments import LOGGING, find_model, has_weights
 from helpers.figures.pictures import Panel, label_panel
 from helpers.library import Answerer, Captioner, Prediction
 from helpers.web.visits import Visit
@@ -31,6 +31,7 @@ class WebModels:
         exp_name_z: one without experts, for both tasks; None: `exp_name` with a z, as `prismerz_nano` is to
             `prismer_nano`, if it has weights.
         experts: those to run; None: all that the captioner knows.
+        output_dir: where experiments are.
 
     Attributes:
         experts: their names, in the captioner's order.
@@ -43,7 +44,9 @@ class WebModels:
         vqa: str | None = None,
         exp_name_z: str | None = None,
         experts: Sequence[str] | None = None,
+        output_dir: Path = LOGGING,
     ) -> None:
+        self._output_dir = output_dir
         self.weights: list[Path] = []
         self.captioner = self._load(Captioner, "caption", exp_name)
         self.answerer = self._optional(Answerer, "vqa", vqa, exp_name)
@@ -61,12 +64,12 @@ class WebModels:
         self._stopped = False
 
     def _load(self, cls: type[P], task: str, name: str) -> P:
-        self.weights.append(find_model(task, name))
+        self.weights.append(find_model(task, name, self._output_dir))
         return cls.from_pretrained(self.weights[-1])
 
     def _optional(self, cls: type[P], task: str, named: str | None, usual: str | None) -> P | None:
         """A model that must be there if it is named, and may be there if it only would be usual."""
-        if named or (usual and has_weights(task, usual)):
+        if named or (usual and has_weights(task, usual, self._output_dir)):
             return self._load(cls, task, named or usual)
         return None
 

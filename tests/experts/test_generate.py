@@ -77,9 +77,9 @@ def test_flags_come_before_the_config(scenes, tmp_path, grey, capsys, monkeypatc
     assert capsys.readouterr().out == "3 images: 3 labelled, 0 had labels\n"
     assert sorted(os.listdir(tmp_path / "labels")) == ["depth", "ocr_detection"]
     assert os.listdir(tmp_path / "labels" / "depth" / "a") == ["b"]
-    assert main(*given, "--datasets", experts=["depth", "edge"]) == 0  # without names: all
+    assert main(*given, "--datasets", "all", experts=["depth", "edge"]) == 0
     assert capsys.readouterr().out == "6 images: 3 labelled, 3 had labels\n"
-    assert main(*given, "--experts", "depth", "--datasets", "--overwrite") == 0
+    assert main(*given, "--experts", "depth", "--datasets", "all", "--overwrite") == 0
     assert capsys.readouterr().out == "6 images: 6 labelled, 0 had labels\n"
     with pytest.raises(UserError, match="has no expert 'edge'; it has: depth, obj_detection, ocr_detection"):
         main(*given, "--experts", "depth,edge")
@@ -88,7 +88,7 @@ def test_flags_come_before_the_config(scenes, tmp_path, grey, capsys, monkeypatc
     assert not (tmp_path / "of config").exists()
 
     monkeypatch.setattr(grey, "decode", lambda raw, target: check_finite(float("nan")))
-    assert main(*given, "--datasets", "--experts", "obj_detection") == 3
+    assert main(*given, "--datasets", "all", "--experts", "obj_detection") == 3
     log = tmp_path / "labels" / UNREADABLE_LOG
     told = capsys.readouterr()
     assert told.out == "6 images: 0 labelled, 0 had labels\n"

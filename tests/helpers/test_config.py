@@ -212,6 +212,43 @@ def test_a_missing_key_is_named(tmp_path):
         read_config(path, CaptionConfig, "coco")
 
 
+def test_a_misspelt_key_is_named_before_the_one_that_is_missing_for_it(tmp_path):
+    path = tmp_path / "task.yaml"
+    path.write_text(
+        yaml.safe_dump({key: value for key, value in GOOD.items() if key != "init_lr"} | {"int_lr": 1})
+    )
+    with pytest.raises(UserError, match=r"task.yaml: unknown key 'int_lr'; is 'init_lr' meant\?$"):
+        read_config(path, CaptionConfig)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("init_lr=fast", "--set: key 'init_lr': should be a valid number, got \"fast\""),
+        ("init_lr=.nan", "--set init_lr: nan is no finite number"),
+        ("max_epochs=1", "--set: unknown key 'max_epochs'; is 'max_epoch' meant?"),
+        ("experts=[depth, deep]", "--set: key 'experts': unknown expert 'deep'"),
+        ("experts=[depth", "--set experts: not readable as YAML"),
+        ("min_length=21", "task.yaml [coco], with --set: min_length 21 is more than max_length 20"),
+        ("=1", "--set =1: write it as key=value"),
+        ("max_epoch", "--set max_epoch: write it as key=value"),
+    ],
+)
+def test_a_setting_of_the_command_line_is_checked_like_the_files(tmp_path, change, expected):
+    with pytest.raises(UserError, match=re.escape(expected)):
+        read_config(write(tmp_path), CaptionConfig, "coco", [change])
+
+
+def test_settings_of_the_command_line_come_before_the_files(tmp_path):
+    path = write(tmp_path, max_grad_norm=1.0)
+    changes = ["init_lr=1e-4", "prefix=A = b", "experts=[edge]", "max_grad_norm=null", "augment=no"]
+    config = read_config(path, CaptionConfig, "coco", changes)
+    assert (config.init_lr, config.prefix, config.experts) == (1e-4, "A = b", ["edge"])
+    assert (config.max_grad_norm, config.augment, config.max_epoch) == (None, False, 3)
+    with pytest.raises(UserError, match="--set: key 'prefix' is there twice"):
+        read_config(path, CaptionConfig, "coco", [*changes, "prefix=x"])
+
+
 @pytest.mark.parametrize(("source", "key"), [("cc12m", "cc12m"), ("cc3m_sgu", "cc3m"), ("vg", "vg")])
 def test_the_place_of_a_source(source, key):
     config = read_config(CONFIGS / "pretrain.yaml", PretrainConfig)

@@ -24,9 +24,11 @@ import helpers.training
 from dataset.order import shuffled
 from dataset.samples import ImageLabelDataset
 from helpers.checkpoint import find_weights, read_weights
+from helpers.config import read_config
 from helpers.parallel import preparation
 from helpers.saving.folders import find_checkpoints
 from helpers.stepping import Stepper
+from helpers.task_configs import CaptionConfig
 from model.captioning import PrismerCaption
 from model.errors import UserError
 from model.freeze import LANGUAGE_LAYERS
@@ -378,3 +380,43 @@ def test_the_seed_decides_weights_and_order(scripts):
     assert weights[0].equal(weights[1])
     assert not weights[0].equal(weights[2])
     assert reads[0] == reads[1] != reads[2]
+
+
+def test_flags_come_before_the_config_and_all_settings_are_written(scripts, capsys):
+    flags = ("--set", "max_epoch=1", "init_lr=1e-2", "--output_dir", "elsewhere", "--set", "prefix=")
+    scripts.run("caption", *flags, init_lr=7.0)
+    folder = scripts.work / "elsewhere" / "caption_tiny"
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 1
+    said = capsys.readouterr().out
+    assert re.search(r"device: cpu, float32, 1 process\nparameters: [\d,]+ trained of [\d,]+\n", said)
+    assert "10 samples, global batch 4, 3 steps\n" in said
+    config = read_config(folder / "settings.yaml", CaptionConfig, "mine")
+    assert (config.max_epoch, config.init_lr, config.prefix) == (1, 0.01, "")
+    assert not Path("logging").exists()
+
+
+def times(folder: Path) -> dict[Path, int]:
+    """When each file was written, but for the test's own."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != "config.yaml"}
+
+
+@pytest.mark.parametrize("flags", [(), ("--evaluate", "--from_checkpoint")])
+def test_a_dry_run_checks_all_and_writes_nothing(scripts, capsys, flags):
+    if flags:
+        scripts.run("vqa")
+    before = times(scripts.work)
+    scripts.run("vqa", "--dry_run", *flags)
+    assert times(scripts.work) == before
+    assert not scripts.seen.asked
+    assert not scripts.seen.losses
+    assert capsys.readouterr().out.endswith("dry run: all is in order, nothing is written\n")
+    with pytest.raises(UserError, match="k_test"):
+        scripts.run("vqa", "--dry_run", "--set", "k_test=0")
+
+
+def test_an_evaluation_leaves_its_settings_beside_its_results(scripts):
+    folder = scripts.run("caption")
+    kept = (folder / "settings.yaml").read_text()
+    scripts.run("caption", "--evaluate", "--from_checkpoint", "--set", "num_beams=1")
+    assert (folder / "settings.yaml").read_text() == kept
+    assert read_config(folder / "results" / "mine_test_settings.yaml", CaptionConfig, "mine").num_beams == 1
