@@ -21,7 +21,7 @@ from model.captioning import PrismerCaption
 from model.modules.mlp import squared_relu
 from model.vqa import PrismerVQA
 from tests.benchmarks.nano_network import network
-from tests.end_to_end.conftest import script
+from tests.forked_script import forked_script
 
 BATCH = 4
 
@@ -105,7 +105,7 @@ def test_types_are_those_of_a_gpus_autocast():
 
 
 def test_shards_are_those_of_two_processes(tmp_path):
-    done = script("tests/benchmarks/measure_state.py", cwd=tmp_path, processes=2)
+    done = forked_script("tests/benchmarks/measure_state.py", cwd=tmp_path, processes=2)
     assert done.returncode == 0, done.stderr[-3000:]
     measured = json.loads(done.stdout)
     with without_memory():

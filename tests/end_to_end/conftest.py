@@ -11,34 +11,19 @@ import yaml
 
 from helpers.checkpoint import find_weights, read_weights
 from helpers.saving.folders import find_checkpoints
-from tests.forked_script import forked_script
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def script(*args: object, cwd: Path, processes: int = 1, timeout: int = 300) -> subprocess.CompletedProcess:
+def script(*args: object, cwd: Path) -> subprocess.CompletedProcess:
     """Runs a script of the project, on the CPU, from a folder of the test's own."""
     path, *rest = map(str, args)
-    # torchrun, since `accelerate launch` starts several processes on a CPU only through MPI.
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    command = [sys.executable, *(launch if processes > 1 else []), str(ROOT / path), *rest]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": ""}
     environment["ACCELERATE_USE_CPU"] = "true"
+    command = [sys.executable, str(ROOT / path), *rest]
     return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
-
-
-def stop_after_an_epoch(*arguments: object, cwd: Path) -> None:
-    """Runs a training script, and interrupts it when its first epoch is saved."""
-    stop = forked_script("tests/end_to_end/stop_after_epoch.py", *arguments, cwd=cwd)
-    assert stop.returncode == 130, stop.stderr
-
-
-def resume(*arguments: object, cwd: Path) -> None:
-    """Runs a training script to its end, from where it stopped."""
-    resumed = forked_script(*arguments, "--from_checkpoint", cwd=cwd)
-    assert resumed.returncode == 0, resumed.stderr
 
 
 def newest_weights(experiment: Path) -> dict[str, torch.Tensor]:
@@ -77,6 +62,8 @@ def write_config(path: Path, scenes: Path, section: str | None = None, **changes
     settings |= {
         "label_path": str(scenes / "labels"),
         "class_tables": str(ROOT / "nano" / "tables"),
+        "image_resolution": 32,
+        "label_resolution": 32,
         "init_lr": 1e-3,
         "min_lr": 0.0,
         "augment": True,

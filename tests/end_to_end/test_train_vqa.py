@@ -1,11 +1,11 @@
-"""train_vqa.py, run as a user does: training, resuming, ranking and generating, and mistakes."""
+"""train_vqa.py, run in forked processes: training, ranking and generating, and mistakes."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import assert_same_weights, resume, script, stop_after_an_epoch, write_config
+from tests.end_to_end.conftest import write_config
 from tests.forked_script import forked_script
 
 
@@ -23,7 +23,7 @@ def trained(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder a user worked in, after two epochs."""
     work = tmp_path_factory.mktemp("trained_vqa")
     arguments = ("train_vqa.py", "--exp_name", "tiny", "--config", config_for(scenes, work))
-    done = script(*arguments, cwd=work)
+    done = forked_script(*arguments, cwd=work)
     assert done.returncode == 0, done.stderr
     return work
 
@@ -44,13 +44,6 @@ def test_training_leaves_weights_results_and_accuracies(trained, scenes):
     assert records[1]["train_loss"] < records[0]["train_loss"]
     described = json.loads((trained / "logging/vqa_tiny/model.json").read_text())
     assert described["usage"]["answers"] == answers
-
-
-def test_a_run_that_was_stopped_after_an_epoch_ends_as_one_that_was_not(trained, scenes, tmp_path):
-    arguments = ("train_vqa.py", "--exp_name", "tiny", "--config", config_for(scenes, tmp_path))
-    stop_after_an_epoch(*arguments, cwd=tmp_path)
-    resume(*arguments, cwd=tmp_path)
-    assert_same_weights(tmp_path / "logging/vqa_tiny", trained / "logging/vqa_tiny")
 
 
 def test_evaluation_by_ranking_given_answers(trained, scenes, tmp_path):

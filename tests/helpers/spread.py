@@ -1,11 +1,5 @@
-"""Training a nano model in each way it can be spread over processes, for `test_sharding.py`.
+"""Training a nano model in each way it can be spread over processes, for `test_sharding.py`."""
 
-python -m torch.distributed.run --standalone --nproc_per_node 2 -m tests.helpers.spread FOLDER
-
-writes what process r found to `FOLDER/r.pt`.
-"""
-
-import sys
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -46,7 +40,7 @@ def new_model() -> PrismerCaption:
     """Prismer-Nano with new weights, always the same."""
     torch.manual_seed(1)
     size = read_model_size("prismer_nano")
-    return build_model(PrismerCaption, PrismerConfig(size.vision, size.text, EXPERTS, 96, 64), TOKENIZER)
+    return build_model(PrismerCaption, PrismerConfig(size.vision, size.text, EXPERTS, 48, 32), TOKENIZER)
 
 
 def share_of(rank: int, processes: int) -> slice:
@@ -205,7 +199,7 @@ def stop(accelerator: Accelerator, file: Path) -> str:
 
 
 def main(folder: Path) -> None:
-    """All that two processes do."""
+    """All that two processes do; what process r found is written to `r.pt` in a folder."""
     accelerator = start_accelerator("no")
     found: dict[str, Any] = {"statistics": statistics(accelerator)}
     found["stop"] = stop(accelerator, folder / "skipped_steps.json")
@@ -228,7 +222,3 @@ def main(folder: Path) -> None:
         found[f"{mode}, bf16"] = run.train(3) | {"memory": memory(run)}
     torch.save(found, folder / f"{accelerator.process_index}.pt")
     distributed.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -2,10 +2,7 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +10,9 @@ import torch
 from torch import Tensor
 
 from helpers.parallel.processes import start_accelerator
+from tests.forked import fork, ready_to_fork
+from tests.forked_script import codes
+from tests.helpers import spread
 from tests.helpers.spread import (
     ANSWERS,
     CAPTIONS,
@@ -28,7 +28,6 @@ from tests.helpers.spread import (
     share_of,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
 Found = list[dict[str, Any]]  # by process
 every_mode = pytest.mark.parametrize("mode", MODES)
 
@@ -37,18 +36,10 @@ every_mode = pytest.mark.parametrize("mode", MODES)
 def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     """What two processes found, see `spread.py`."""
     folder = tmp_path_factory.mktemp("spread")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [*launch, "-m", "tests.helpers.spread", str(folder)],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    with ready_to_fork():
+        assert codes(fork(partial(spread.main, folder), folder, ranks=2), 280) == [0, 0], (
+            folder / "output_0"
+        ).read_text()
     found = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
     return [
         process | {"skipped": json.loads((folder / "skipped_steps.json").read_text())} for process in found

@@ -284,10 +284,13 @@ class Lost(Exception):
     """The power fails."""
 
 
-@pytest.mark.parametrize("steps", [2, 3, 4])  # inside the first epoch, after its last step, in the second
-def test_a_run_that_goes_on_does_what_was_left(scripts, steps, monkeypatch):
+@pytest.mark.parametrize(
+    ("task", "steps"),  # inside the first epoch, after its last step, in the second
+    [("caption", 2), ("caption", 3), ("caption", 4), ("vqa", 4), ("pretrain", 4), ("classification", 2)],
+)
+def test_a_run_that_goes_on_does_what_was_left(scripts, task, steps, monkeypatch):
     changes = {"save_every_steps": 1, "experts": "none", "max_epoch": 2}
-    whole = scripts.run("caption", **changes)
+    whole = scripts.run(task, **changes)
     expected, records = scripts.seen, (whole / "metrics.jsonl").read_text()
     weights = load_file(whole / "model.safetensors")
     shutil.rmtree(whole)
@@ -301,12 +304,12 @@ def test_a_run_that_goes_on_does_what_was_left(scripts, steps, monkeypatch):
 
     monkeypatch.setattr(Stepper, "step", stepping)
     with pytest.raises(Lost):
-        scripts.run("caption", **changes)
+        scripts.run(task, **changes)
     monkeypatch.setattr(Stepper, "step", step)
     if steps == 2:
         with pytest.raises(UserError, match="inside an epoch with seed 3, this run has 5"):
-            scripts.run("caption", "--from_checkpoint", "--seed", "5", **changes)
-    scripts.run("caption", "--from_checkpoint", **changes)
+            scripts.run(task, "--from_checkpoint", "--seed", "5", **changes)
+    scripts.run(task, "--from_checkpoint", **changes)
     seen = scripts.seen
     assert seen.read == expected.read[-len(seen.read) :]
     assert len(seen.rates) == 6 - steps
