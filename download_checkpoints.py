@@ -26,15 +26,17 @@ def main() -> int:
     files = []
     if args.download_experts:
         files += released.experts()
+    if args.download_pca:
+        files += released.pca()
     if names := _model_names(args.download_models, released.MODELS):
         files += released.models(names, args.output_dir)
     if args.download_backbones:
         files += released.backbones()
     if not files:
-        print(f"nothing was chosen to be downloaded\n{parser.format_usage()}", end="")
+        parser.print_help()
         return 0
     download(files, force=args.force_redownload, overwrite=args.overwrite, hide_bar=args.hide_tqdm)
-    if args.download_experts:
+    if args.download_experts or args.download_pca:
         from helpers.download.pca import convert_pca
 
         convert_pca(released.PCA_PICKLE, released.PCA_ARRAYS, args.force_redownload or args.overwrite)
@@ -49,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     for name, text in {
         "download_experts": "all that the six experts read, and the class tables",
+        "download_pca": "the PCA of words alone, which RapidOCR needs",
         "download_backbones": "CLIP and RoBERTa, for training from scratch",
         "hide_tqdm": "no progress bar",
         "force_redownload": "fetch again what is here, and replace other files in its place",

@@ -20,6 +20,13 @@ from model.errors import UserError, first_line, one_line
 
 # The remedy where a released file is missing.
 FETCH = "python download_checkpoints.py --download_experts=True"
+FETCH_PCA = "python download_checkpoints.py --download_pca=True"
+
+
+def fetch_command(path: Path) -> str:
+    """The command that fetches a released file, and no more than need be."""
+    return FETCH_PCA if path.stem == "clip_pca" else FETCH
+
 
 _PLAIN_DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c(8|16)|[SU]\d{1,6})")
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dataset.pickles import FETCH
+from dataset.pickles import fetch_command
 from experts.hub import is_within_reach
 from experts.images import ImageFile
 from experts.plan import missing_labels
@@ -80,7 +80,7 @@ def _what_lacks(expert: str, backend: str | Mapping[str, Any], weights: Path) ->
         return str(error)
     gone = [path for path in files if not path.is_file()]
     if gone:
-        return f"{gone[0]} is missing, fetch it with: {FETCH}"
+        return f"{gone[0]} is missing, fetch it with: {fetch_command(gone[0])}"
     far = [name for name in _checkpoints(expert, work) if not is_within_reach(name)]
     return f"checkpoint '{far[0]}' is not here, and the hub cannot be reached for it" if far else None
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
-from dataset.pickles import FETCH, read_pickle
+from dataset.pickles import FETCH_PCA, read_pickle
 from experts.chunks import fixed_chunks
 from experts.hub import from_hub, local_files
 from experts.pretrained import load_checkpoint
@@ -113,15 +113,15 @@ def read_pca(path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
     except UserError:
         raise
     except FileNotFoundError:
-        raise UserError(f"{path}: missing; fetch it with: {FETCH}") from None
+        raise UserError(f"{path}: missing; fetch it with: {FETCH_PCA}") from None
     except Exception as error:  # numpy raises whatever a part of the file makes it stumble over
         reason = one_line(error)[:100]
-        raise UserError(f"{path}: damaged ({reason}); fetch it again: {FETCH}") from None
+        raise UserError(f"{path}: damaged ({reason}); fetch it again: {FETCH_PCA}") from None
     if not np.isfinite(mean).all() or not np.isfinite(components).all():
-        raise UserError(f"{path}: damaged (values that are not finite); fetch it again: {FETCH}")
+        raise UserError(f"{path}: damaged (values that are not finite); fetch it again: {FETCH_PCA}")
     if mean.shape != (size,) or components.shape != (EMBEDDING_DIM, size):
         raise UserError(
             f"{path}: mean {mean.shape} and components {components.shape}, expected {(size,)} and "
-            f"{(EMBEDDING_DIM, size)}, as CLIP's embedding has it; fetch it again: {FETCH}"
+            f"{(EMBEDDING_DIM, size)}, as CLIP's embedding has it; fetch it again: {FETCH_PCA}"
         )
     return mean, components

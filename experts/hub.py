@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from experts.pretrained import load_checkpoint
 from model.errors import UserError
+from model.hub import check_connection
 from model.weights import check_weights
 
 Network = TypeVar("Network", bound=PreTrainedModel)
@@ -27,9 +28,11 @@ def is_within_reach(name: str) -> bool:
         return True
     for here in (True, False):
         try:
+            if not here:
+                check_connection()
             hf_hub_download(name, "config.json", local_files_only=here)
             return True
-        except (OSError, HFValidationError):
+        except (OSError, HFValidationError, UserError):
             pass
     return False
 

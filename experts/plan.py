@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from dataset.files import remove_leftovers
 from dataset.outputs import Outputs
-from dataset.pickles import FETCH
+from dataset.pickles import fetch_command
 from dataset.shards.folder import ShardFolder
 from dataset.shards.tar_index import key_of
 from experts.images import ImageFile
@@ -182,7 +182,8 @@ def _weight_files(work: Pass, weights: Path, needed: bool) -> list[Path] | None:
             if needed:
                 expert = " and ".join(work.modalities)
                 raise UserError(
-                    f"{path}: missing, and {work.backend} ({expert}) needs it; fetch it with: {FETCH}"
+                    f"{path}: missing, and {work.backend} ({expert}) needs it; fetch it with: "
+                    f"{fetch_command(path)}"
                 )
             return None
     return files

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 from safetensors import SafetensorError
 
 from model.errors import UserError, one_line
+from model.hub import check_connection
 
 Part = TypeVar("Part")
 
@@ -38,6 +42,13 @@ def load_checkpoint(load: Callable[..., Part], checkpoint: str, **arguments: Any
     Raises:
         UserError: there is no such checkpoint, or it is damaged, or of another kind.
     """
+    try:
+        if not Path(checkpoint).is_dir() and not try_to_load_from_cache(checkpoint, "config.json"):
+            check_connection()
+    except UserError as error:
+        raise UserError(f"checkpoint '{checkpoint}': is no folder, and not here; {error}") from None
+    except HFValidationError:
+        pass  # `load` says so
     try:
         with quiet():
             return load(checkpoint, **arguments)

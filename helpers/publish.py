@@ -19,9 +19,9 @@ from dataset.files import json_text, write_bytes
 from dataset.outputs import NOTES, Outputs
 from helpers.checkpoint import write_weights
 from helpers.config import ROOT
-from helpers.download.hub import check_settings
 from helpers.models import DESCRIPTION, HUB_DESCRIPTION, LoadedModel, describe
 from model.errors import UserError, first_line
+from model.hub import check_connection
 from model.modalities import modality
 
 TABLES = "class_tables"
@@ -54,9 +54,16 @@ def find_folder(name: str | Path) -> Path:
     for folder in (Path(name), ROOT / name):
         if folder.is_dir():
             return folder
-    check_settings()
+    files = {"repo_id": str(name), "allow_patterns": list(FILES)}
     try:
-        return Path(snapshot_download(str(name), allow_patterns=list(FILES)))
+        check_connection()
+    except UserError as error:
+        try:
+            return Path(snapshot_download(**files, local_files_only=True))
+        except (OSError, HFValidationError):
+            raise UserError(f"model '{name}': no such folder, and {error}") from None
+    try:
+        return Path(snapshot_download(**files))
     except (OSError, HTTPError, HfHubHTTPError, HFValidationError) as error:
         raise UserError(
             f"model '{name}': no such folder, and it cannot be fetched from the hub ({first_line(error)}); "
@@ -115,7 +122,7 @@ def push_folder(folder: Path, repository: str, *, private: bool | None, token: s
         UserError: the hub cannot be reached, or refuses.
     """
     api = HfApi(token=token)
-    check_settings()
+    check_connection()
     try:
         api.create_repo(repository, private=private, exist_ok=True)
         api.upload_folder(

@@ -9,6 +9,7 @@ from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerBase, RobertaTokenizer
 
 from model.errors import UserError
+from model.hub import check_connection
 
 FILES = ("vocab.json", "merges.txt")
 MASK = AddedToken("<mask>", lstrip=True, special=True)  # takes the space before it, as roberta-base's does
@@ -47,8 +48,9 @@ def _download(repository: str, name: str) -> Path:
     except (OSError, HFValidationError):
         pass
     try:
+        check_connection()
         return Path(hf_hub_download(repository, name))
-    except (OSError, HFValidationError):
+    except (OSError, HFValidationError, UserError):
         raise UserError(
             f"tokenizer '{repository}': no such folder, and the hub's {name} cannot be downloaded; "
             f"put its {' and '.join(FILES)} into a folder and name that as `tokenizer`"

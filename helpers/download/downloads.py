@@ -18,6 +18,7 @@ from helpers.download import hub
 from helpers.download.fetch import Remote, bytes_here, fetch, is_intact
 from helpers.download.released import SOURCE, HubFile, WebFile
 from model.errors import UserError, one_line
+from model.hub import check_connection, unreachable
 
 RAW_ENDPOINT = "PRISMER_RAW_ENDPOINT"  # the environment's name for a mirror of GitHub's raw files
 
@@ -75,7 +76,6 @@ def download(
     if force and is_offline_mode():
         raise UserError("--force_redownload: HF_HUB_OFFLINE is set; unset it")
     print("checking what is here")
-    hub.check_settings()
     with _explained_errors():
         steps = [step for file in dict.fromkeys(files) if (step := _plan(file, force)) is not None]
     # A run of the original, for one, leaves its own weights under the very names of the released ones.
@@ -154,6 +154,8 @@ def _plan_web(file: WebFile, force: bool) -> Step:
         raise UserError(
             f"{file.target}: is not here or damaged, and HF_HUB_OFFLINE is set; unset it to fetch it"
         )
+    if not present:
+        check_connection(endpoint, RAW_ENDPOINT)
     return Step(
         str(file.target),
         file.size,
@@ -166,6 +168,7 @@ def _plan_web(file: WebFile, force: bool) -> Step:
 
 
 def _plan_hub(file: HubFile, force: bool) -> Step | None:
+    check_connection()
     located = hub.locate(file)
     if located is None:
         return None
@@ -261,10 +264,7 @@ def _explained_errors() -> Iterator[None]:
         remedy = "check the token (HF_TOKEN, hf auth login)" if token else "try again later"
         raise UserError(f"{url}: the server answers {status}; {remedy}, or try another HF_ENDPOINT") from None
     except (HTTPError, LocalEntryNotFoundError) as error:
-        raise UserError(
-            f"{constants.ENDPOINT}: cannot be reached ({one_line(error)}); check the connection and "
-            "HTTPS_PROXY, or name a mirror in HF_ENDPOINT, and run the command again"
-        ) from None
+        raise UserError(f"{constants.ENDPOINT}: {unreachable(one_line(error), 'HF_ENDPOINT')}") from None
 
 
 def _bytes(size: int) -> str:

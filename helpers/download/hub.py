@@ -10,16 +10,15 @@ from huggingface_hub import (
     get_hf_file_metadata,
     hf_hub_download,
     hf_hub_url,
-    is_offline_mode,
     try_to_load_from_cache,
 )
 from huggingface_hub.errors import RemoteEntryNotFoundError
 from huggingface_hub.file_download import repo_folder_name
-from huggingface_hub.utils import WeakFileLock, build_hf_headers, get_session
+from huggingface_hub.utils import WeakFileLock, build_hf_headers
 
 from helpers.download.fetch import Remote
 from helpers.download.released import HubFile
-from model.errors import UserError, one_line
+from model.errors import UserError
 
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -63,23 +62,6 @@ def lock(folder: str, digest: str) -> AbstractContextManager:
     path = cache() / ".locks" / folder / f"{digest}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     return WeakFileLock(path)
-
-
-def check_settings() -> None:
-    """Sees to it that a connection could be tried.
-
-    Raises:
-        UserError: the environment names proxies or certificates that cannot be used.
-    """
-    if is_offline_mode():
-        return
-    try:
-        get_session()
-    except Exception as error:  # what it is made from is nothing but the environment
-        raise UserError(
-            f"no connection can be made ({one_line(error)}); check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY (for a "
-            "SOCKS proxy: pip install socksio) and SSL_CERT_FILE"
-        ) from None
 
 
 def locate(file: HubFile) -> Located | None:

@@ -110,6 +110,11 @@ def experts() -> list[HubFile | WebFile]:
     ]
 
 
+def pca() -> list[HubFile | WebFile]:
+    """What RapidOCR lacks: its package brings its own weights, transformers fetches CLIP."""
+    return [file for file in WORDS if file.target == PCA_PICKLE]
+
+
 def models(names: tuple[str, ...], output_dir: Path = Path("logging")) -> list[HubFile | WebFile]:
     """Released checkpoints, with the tokenizer and the tables that loading one takes.
 

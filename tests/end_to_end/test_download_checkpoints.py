@@ -315,8 +315,19 @@ def test_a_wrong_name_lists_the_right_ones(hub, tmp_path):
 def test_nothing_chosen_is_no_error(hub, tmp_path):
     done = run(hub, tmp_path, "--download_experts=False", "--download_models=False")
     assert done.returncode == 0
-    assert "nothing was chosen" in done.stdout
-    assert "--download_experts" in done.stdout
+    assert done.stdout.startswith("usage: ")
+    assert "all that the six experts read" in done.stdout
+
+
+def test_the_pca_alone(hub, tmp_path):
+    done = run(hub, tmp_path, "--download_pca=True", "--hide_tqdm")
+    assert done.returncode == 0, done.stderr
+    assert [request[:2] for request in hub.requests] == [
+        ("HEAD", ""),
+        ("GET", f"{SOURCE}/dataset/clip_pca.pkl"),
+    ]
+    folder = tmp_path / "experts" / "expert_weights"
+    assert sorted(path.name for path in folder.iterdir()) == ["clip_pca.npz", "clip_pca.pkl"]
 
 
 @pytest.mark.parametrize(
@@ -335,6 +346,7 @@ def test_what_is_not_to_be_had_is_said_in_a_line(hub, tmp_path, changes, missing
     hub.large.pop(missing, None)
     done = run(hub, tmp_path, "--download_models=vqa_prismerz_base", "--hide_tqdm", **changes)
     assert message in error_of(done)
+    assert len(done.stderr.splitlines()) == 1  # it is not tried again
 
 
 def test_a_raw_file_that_is_gone_is_said_in_a_line(hub, tmp_path):

@@ -4,6 +4,8 @@ import pytest
 from huggingface_hub.errors import HFValidationError
 
 from experts.hub import is_within_reach
+from experts.pretrained import load_checkpoint
+from model.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -30,5 +32,16 @@ def test_what_is_here_is_not_asked_for_elsewhere(name, reached, asked, tmp_path,
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
     monkeypatch.setattr("experts.hub.hf_hub_download", download)
+    monkeypatch.setattr("experts.hub.check_connection", lambda: None)
     assert is_within_reach(name) == reached
     assert calls == asked
+
+
+def test_without_a_network_a_checkpoint_is_a_line_at_once(monkeypatch, tmp_path):
+    def load(checkpoint: str) -> None:
+        raise AssertionError("is not tried")
+
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
+    with pytest.raises(UserError, match="me/net': is no folder, and not here; http://127.0.0.1:1: c"):
+        load_checkpoint(load, "me/net")
+    assert load_checkpoint(str, str(tmp_path)) == str(tmp_path)
