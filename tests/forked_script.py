@@ -28,7 +28,11 @@ def forked_script(path: str, *arguments: object, cwd: Path, processes: int = 1) 
 
     Of several processes the exit code is the first that is not 0.
     """
-    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+    encoding, _, strict = os.environ.get("PYTHONIOENCODING", "utf-8").partition(":")
+    with (
+        tempfile.TemporaryFile("w+", encoding=encoding, errors=strict or None) as output,
+        tempfile.TemporaryFile("w+", encoding=encoding, errors="backslashreplace") as errors,
+    ):
         argv = [str(ROOT / path), *map(str, arguments)]
         running = [
             FORK.Process(target=_run, args=(argv, cwd, environment, output, errors))

@@ -84,7 +84,7 @@ def test_a_folder_of_odd_files(tmp_path, monkeypatch):
     (images / "notes.md").write_text("not an image")
     arguments = ("--config", ROOT / "configs" / "caption.yaml", "--labels", tmp_path / "labels")
     monkeypatch.setenv("PYTHONIOENCODING", "ascii:strict")  # of a terminal that lacks letters of the names
-    done = script("demo.py", "--images", images, *arguments, cwd=tmp_path)
+    done = forked_script("demo.py", "--images", images, *arguments, cwd=tmp_path)
     assert done.returncode == 3, done.stderr
     assert "broken.jpg: cannot identify it as an image\n" in done.stderr
     assert "skipped, not readable as images or not labelled: broken.jpg, link.png\n" in done.stderr

@@ -25,7 +25,7 @@ from tests.parity.seeded_weights import seeded_tensor
 from tests.roberta_files import write_cache, write_tokenizer
 
 SIZES = os.environ.get("PRISMER_TEST_SIZES", "base").split()
-RESOLUTION = 480
+RESOLUTION = 224
 CLASSES = {"coco": 133, "detection": 722}
 
 

@@ -46,6 +46,8 @@ def _die(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
+# Torch complains of a killed worker once more when its loader is deleted.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     ("fault", "code", "line"),
     [

@@ -1,6 +1,5 @@
 """The encoder learns to carry words: what is trained, what stays, and what is refused."""
 
-import subprocess
 import sys
 
 import pytest
@@ -8,7 +7,7 @@ import torch
 from torch import nn
 
 from dataset.scenes.embeddings import embed
-from helpers.word_start import TEXT, teach
+from helpers.word_start import TEXT, main, teach
 from model.config import PrismerConfig, TextConfig, VisionConfig
 from model.encoder import ExpertEncoder
 from model.errors import UserError
@@ -63,13 +62,9 @@ def test_labels_without_words_are_refused():
         ("nano/experts", "not written by helpers.word_start, or changed since; choose another folder, or "),
     ],
 )
-def test_weights_are_not_replaced(target, told):
-    command = ["helpers.word_start", "nano/vqa_prismer_nano", target]
-    ended = subprocess.run(
-        [sys.executable, "-m", *command, "--config", "configs/caption_nano.yaml"],
-        capture_output=True,
-        text=True,
-    )
-    assert ended.returncode == 2
-    (line,) = ended.stderr.splitlines()
-    assert told in line
+def test_weights_are_not_replaced(target, told, monkeypatch):
+    arguments = ["nano/vqa_prismer_nano", target, "--config", "configs/caption_nano.yaml"]
+    monkeypatch.setattr(sys, "argv", ["word_start", *arguments])
+    with pytest.raises(UserError) as error:
+        main()
+    assert told in str(error.value)
