@@ -6,11 +6,15 @@ RUN := $(BIN)/python
 
 # Where configs/caption_nano.yaml reads the Scenes.
 DATA := data/scenes
+# How many of them there are to train on, and flags for nano.train: a CPU takes a few hours with
+# SCENES=6000 TRAIN_FLAGS="--steps 6000 --batch_size 16"
+SCENES := 20000
+TRAIN_FLAGS :=
 # Where the gallery's labels and pictures are made.
 GALLERY := data/gallery
 
 .PHONY: help setup setup-test demo gallery test mutants bench lint format nano nano-data nano-tokenizer nano-experts nano-labels \
-	nano-caption nano-vqa nano-pretrain nano-classification
+	nano-train nano-scores nano-pretrain nano-classification
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -61,12 +65,12 @@ format: setup-test ## let ruff mend what it can
 # The embedded miniature, from nothing to nano/ (see nano/README.md). Its experiments, in logging/*_make_nano and
 # *_make_nanoz, have names that no one else's have: they and nano/ are replaced.
 
-nano: nano-data nano-tokenizer nano-experts nano-labels nano-caption nano-vqa ## make and train the whole miniature anew
+nano: nano-data nano-tokenizer nano-experts nano-labels nano-train ## make and train the whole miniature anew
 
 nano-data: setup ## render the Scenes: one set to train the experts, one to train and test captions
 	$(RUN) -m dataset.scenes --tables nano/tables
 	$(RUN) -m dataset.scenes --out $(DATA)_experts --train 4000 --test 200 --seed 7
-	$(RUN) -m dataset.scenes --out $(DATA) --train 6000 --test 200 --seed 0 --no-labels
+	$(RUN) -m dataset.scenes --out $(DATA) --train $(SCENES) --test 200 --seed 0 --no-labels
 
 nano-tokenizer: setup ## train the small tokenizer
 	$(RUN) -m helpers.train_tokenizer --overwrite --out nano/tokenizer \
@@ -78,29 +82,33 @@ nano-experts: setup ## train the nano experts
 nano-labels: setup ## run the nano experts on the captioning scenes
 	$(RUN) experts/generate.py --config configs/experts_nano.yaml --data_path $(DATA) --datasets vqav2 --save_path $(DATA)/labels_nano
 
-nano-caption: setup ## train Prismer-Nano and PrismerZ-Nano on captions, side by side with a core each
-	OMP_NUM_THREADS=1 $(RUN) train_caption.py --overwrite --exp_name make_nanoz --config configs/caption_nanoz.yaml \
-		> $(DATA)_prismerz.log 2>&1 & \
-	OMP_NUM_THREADS=1 $(RUN) train_caption.py --overwrite --exp_name make_nano --config configs/caption_nano.yaml; \
-		code=$$?; wait; exit $$code
-	tail -n 20 $(DATA)_prismerz.log
-	$(RUN) -m helpers.convert --overwrite --dtype float16 logging/caption_make_nano nano/caption_prismer_nano/model.safetensors
-	$(RUN) -m helpers.convert --overwrite --dtype float16 logging/caption_make_nanoz nano/caption_prismerz_nano/model.safetensors
-	$(RUN) -m helpers.caption_baseline --train_list $(DATA)/coco_karpathy_train.json \
-		--test_gt $(DATA)/coco_karpathy_test_gt.json
+nano-train: setup ## train Prismer-Nano and PrismerZ-Nano on captions and answers, side by side with a core each
+	for kind in nano nanoz; do \
+		OMP_NUM_THREADS=1 $(RUN) -m nano.train --overwrite --exp_name make_$$kind --seed 0 $(TRAIN_FLAGS) \
+			--caption configs/caption_$$kind.yaml --vqa configs/vqa_$$kind.yaml > $(DATA)_train_$$kind.log 2>&1 & \
+	done; wait
+	tail -n 3 $(DATA)_train_nano.log $(DATA)_train_nanoz.log
+	for task in caption vqa; do for size in nano nanoz; do \
+		$(RUN) -m helpers.convert --overwrite --dtype float16 logging/$${task}_make_$$size \
+			nano/$${task}_prismer$${size#nano}_nano/model.safetensors || exit 1; \
+	done; done
 
-nano-vqa: setup ## fine-tune both on questions, from their captioning weights, side by side
-	mkdir -p logging/pretrain_make_nano logging/pretrain_make_nanoz
-	cp nano/caption_prismer_nano/model.* logging/pretrain_make_nano/
-	cp logging/caption_make_nanoz/model.* logging/pretrain_make_nanoz/
-	OMP_NUM_THREADS=1 $(RUN) train_vqa.py --overwrite --exp_name make_nanoz --config configs/vqa_nanoz.yaml \
-		> $(DATA)_prismerz_vqa.log 2>&1 & \
-	OMP_NUM_THREADS=1 $(RUN) train_vqa.py --overwrite --exp_name make_nano --config configs/vqa_nano.yaml; \
-		code=$$?; wait; exit $$code
-	tail -n 20 $(DATA)_prismerz_vqa.log
-	$(RUN) -m helpers.convert --overwrite --dtype float16 logging/vqa_make_nano nano/vqa_prismer_nano/model.safetensors
-	$(RUN) -m helpers.convert --overwrite --dtype float16 logging/vqa_make_nanoz nano/vqa_prismerz_nano/model.safetensors
-	$(RUN) -m helpers.vqa_baseline --train_list $(DATA)/vqav2_train_val.json --test_list $(DATA)/vqav2_test.json
+nano-scores: setup ## what both reach on 200 scenes that nothing was chosen by
+	$(RUN) -m dataset.scenes --out $(DATA)_held_out --test 200 --seed 11 --no-labels
+	$(RUN) experts/generate.py --config configs/experts_nano.yaml --data_path $(DATA)_held_out --datasets vqav2 \
+		--save_path $(DATA)_held_out/labels_nano
+	for size in nano nanoz; do for task in caption vqa; do \
+		sed 's#data/scenes#$(DATA)_held_out#' configs/$${task}_$$size.yaml > $(DATA)_held_out/$${task}_$$size.yaml; \
+		$(RUN) train_$$task.py --evaluate --from_checkpoint --exp_name prismer$${size#nano}_nano \
+			--config $(DATA)_held_out/$${task}_$$size.yaml || exit 1; \
+	done; done
+	for size in prismer prismerz; do \
+		$(RUN) -m dataset.scenes.facts --data $(DATA)_held_out \
+			$$(ls -t logging/caption_$${size}_nano/results/coco_test*[0-9t].json | head -1) || exit 1; \
+	done
+	$(RUN) -m helpers.caption_baseline --train_list $(DATA)/coco_karpathy_train.json \
+		--test_gt $(DATA)_held_out/coco_karpathy_test_gt.json
+	$(RUN) -m helpers.vqa_baseline --train_list $(DATA)/vqav2_train_val.json --test_list $(DATA)_held_out/vqav2_test.json
 
 # The other two tasks on Scenes: they show the scripts, and leave nothing in nano/.
 

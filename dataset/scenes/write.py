@@ -117,7 +117,7 @@ def write_files(options: Options, world: World, name: str, suffix: str) -> None:
     }
     if not all(path.exists() for path in (image, *label_files.values())):
         rendered = render(world)
-        labels = make_labels(world, rendered)
+        labels = make_labels(world, rendered) if label_files else None
         for modality, path in label_files.items():
             if path.exists():
                 continue

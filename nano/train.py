@@ -1,0 +1,297 @@
+"""Trains the miniature: captions and answers at once, from new weights.
+
+    python -m nano.train --caption configs/caption_nano.yaml --vqa configs/vqa_nano.yaml --exp_name make_nano
+
+An image is encoded once for several of its captions and questions, and all images are in the device's memory.
+One network learns both tasks, so both get the same weights: logging/caption_<exp_name> and
+logging/vqa_<exp_name>. Those of the last step are kept; no other data chooses any.
+
+Captions alone do not teach what signs say: a word is one token of many, and far from the label that has it.
+So where there is a text expert, a second loss, close by, has the encoder's last tokens carry the word: a
+linear map reads it off them. The map is thrown away.
+"""
+
+import argparse
+import math
+import time
+from collections.abc import Callable, Iterator
+
+import psutil
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dataset.captions import caption_dataset
+from dataset.files import write_json
+from dataset.outputs import Outputs, add_flag
+from dataset.questions import question_dataset, read_answers
+from dataset.samples import Visual
+from experts.manifest import read_backends
+from helpers.checkpoint import write_weights
+from helpers.cli import experiment, named_path, natural, positive, run, whole
+from helpers.config import read_config, read_model_size
+from helpers.experiments import experiment_folder
+from helpers.models import DESCRIPTION, Usage, build_model, describe, prepare_inputs
+from helpers.optimisation import cosine_lr
+from helpers.task_configs import CaptionConfig, VQAConfig, prismer_config
+from model.decoder import IGNORE, LABEL_SMOOTHING
+from model.inputs import PrepareInputs
+from model.prismer import Prismer
+from model.vqa import PrismerVQA
+from nano.memory import Pictures, Texts, read_pictures, read_texts, shifted
+
+TEXT = "ocr_detection"
+CARRIERS = 8  # of the encoder's tokens, the last ones, that the word is read off
+WORDS = 2.0  # weight of that loss
+ANSWERS = 2.0  # weight of a token of an answer, where that of a caption has 1
+SHIFT = 6  # pixels that an image may move, so that it is not learned by heart
+CAPTIONS, QUESTIONS = 5, 10  # of an image, as Scenes have them
+MAX_NORM = 5.0  # of a gradient
+WARM_UP = 200  # steps
+LOG_EVERY = 250  # steps
+SYNC_EVERY = 10  # steps that a GPU may be behind
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--caption", type=named_path, required=True, help="config: images, labels, captions")
+    parser.add_argument("--vqa", type=named_path, required=True, help="config: questions and answers")
+    parser.add_argument("--exp_name", type=experiment, required=True, help="names the folders of the weights")
+    parser.add_argument("--steps", type=natural, default=20000, help="default: %(default)s")
+    parser.add_argument("--minutes", type=positive, help="end after so many, with fewer steps if need be")
+    parser.add_argument("--batch_size", type=natural, default=64, help="images (default: %(default)s)")
+    parser.add_argument(
+        "--texts", type=natural, default=8, help="of an image in a step, of all 15 (default: %(default)s)"
+    )
+    parser.add_argument("--lr", type=positive, default=1.5e-3, help="highest (default: %(default)s)")
+    parser.add_argument("--workers", type=whole, default=2, help="that read images (default: %(default)s)")
+    parser.add_argument("--seed", type=whole, default=0)
+    parser.add_argument("--eager", action="store_true", help="no CUDA graph of a step on a GPU")
+    add_flag(parser)
+    train(parser.parse_args())
+
+
+def train(args: argparse.Namespace) -> None:
+    """Reads the data, trains, writes the weights."""
+    running = time.time() - psutil.Process().create_time()
+    deadline = time.monotonic() - running + 60 * (args.minutes or math.inf)
+    config = read_config(args.caption, CaptionConfig, "coco")
+    vqa = read_config(args.vqa, VQAConfig)
+    folders = [experiment_folder(task, args.exp_name) for task in ("caption", "vqa")]
+    files = [folder / name for folder in folders for name in ("model.safetensors", DESCRIPTION)]
+    outputs = Outputs("nano.train", args.overwrite, "choose another --exp_name")
+    outputs.check(files)
+    size = read_model_size(config.prismer_model)
+    network = prismer_config(config, size)
+    visual = Visual(
+        label_path=config.label_path,
+        experts=config.experts,
+        image_resolution=config.image_resolution,
+        label_resolution=config.label_resolution,
+        augment=False,
+    )
+    captions = caption_dataset(
+        config.dataset, "train", config.data_path, visual, prefix=config.prefix, captions_per_image=CAPTIONS
+    )
+    questions = question_dataset(
+        vqa.dataset[0], "train", vqa.data_path, visual, questions_per_image=QUESTIONS
+    )
+    answers = read_answers(vqa.data_path / vqa.answer_list)
+    torch.manual_seed(args.seed)
+    model = build_model(PrismerVQA, network, size.tokenizer)
+    pictures = read_pictures(captions, args.workers)
+    texts = read_texts(model, captions, questions, config.prefix)
+
+    teach(model, prepare_inputs(network.experts, config.class_tables), pictures, texts, args, deadline)
+
+    backends = read_backends(config.label_path, network.experts)
+    usages = (
+        Usage(prefix=config.prefix, decoding=config.decoding, backends=backends),
+        Usage(prefix="", answers=answers, k=vqa.k_test, answering=vqa.decoding, backends=backends),
+    )
+    with outputs.writing(*files):
+        for folder, usage in zip(folders, usages, strict=True):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_weights(folder / "model.safetensors", model.state_dict())
+            description = describe(network, size.tokenizer, config.class_tables, usage)
+            write_json(folder / DESCRIPTION, description, indent=2)
+    print(f"weights in {' and '.join(map(str, folders))}")
+
+
+def teach(
+    model: Prismer,
+    prepare: PrepareInputs,
+    pictures: Pictures,
+    texts: Texts,
+    args: argparse.Namespace,
+    deadline: float,
+) -> None:
+    """Trains a model in place; it comes back on the CPU.
+
+    Args:
+        model: with new weights.
+        prepare: makes its input of a batch.
+        pictures: images and labels.
+        texts: of the same images.
+        args: the flags.
+        deadline: when it ends at the latest, by `time.monotonic`; the learning rate falls until then.
+    """
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
+    device = torch.device(device)
+    lesson = Lesson(model, prepare, pictures, texts, args.texts).to(device).train()
+    on_graph = device.type == "cuda" and not args.eager
+    torch.backends.cuda.matmul.allow_tf32 = True
+    lr = torch.zeros((), device=device) if on_graph else 0.0
+    optimizer = torch.optim.AdamW(
+        lesson.parameters(), lr=lr, weight_decay=0.05, fused=True, capturable=on_graph
+    )
+    index = torch.zeros(args.batch_size, dtype=torch.int64, device=device)
+
+    def step() -> Tensor:
+        optimizer.zero_grad()
+        losses = lesson(index)
+        losses[0].backward()
+        nn.utils.clip_grad_norm_(lesson.parameters(), MAX_NORM)
+        optimizer.step()
+        return losses.detach()
+
+    order = _order(len(texts.ids), args.batch_size, args.seed)
+    index.copy_(next(order))
+    if on_graph:
+        step = _captured(step)
+    began, done, share = time.monotonic(), 0, 0.0
+    while share < 1:
+        rate = cosine_lr(share, 1.0, args.lr, args.lr / 200) * min((done + 1) / WARM_UP, 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = group["lr"].fill_(rate) if on_graph else rate
+        index.copy_(next(order))
+        losses = step()
+        done += 1
+        if done % SYNC_EVERY == 0:
+            losses = losses.tolist()  # waits for the device, whose time counts
+        seconds = time.monotonic() - began
+        if done % LOG_EVERY == 0:
+            names = ("loss", "captions", "answers", "words", "words read")
+            told = ", ".join(f"{name} {value:.3f}" for name, value in zip(names, losses, strict=True))
+            print(f"step {done}, {seconds:.0f} s: {told}", flush=True)
+        share = max(done / args.steps, seconds / (deadline - began))
+    print(f"{done} steps in {seconds:.0f} s on {device}")
+    model.cpu().eval()
+
+
+def _order(length: int, batch_size: int, seed: int) -> Iterator[Tensor]:
+    """Batches of indices without end, int64 (batch_size,), each epoch in an order of its own."""
+    generator = torch.Generator().manual_seed(seed)
+    left = torch.zeros(0, dtype=torch.int64)
+    while True:
+        while len(left) < batch_size:
+            left = torch.cat([left, torch.randperm(length, generator=generator)])
+        yield left[:batch_size]
+        left = left[batch_size:]
+
+
+def _captured(step: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    """A step as one CUDA graph: its kernels are short, and a host cannot start them as fast as they end.
+
+    A few steps are taken before, as a capture needs.
+    """
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(5):
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        losses = step()
+
+    def replay() -> Tensor:
+        graph.replay()
+        return losses
+
+    return replay
+
+
+class Lesson(nn.Module):
+    """A model with all that it learns from; its shapes do not depend on the batch, as a CUDA graph needs.
+
+    Args:
+        model: what learns.
+        prepare: makes its input of a batch.
+        pictures: images and labels.
+        texts: of the same images.
+        chosen: how many of an image's texts are drawn for a step.
+    """
+
+    def __init__(
+        self, model: Prismer, prepare: PrepareInputs, pictures: Pictures, texts: Texts, chosen: int
+    ) -> None:
+        super().__init__()
+        self.model, self.prepare, self.pictures, self.texts = model, prepare, pictures, texts
+        self.chosen = min(chosen, texts.ids.shape[1])
+        self.words = None  # int64 (n,), the word of each image's sign, -1 where there is none
+        if TEXT in pictures.tables:
+            self.words, count = _words(pictures.tables[TEXT][:, 0])
+            self.reader = nn.Linear(model.config.vision.width, count)
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> "Lesson":
+        super()._apply(fn, recurse)
+        device = next(self.parameters()).device
+        self.pictures, self.texts = self.pictures.to(device), self.texts.to(device)
+        if self.words is not None:
+            self.words = self.words.to(device)
+        return self
+
+    def forward(self, index: Tensor) -> Tensor:
+        """Losses of some images, int64 (b,).
+
+        Returns:
+            float32 (5,): what is to be minimised; the loss of a token of a caption, and of an answer; that of
+            the words; the share of the words that is read right.
+        """
+        pictures = shifted(self.pictures.batch(index), SHIFT)
+        encoded = self.model.expert_encoder(self.prepare(pictures))  # (b, l, d)
+        batch, many = len(index), self.texts.ids.shape[1]
+        drawn = torch.rand(batch, many, device=index.device).argsort(dim=1)[:, : self.chosen]
+        ids, starts, ends = (
+            x[index[:, None], drawn].flatten(0, 1)
+            for x in (self.texts.ids, self.texts.starts, self.texts.ends)
+        )  # (b * chosen, l), (b * chosen,), (b * chosen,)
+        places = torch.arange(ids.shape[1], device=ids.device)
+        real = places < ends[:, None]
+        learned = real & (places >= starts[:, None])
+        decoder = self.model.text_decoder
+        logits = decoder.lm_head(decoder.read(ids, real.long(), encoded)[:, :-1])  # (b * chosen, l - 1, v)
+        targets = torch.where(learned, ids, IGNORE)[:, 1:]
+        losses = F.cross_entropy(
+            logits.flatten(0, 1), targets.flatten(), label_smoothing=LABEL_SMOOTHING, reduction="none"
+        ).view_as(targets)
+        told = (drawn < CAPTIONS).flatten()[:, None] & learned[:, 1:]
+        answered = ~told & learned[:, 1:]
+        total = (losses * torch.where(answered, ANSWERS, 1.0)).sum() / len(ids)
+        parts = [(losses * kind).sum() / kind.sum().clamp(min=1) for kind in (told, answered)]
+        word = right = total.new_zeros(())
+        if self.words is not None:
+            known = self.words[index]  # (b,)
+            read = self.reader(encoded[:, -CARRIERS:].mean(dim=1))  # (b, words)
+            there = known >= 0
+            count = there.sum().clamp(min=1)
+            word = F.cross_entropy(read, known, ignore_index=-1, reduction="sum") / count
+            right = ((read.argmax(dim=1) == known) & there).sum() / count
+            total = total + WORDS * word
+        return torch.stack([total, *parts, word, right])
+
+
+def _words(embeddings: Tensor) -> tuple[Tensor, int]:
+    """Embeddings (n, d) as numbers of words, int64 (n,), -1 where they are zeros; and how many words."""
+    there = embeddings.any(dim=1)
+    known, numbers = embeddings[there].unique(dim=0, return_inverse=True)
+    words = torch.full((len(embeddings),), -1)
+    words[there] = numbers
+    return words, len(known)
+
+
+if __name__ == "__main__":
+    run(main)
