@@ -5,9 +5,9 @@
 
 It needs the Scenes and the nano experts' labels (`make nano-data nano-labels`), and for `exact_labels`
 those of the renderer: `python -m dataset.scenes` with `nano-data`'s numbers, without `--no-labels`. Each
-training is one of `train_caption.py`; its result is a JSON file below logging/ablation. What has a result
-is not trained again, and what was interrupted goes on. At the end come a table (Markdown) and a picture of
-all results of so many epochs.
+training is one of `nano.train`, with few steps; its captions of the test scenes are judged, and the result is
+a JSON file below logging/ablation. What has a result, or weights, is not trained again. At the end come a
+table (Markdown) and a picture of all results of so many steps.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +33,14 @@ from model.errors import UserError
 
 OUT = LOGGING / "ablation"
 CONFIG = ROOT / "configs" / "caption_nano.yaml"
+QUESTIONS = ROOT / "configs" / "vqa_nano.yaml"
 EXPERTS = ("depth", "normal", "seg_scenes", "edge", "obj_detection", "ocr_detection")  # the paper's order
 NOISY = "depth"  # the paper spoils this one
-COLUMNS = ("CIDEr", "object", "word")  # the score, and how many percent of solids and words are told right
+COLUMNS = (
+    "CIDEr",
+    "object",
+    "read",
+)  # the score, and percent of solids and of signs' words that are told right
 
 
 @dataclass(frozen=True)
@@ -67,12 +73,12 @@ class Run:
 
     variant: str
     seed: int
-    epochs: int
+    steps: int
 
     @property
     def name(self) -> str:
         """Of its files and of its experiment."""
-        return f"{self.variant}_seed{self.seed}_epochs{self.epochs}"
+        return f"{self.variant}_seed{self.seed}_steps{self.steps}"
 
     @property
     def result(self) -> Path:
@@ -88,21 +94,23 @@ def main() -> None:
         "--only", nargs="+", metavar="VARIANT", default=list(VARIANTS), help=" ".join(VARIANTS)
     )
     parser.add_argument("--seeds", type=natural, default=3, help="trainings of each (default: %(default)s)")
-    parser.add_argument("--epochs", type=natural, default=5, help="of each (default: %(default)s)")
+    parser.add_argument("--steps", type=natural, default=4000, help="of each (default: %(default)s)")
+    parser.add_argument("--batch_size", type=natural, default=64, help="images (default: %(default)s)")
     parser.add_argument(
         "--parallel", type=natural, default=1, help="trainings at once (default: %(default)s)"
     )
     args = parser.parse_args()
     if unknown := [name for name in args.only if name not in VARIANTS]:
         raise UserError(f"unknown variant '{unknown[0]}'; known: {', '.join(VARIANTS)}")
-    runs = [Run(name, seed, args.epochs) for seed in range(args.seeds) for name in args.only]
+    runs = [Run(name, seed, args.steps) for seed in range(args.seeds) for name in args.only]
     todo = [one for one in runs if not one.result.exists()]
     print(f"{len(runs)} trainings, {len(runs) - len(todo)} of them done before")
     for one in todo:
         write_config(one)  # labels of noise are made once, not by each of several trainings at once
     with ThreadPoolExecutor(args.parallel) as pool:
-        failed = [one.name for one, code in zip(todo, pool.map(train, todo), strict=True) if code]
-    results = read_results(args.epochs)
+        codes = pool.map(partial(train, batch_size=args.batch_size), todo)
+        failed = [one.name for one, code in zip(todo, codes, strict=True) if code]
+    results = read_results(args.steps)
     if results:
         (OUT / "table.md").write_text(table(results) + "\n")
         draw(results, OUT / "ablation.png")
@@ -124,7 +132,6 @@ def write_config(one: Run) -> Path:
         spoil(Path(settings["label_path"]), spoilt, variant.noise)
         settings["label_path"] = str(spoilt)
     settings["experts"] = list(variant.experts) or "none"
-    settings["max_epoch"] = one.epochs
     OUT.mkdir(parents=True, exist_ok=True)
     path = OUT / f"{one.name}.yaml"
     path.write_text(yaml.safe_dump(config))
@@ -155,33 +162,38 @@ def spoil(source: Path, target: Path, share: float) -> None:
             place.symlink_to(path.resolve())
 
 
-def train(one: Run) -> int:
-    """Trains, or goes on, and writes the result; returns the training's exit code."""
-    experiment = LOGGING / f"caption_ablation_{one.name}"
-    command = [sys.executable, str(ROOT / "train_caption.py"), "--exp_name", f"ablation_{one.name}"]
-    command += ["--config", str(OUT / f"{one.name}.yaml"), "--seed", str(one.seed)]
-    if any(experiment.glob("checkpoints/*")):
-        command.append("--from_checkpoint")
+def train(one: Run, batch_size: int) -> int:
+    """Trains, unless there are weights, judges, and writes the result; returns the exit code."""
+    experiment, config = f"ablation_{one.name}", str(OUT / f"{one.name}.yaml")
+    weights = LOGGING / f"caption_{experiment}" / "model.safetensors"
+    teach = ["-m", "nano.train", "--caption", config, "--vqa", str(QUESTIONS), "--exp_name", experiment]
+    teach += ["--steps", str(one.steps), "--batch_size", str(batch_size), "--seed", str(one.seed)]
+    judge = [str(ROOT / "train_caption.py"), "--evaluate", "--from_checkpoint", "--exp_name", experiment]
+    commands = [[*judge, "--config", config]] if weights.exists() else [teach, [*judge, "--config", config]]
     with (OUT / f"{one.name}.log").open("a") as log:
-        code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT).returncode
-    if code == 0:
-        write_json(one.result, measure(one, experiment))
-    return code
+        for command in commands:
+            code = subprocess.run([sys.executable, *command], stdout=log, stderr=subprocess.STDOUT).returncode
+            if code:
+                return code
+    write_json(one.result, measure(one, weights.parent))
+    return 0
 
 
 def measure(one: Run, experiment: Path) -> dict:
-    """What the captions of a training's last epoch are worth."""
+    """What the captions of an experiment's newest evaluation are worth."""
     data = Path(yaml.safe_load(CONFIG.read_text())["coco"]["data_path"])
-    results = experiment / "results" / f"coco_epoch_{one.epochs}.json"
-    scores = json.loads(results.with_name(f"{results.stem}_scores.json").read_text())["scores"]
-    facts = score(read_captions(results, data))
+    found = max(
+        (experiment / "results").glob("coco_test*_scores.json"), key=lambda path: path.stat().st_mtime
+    )
+    scores = json.loads(found.read_text())["scores"]
+    facts = score(read_captions(found.with_name(found.name.replace("_scores", "")), data))
     percent = {kind: 100 * row["right"] / row["of"] for kind, row in facts.items()}
-    return {"variant": one.variant, "seed": one.seed, "epochs": one.epochs} | scores | percent
+    return {"variant": one.variant, "seed": one.seed, "steps": one.steps} | scores | percent
 
 
-def read_results(epochs: int) -> dict[str, list[dict]]:
-    """All results of so many epochs by variant, in the order of `VARIANTS`."""
-    files = {name: sorted(OUT.glob(f"{name}_seed*_epochs{epochs}.json")) for name in VARIANTS}
+def read_results(steps: int) -> dict[str, list[dict]]:
+    """All results of so many steps by variant, in the order of `VARIANTS`."""
+    files = {name: sorted(OUT.glob(f"{name}_seed*_steps{steps}.json")) for name in VARIANTS}
     return {name: [json.loads(path.read_text()) for path in paths] for name, paths in files.items() if paths}
 
 

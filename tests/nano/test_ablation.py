@@ -26,7 +26,7 @@ def command(monkeypatch, *flags: str) -> None:
 def test_what_has_a_result_is_not_trained_again(folder, monkeypatch, capsys):
     trained = []
 
-    def train(one: ablation.Run) -> int:
+    def train(one: ablation.Run, batch_size: int) -> int:
         trained.append(one.name)
         if one.variant == "without_edge":
             return 1
@@ -34,19 +34,19 @@ def test_what_has_a_result_is_not_trained_again(folder, monkeypatch, capsys):
         return 0
 
     monkeypatch.setattr(ablation, "train", train)
-    flags = ("--only", "experts_0", "without_edge", "--seeds", "2", "--epochs", "1")
+    flags = ("--only", "experts_0", "without_edge", "--seeds", "2", "--steps", "1")
     for _ in range(2):
-        with pytest.raises(UserError, match="without_edge_seed0_epochs1, without_edge_seed1_epochs1: failed"):
+        with pytest.raises(UserError, match="without_edge_seed0_steps1, without_edge_seed1_steps1: failed"):
             command(monkeypatch, *flags)
     assert [name for name in trained if name.startswith("experts")] == [
-        "experts_0_seed0_epochs1",
-        "experts_0_seed1_epochs1",
+        "experts_0_seed0_steps1",
+        "experts_0_seed1_steps1",
     ]
-    assert trained.count("without_edge_seed0_epochs1") == 2
+    assert trained.count("without_edge_seed0_steps1") == 2
     assert "| experts_0 | 2 | 1.50 (1.00 to 2.00) | 50.00 (50.00 to 50.00) |  |" in capsys.readouterr().out
     assert Image.open("logging/ablation/ablation.png").width > 100
-    config = yaml.safe_load((folder / "logging/ablation/experts_0_seed0_epochs1.yaml").read_text())["coco"]
-    assert (config["experts"], config["max_epoch"]) == ("none", 1)
+    config = yaml.safe_load((folder / "logging/ablation/experts_0_seed0_steps1.yaml").read_text())["coco"]
+    assert config["experts"] == "none"
 
 
 def test_an_unknown_variant_is_named(folder, monkeypatch):
