@@ -98,9 +98,9 @@ nano-scores: setup ## what both reach on 200 scenes that nothing was chosen by
 	$(RUN) experts/generate.py --config configs/experts_nano.yaml --data_path $(DATA)_held_out --datasets vqav2 \
 		--save_path $(DATA)_held_out/labels_nano
 	for size in nano nanoz; do for task in caption vqa; do \
-		sed 's#data/scenes#$(DATA)_held_out#' configs/$${task}_$$size.yaml > $(DATA)_held_out/$${task}_$$size.yaml; \
 		$(RUN) train_$$task.py --evaluate --from_checkpoint --exp_name prismer$${size#nano}_nano \
-			--config $(DATA)_held_out/$${task}_$$size.yaml || exit 1; \
+			--config configs/$${task}_$$size.yaml \
+			--set data_path=$(DATA)_held_out label_path=$(DATA)_held_out/labels_nano || exit 1; \
 	done; done
 	for size in prismer prismerz; do \
 		$(RUN) -m dataset.scenes.facts --data $(DATA)_held_out \
