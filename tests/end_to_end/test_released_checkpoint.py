@@ -16,9 +16,10 @@ from dataset.collate import collate
 from dataset.samples import Visual
 from dataset.text import as_sentence
 from helpers.config import ROOT, read_model_size
-from helpers.models import build_model, prepare_inputs
+from helpers.models import prepare_inputs, restore_model, without_memory
 from model.captioning import PrismerCaption
 from model.config import PrismerConfig
+from model.prismer import Prismer
 from tests.dataset.disk import EXPERTS, Disk
 from tests.end_to_end.conftest import script
 from tests.parity.seeded_weights import seeded_tensor
@@ -26,6 +27,7 @@ from tests.roberta_files import write_cache, write_tokenizer
 
 SIZES = os.environ.get("PRISMER_TEST_SIZES", "base").split()
 RESOLUTION = 224
+LENGTH = 10  # of the captions, tokens
 CLASSES = {"coco": 133, "detection": 722}
 
 
@@ -33,12 +35,11 @@ def seeded_model(size: str, tokenizer: str) -> PrismerCaption:
     """A network of a size of `configs/models.yaml`, with the paper's experts; float16 holds its weights."""
     entry = read_model_size(f"prismer_{size}")
     config = PrismerConfig(entry.vision, entry.text, EXPERTS, RESOLUTION)
-    model = build_model(PrismerCaption, config, tokenizer).eval()
-    with torch.no_grad():
-        for key, value in model.state_dict().items():
-            if value.is_floating_point():
-                value.copy_(seeded_tensor(key, value.shape).half())
-    return model
+    with without_memory():
+        shapes = Prismer(config, tokenizer=None).state_dict()
+    state = {key: seeded_tensor(key, value.shape) for key, value in shapes.items()}
+    state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+    return restore_model(PrismerCaption, config, tokenizer, state, size).eval()
 
 
 def write_class_tables(folder: Path) -> None:
@@ -56,7 +57,7 @@ def plain_captions(model: PrismerCaption, labels: Path, tables: Path) -> list[st
     visual = Visual(label_path=labels, experts=EXPERTS, image_resolution=resolution, label_resolution=224)
     dataset = caption_dataset("demo", "test", "photos", visual)
     inputs = prepare_inputs(EXPERTS, tables)(collate([dataset[0], dataset[1]]))
-    return [as_sentence(text) for text in model.generate(inputs, "A picture of")]
+    return [as_sentence(text) for text in model.generate(inputs, "A picture of", max_length=LENGTH)]
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -86,6 +87,7 @@ def test_a_released_checkpoint_captions_images(tmp_path, monkeypatch, size):
         file,
     )
     arguments = ("--exp_name", f"prismer_{size}", "--images", "photos", "--labels", disk.labels)
+    arguments += ("--max_length", LENGTH)
     done = script("demo.py", *arguments, "--config", "caption.yaml", cwd=disk.data)
     file.unlink()  # 0.7 GB, which pytest would keep
     assert done.returncode == 0, done.stderr
