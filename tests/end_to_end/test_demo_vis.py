@@ -5,7 +5,6 @@ import base64
 import io
 import json
 import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from helpers.figures.pictures import Panel, experts_in
 from helpers.figures.report import Report
 from model.errors import UserError
 from model.evidence import Evidence
+from tests.forked_script import forked_script
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SIZE = (48, 36)
@@ -30,8 +30,7 @@ CAPTION = "A red <ball> & a café"
 
 
 def demo_vis(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "demo_vis.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return forked_script("demo_vis.py", *arguments, cwd=ROOT)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from experts.manifest import MANIFEST, read_manifest
 from experts.nano.backend import LABELS
 from experts.runner import generate_labels
 from tests.experts.conftest import EXPERTS
-from tests.forked_script import FORK, own_progress
+from tests.forked_script import FORK, forked_script, own_progress
 from tests.parity.released_experts import write_expert
 
 NANO = dict.fromkeys(LABELS, "nano")
@@ -158,7 +158,7 @@ def test_the_command(scenes, tmp_path):
         assert kill_when(lambda: labelled(killed, names) > 0, lambda: process.poll() is None, process.pid)
     assert process.returncode == -signal.SIGKILL
     before = labelled(killed, names)
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = forked_script("experts/generate.py", "--config", config, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"6 images: {6 - before} labelled, {before} had labels\n"
     assert content(killed) == content(whole)
