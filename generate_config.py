@@ -1,9 +1,9 @@
-"""Writes the file by which `accelerate launch` starts one machine of a cluster.
+"""Writes the file by which `python launch.py`, like `accelerate launch`, starts one machine of a cluster.
 
     python generate_config.py --main_ip 10.0.0.1 --rank 0 --num_machines 4   # on the machine of this address
     python generate_config.py --main_ip 10.0.0.1 --rank 1 --num_machines 4   # on the next, and so on
 
-Every machine then runs the same command, such as `accelerate launch train_caption.py --exp_name NAME`.
+Every machine then runs the same command, such as `python launch.py train_caption.py --exp_name NAME`.
 Each process gets a GPU; a machine without GPUs runs CPU processes.
 """
 
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument(
         "--config_file",
         type=named_path,
-        help="what to write (default: the file that `accelerate launch` reads by itself)",
+        help="what to write (default: the file that is read without naming one)",
     )
     add_flag(parser)
     args = parser.parse_args(plain_dashes(sys.argv[1:]))
@@ -63,7 +63,7 @@ def main() -> None:
     unit = "CPU processes" if config.use_cpu else "GPUs"
     print(f"machine {config.machine_rank} of {config.num_machines}; {unit} on each: {each}")
     option = f" --config_file {path}" if args.config_file else ""
-    print(f"start with: accelerate launch{option} train_caption.py --exp_name NAME")
+    print(f"start with: python launch.py{option} train_caption.py --exp_name NAME")
 
 
 def plain_dashes(arguments: list[str]) -> list[str]:

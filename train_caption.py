@@ -1,7 +1,7 @@
 """Fine-tunes and evaluates Prismer on image captioning: COCO, NoCaps, or images and a list of your own.
 
-    accelerate launch train_caption.py --exp_name prismer_base                          # fine-tune
-    accelerate launch train_caption.py --exp_name prismer_base --from_checkpoint --evaluate
+    python launch.py train_caption.py --exp_name prismer_base                          # fine-tune
+    python launch.py train_caption.py --exp_name prismer_base --from_checkpoint --evaluate
     python train_caption.py --exp_name prismer_nano --config configs/caption_nano.yaml  # one device
 
 Starts from `logging/pretrain_<exp_name>`, or goes on from `logging/caption_<exp_name>`.

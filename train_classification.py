@@ -1,7 +1,7 @@
 """Fine-tunes and evaluates Prismer on few-shot classification: class names are ranked as captions.
 
-    accelerate launch train_classification.py --exp_name prismer_base                # fine-tune
-    accelerate launch train_classification.py --exp_name prismer_base --from_checkpoint --evaluate
+    python launch.py train_classification.py --exp_name prismer_base                # fine-tune
+    python launch.py train_classification.py --exp_name prismer_base --from_checkpoint --evaluate
     python train_classification.py --exp_name prismer_nano --config configs/classification_nano.yaml
 
 Starts from `logging/pretrain_<exp_name>`, or goes on from `logging/classification_<exp_name>`.

@@ -1,7 +1,7 @@
 """Fine-tunes and evaluates Prismer on visual question answering: VQAv2, Visual Genome, or your own list.
 
-    accelerate launch train_vqa.py --exp_name prismer_base                              # fine-tune
-    accelerate launch train_vqa.py --exp_name prismer_base --from_checkpoint --evaluate
+    python launch.py train_vqa.py --exp_name prismer_base                              # fine-tune
+    python launch.py train_vqa.py --exp_name prismer_base --from_checkpoint --evaluate
     python train_vqa.py --exp_name prismer_nano --config configs/vqa_nano.yaml          # one device
 
 Starts from `logging/pretrain_<exp_name>`, or goes on from `logging/vqa_<exp_name>`.

@@ -71,7 +71,7 @@ def _launch_flags(command: list[str]) -> list[str] | None:
     """What follows `accelerate launch` in a command; None if it is another."""
     for place, word in enumerate(command):
         name, rest = Path(word).name, command[place + 1 :]
-        if name in ("accelerate-launch", "accelerate.commands.launch"):
+        if name in ("accelerate-launch", "accelerate.commands.launch", "launch.py"):
             return rest
         if name in ("accelerate", "accelerate.commands.accelerate_cli") and rest[:1] == ["launch"]:
             return rest[1:]

@@ -66,7 +66,7 @@ def distribute(model: Prismer, accelerator: Accelerator, sharding: Sharding) -> 
         # are reduced, not beside them.
         return DistributedDataParallel(model, gradient_as_bucket_view=True, **{_SYNC_BUFFERS: False})
     if accelerator.num_processes == 1:
-        raise UserError(f"--{sharding} needs several processes: start with `accelerate launch`")
+        raise UserError(f"--{sharding} needs several processes: start with `python launch.py`")
     model.to(accelerator.device)
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     policy = MixedPrecisionPolicy(

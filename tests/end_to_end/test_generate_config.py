@@ -1,4 +1,4 @@
-"""Two machines, each started by `accelerate launch` from a file of generate_config.py, train one model."""
+"""Two machines, each started by launch.py from a file of generate_config.py, train one model."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import pytest
 
 from tests.end_to_end.conftest import ROOT, write_caption_config
 
-LAUNCH = [sys.executable, "-m", "accelerate.commands.launch"]
+LAUNCH = [sys.executable, str(ROOT / "launch.py")]
 MAIN = "10.87.65.1"  # inside the namespaces alone
 
 
@@ -110,3 +110,14 @@ def test_two_machines_train_one_sharded_model(machines, scenes, tmp_path):
     assert (folder / "model.safetensors").is_file()
     results = json.loads((folder / "results" / "coco_epoch_1.json").read_text())
     assert [row["image_id"] for row in results] == [1000000, 1000001, 1000002, 1000003]
+
+
+@pytest.mark.parametrize("flags", ["--cpu --num_processes 1", "--multi_gpu --num_processes 2"])
+def test_nothing_follows_the_line_of_a_script_that_ends_in_one(flags, tmp_path):
+    script = [str(ROOT / "train_caption.py"), "--exp_name", "x", "--config", "none.yaml"]
+    command = [*LAUNCH, *flags.split(), "--num_machines", "1", "--main_process_port", "0", *script]
+    done = Machine([]).start(*command, cwd=tmp_path)
+    output, errors = done.communicate(timeout=100)
+    assert done.returncode == 2
+    assert set(errors.splitlines()) == {"error: none.yaml: no such config file"}
+    assert output == ""

@@ -42,6 +42,6 @@ def test_without_a_network_a_checkpoint_is_a_line_at_once(monkeypatch, tmp_path)
         raise AssertionError("is not tried")
 
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
-    with pytest.raises(UserError, match="me/net': is no folder, and not here; http://127.0.0.1:1: c"):
+    with pytest.raises(UserError, match=r"me/net': is no folder, and not here; http://127.0.0.1:1: c"):
         load_checkpoint(load, "me/net")
     assert load_checkpoint(str, str(tmp_path)) == str(tmp_path)

@@ -13,6 +13,7 @@ LAUNCHERS = (
     ["python", "-m", "accelerate.commands.launch"],
     ["python", "/env/bin/accelerate", "launch"],
     ["/env/bin/python", "/env/bin/accelerate-launch"],
+    ["python", "launch.py"],
 )
 
 
