@@ -24,7 +24,7 @@ def main() -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     args = launch_command_parser().parse_args()
-    # Ctrl-C of a terminal reaches the script too, which saves before it ends; other signals this process alone.
+    # Ctrl-C of a terminal reaches the script, too, which saves before it ends; SIGTERM this process alone.
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, _pass_on)
     try:
