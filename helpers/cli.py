@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
+from typing import get_args
 
 from helpers.failures import explained, printed
+from helpers.parallel.compilation import Compilation
 
 _MOST = 2**31 - 1  # of a number in a flag; libraries take no more
 UNREADABLE_IMAGES = 3  # the work is done, but for images that cannot be read
@@ -228,7 +230,14 @@ def training_parser(description: str, config: str) -> argparse.ArgumentParser:
         default="none",
         help="a tracker for what metrics.jsonl holds anyway",
     )
-    parser.add_argument("--compile", action="store_true", help="torch.compile the encoder's layers")
+    parser.add_argument(
+        "--compile",
+        nargs="?",
+        const="blocks",
+        default="none",
+        choices=get_args(Compilation),
+        help="torch.compile layers and loss; graphs: replay steps as CUDA graphs, too, for small batches",
+    )
     sharding = parser.add_mutually_exclusive_group()
     sharding.add_argument(
         "--shard_grad_op",

@@ -50,11 +50,10 @@ class PrismerCaption(Prismer):
                 f"prefix '{prefix}' leaves no room in the {max_tokens} tokens of a training caption; "
                 "shorten `prefix` in the config, or raise `max_caption_tokens`"
             )
-        encoded = self.encode(experts, len(captions), instance_indices=instance_indices)
         ids, mask = self.cut_tokens(captions, max_tokens)
         labels = ids.masked_fill(mask == 0, IGNORE)
         labels[:, :start] = IGNORE
-        return self.text_decoder.loss(ids, mask, labels, encoded).mean()
+        return self.losses(experts, ids, mask, labels, instance_indices).mean()
 
     @torch.no_grad()
     def generate(

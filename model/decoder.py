@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -108,29 +108,49 @@ class TextDecoder(nn.Module):
         """
         return self(ids, self.positions(mask), causal(mask.bool()), encoded, cache)
 
-    def loss(self, ids: Tensor, mask: Tensor, labels: Tensor, encoded: Tensor) -> Tensor:
+    def loss(self, ids: Tensor, mask: Tensor, places: "Places", encoded: Tensor) -> Tensor:
         """Next-token cross entropy with label smoothing, summed over each sample's tokens.
 
         Args:
             ids: int64 (b, l).
             mask: int64 (b, l), 1 for real tokens, 0 for pads.
-            labels: int64 (b, l), the token ids, or IGNORE where there is no loss.
-            encoded: (b / q, n, vision width), see `forward`. The others may come from the host, so that
-                finding the labels does not wait for the device.
+            places: where there is loss.
+            encoded: (b / q, n, vision width), see `forward`.
 
         Returns:
             float32 (b,).
         """
-        samples, columns = torch.nonzero(labels[:, 1:] != IGNORE, as_tuple=True)
-        targets = labels[samples, columns + 1]
-        ids, mask, samples, columns, targets = (
-            x.to(encoded.device, non_blocking=True) for x in (ids, mask, samples, columns, targets)
-        )
         hidden = self.read(ids, mask, encoded)
         # The LM head is the largest matrix: it runs where there are labels only, (n, d) -> (n, vocabulary).
-        logits = self.lm_head(hidden[samples, columns])
-        losses = F.cross_entropy(logits, targets, label_smoothing=LABEL_SMOOTHING, reduction="none")
-        return losses.new_zeros(len(labels)).index_add(0, samples, losses)
+        losses = self.token_losses(hidden[places.samples, places.columns], places.targets)
+        return losses.new_zeros(len(ids)).index_add(0, places.samples, losses)
+
+    def token_losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Hidden states (n, d) and the tokens that follow, (n,), to losses: float32 (n,); none for IGNORE."""
+        logits = self.lm_head(hidden)
+        return F.cross_entropy(logits, targets, label_smoothing=LABEL_SMOOTHING, reduction="none")
+
+
+class Places(NamedTuple):
+    """Where texts have a loss: of the texts `samples` at `columns`, `targets` follow; all int64 (n,)."""
+
+    samples: Tensor
+    columns: Tensor
+    targets: Tensor
+
+
+def loss_places(labels: Tensor, multiple: int = 1) -> Places:
+    """Where texts have a loss.
+
+    Args:
+        labels: int64 (b, l), the token ids, or IGNORE where there is no loss. On the host: the device would
+            have to be waited for.
+        multiple: places are filled up to a multiple of this, by ones without a loss.
+    """
+    samples, columns = torch.nonzero(labels[:, 1:] != IGNORE, as_tuple=True)
+    targets = labels[samples, columns + 1]
+    rest = (0, -len(samples) % multiple)
+    return Places(F.pad(samples, rest), F.pad(columns, rest), F.pad(targets, rest, value=IGNORE))
 
 
 def as_bias(visible: Tensor, dtype: torch.dtype) -> Tensor:

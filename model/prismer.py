@@ -6,10 +6,11 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from torch.nn import functional as F
+from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from model.config import FreezeMode, PrismerConfig
-from model.decoder import TextDecoder
+from model.decoder import Places, TextDecoder, loss_places
 from model.encoder import ExpertEncoder
 from model.errors import UserError
 from model.freeze import freeze
@@ -41,6 +42,8 @@ class Prismer(nn.Module):
     Attributes:
         texts: what its input texts are, for people to read.
         cut_texts: the texts so far; whoever reads it may put a new one there.
+        multiple: in training, texts are padded to multiples of so many tokens, and the places of losses to
+            multiples of so many a text: so that batches have few shapes.
     """
 
     texts: ClassVar[str] = "texts"
@@ -52,6 +55,7 @@ class Prismer(nn.Module):
         self.expert_encoder = ExpertEncoder(config)
         self.text_decoder = TextDecoder(config)
         self.cut_texts = CutTexts()
+        self.multiple = 1
         self._ranked: tuple[list[str], Tensor, Tensor] | None = None  # answers of the last ranking
 
     def freeze(self, mode: FreezeMode) -> None:
@@ -90,8 +94,45 @@ class Prismer(nn.Module):
         repeats = torch.tensor(counts).to(encoded.device, non_blocking=True)
         return encoded.repeat_interleave(repeats, dim=0, output_size=texts)
 
+    def losses(
+        self,
+        experts: Mapping[str, Tensor | LabelMap],
+        ids: Tensor,
+        mask: Tensor,
+        labels: Tensor,
+        instance_indices: Tensor | None = None,
+    ) -> Tensor:
+        """The loss of each text, given its image.
+
+        Args:
+            experts: the input of `ExpertEncoder`, b images.
+            ids: int64 (q, l), on the host, as all of a text: those of an image together.
+            mask: int64 (q, l), 1 for real tokens, 0 for pads.
+            labels: int64 (q, l), the token ids, or IGNORE where there is no loss.
+            instance_indices: those of `ExpertEncoder`.
+
+        Returns:
+            float32 (q,).
+        """
+        fill = self.training and self.multiple > 1
+        places = loss_places(labels, self.multiple * len(labels) if fill else 1)
+        ids, mask, *places = (from_host(x, experts["rgb"].device) for x in (ids, mask, *places))
+        return self.losses_at(experts, ids, mask, Places(*places), instance_indices)
+
+    def losses_at(
+        self,
+        experts: Mapping[str, Tensor | LabelMap],
+        ids: Tensor,
+        mask: Tensor,
+        places: Places,
+        instance_indices: Tensor | None = None,
+    ) -> Tensor:
+        """As `losses`, with everything on the device."""
+        encoded = self.encode(experts, len(ids), instance_indices=instance_indices)
+        return self.text_decoder.loss(ids, mask, places, encoded)
+
     def tokens(self, texts: Sequence[str], **options) -> tuple[Tensor, Tensor]:
-        """Tokenises texts, padded to the longest.
+        """Tokenises texts, padded to the longest, see `multiple`.
 
         Args:
             texts: b texts.
@@ -101,7 +142,7 @@ class Prismer(nn.Module):
             Ids and mask, both int64 (b, l), on the host.
         """
         tokens = self.tokenizer(list(texts), padding="longest", return_tensors="pt", **options)
-        return tokens.input_ids, tokens.attention_mask
+        return self._filled(tokens, **options)
 
     def cut_tokens(self, texts: Sequence[str], limit: int, **options) -> tuple[Tensor, Tensor]:
         """As `tokens`, of each text the first `limit` tokens, special ones included; counts what is cut."""
@@ -109,7 +150,16 @@ class Prismer(nn.Module):
         tokens = self.tokenizer(list(texts), **options)
         seen, cut = self.cut_texts, sum(bool(each.overflowing) for each in tokens.encodings)
         self.cut_texts = CutTexts(limit, seen.read + len(texts), seen.cut + cut)
-        return tokens.input_ids, tokens.attention_mask
+        return self._filled(tokens, **options)
+
+    def _filled(self, tokens: BatchEncoding, **options) -> tuple[Tensor, Tensor]:
+        """Ids and mask, padded to `multiple`; truncating tokenizers refuse that."""
+        rest = -tokens.input_ids.shape[1] % self.multiple if self.training else 0
+        side = options.get("padding_side", self.tokenizer.padding_side)
+        pads = (rest, 0) if side == "left" else (0, rest)
+        return F.pad(tokens.input_ids, pads, value=self.tokenizer.pad_token_id), F.pad(
+            tokens.attention_mask, pads
+        )
 
     def answer_tokens(self, answers: list[str]) -> tuple[Tensor, Tensor]:
         """Tokenises answers as continuations of a text, end token included: ids and mask, both (b, l).
@@ -120,8 +170,9 @@ class Prismer(nn.Module):
         texts = [f" {answer}{self.tokenizer.eos_token}" for answer in answers]
         ids, mask = self.tokens(texts, add_special_tokens=False)
         limit = self.text_decoder.max_tokens - MAX_QUESTION_TOKENS
-        if ids.shape[1] > limit:
-            longest = answers[int(mask.sum(dim=1).argmax())]
+        lengths = mask.sum(dim=1)
+        if lengths.max() > limit:
+            longest = answers[int(lengths.argmax())]
             raise UserError(f"answer '{longest[:60]}' has more than {limit} tokens; shorten it")
         return ids, mask
 
@@ -131,3 +182,8 @@ class Prismer(nn.Module):
             self._ranked = answers, *self.answer_tokens(answers)
         ids, mask = (x.to(encoded.device, non_blocking=True) for x in self._ranked[1:])
         return rank(self.text_decoder, encoded, prompt, ids, mask, k)
+
+
+def from_host(x: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host, on a device, which is not waited for."""
+    return (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True)

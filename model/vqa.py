@@ -39,14 +39,13 @@ class PrismerVQA(Prismer):
         Returns:
             The mean over questions of the weighted, summed losses of their answers' tokens, scalar.
         """
-        encoded = self.encode(experts, len(questions), instance_indices=instance_indices)
         question_ids, question_mask = self.question_tokens(questions)
         answer_ids, answer_mask = self.answer_tokens(self.ends(answers))
         ids = torch.cat([question_ids, answer_ids], dim=1)
         mask = torch.cat([question_mask, answer_mask], dim=1)
         labels = ids.masked_fill(mask == 0, IGNORE)
         labels[:, : question_ids.shape[1]] = IGNORE
-        return (weights * self.text_decoder.loss(ids, mask, labels, encoded)).mean()
+        return (weights * self.losses(experts, ids, mask, labels, instance_indices)).mean()
 
     @torch.no_grad()
     def generate(

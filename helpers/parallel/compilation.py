@@ -1,15 +1,50 @@
 """torch.compile, as an option of training and evaluation."""
 
-import torch
+from collections.abc import Callable
+from typing import Any, Literal
 
+import torch
+from torch import Tensor, nn
+
+from helpers.parallel.batch_norm import SynchronisedBatchNorm2d
+from model.modules.label_map import LabelMap
 from model.prismer import Prismer
 
+Compilation = Literal["none", "blocks", "graphs"]  # graphs: helpers/parallel/graphs.py
+MULTIPLE = 16  # texts have two or three lengths then
 
-def compile_blocks(model: Prismer) -> None:
-    """Compiles the encoder's repeated units in place.
 
-    Layer by layer, so that all layers of a kind share one compilation. The decoder's stay as they are: their
-    texts change in length from batch to batch, and a cache grows with every generated token.
+def compile_model(model: Prismer) -> None:
+    """Compiles the stems, the repeated units of both towers, and the loss, in place.
+
+    Layer by layer, so that all layers of a kind share one compilation. In training texts are padded to few
+    lengths; the cache of generated ones grows with every token, so their decoder stays as it is. So do stems
+    whose norms ask other processes.
     """
-    for block in model.expert_encoder.blocks():
+    model.multiple = MULTIPLE
+    torch._dynamo.config.recompile_limit = 32  # of one function: kinds of layers times shapes
+    encoder, decoder = model.expert_encoder, model.text_decoder
+    for block in encoder.blocks():
         block.forward = torch.compile(block.forward)
+    for name in {entry.stem for entry in encoder.modalities}:
+        stem = encoder.conv1[name]
+        if not any(isinstance(module, SynchronisedBatchNorm2d) for module in stem):
+            stem.forward = _resized(stem[0], torch.compile(nn.Sequential(*stem[1:]), dynamic=False))
+    layers = decoder.roberta["encoder"]
+    for layer in (*layers.layer, layers.output_layer):
+        layer.forward = _without_cache(layer.forward)
+    decoder.token_losses = torch.compile(decoder.token_losses)
+
+
+def _resized(resize: nn.Module, rest: nn.Module) -> Callable[[Tensor | LabelMap], Tensor]:
+    return lambda label: rest(resize(label))
+
+
+def _without_cache(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    compiled = torch.compile(forward)
+
+    def run(*args: Any) -> Tensor:
+        *rest, cache = args
+        return compiled(*rest) if cache is None else forward(*args)
+
+    return run

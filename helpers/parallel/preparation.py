@@ -7,7 +7,8 @@ The order matters:
 4. autocast's type, whose copies of weights stay outside of what is compiled;
 5. activation checkpointing, which runs all that again;
 6. sharding, whose gathering of parameters stays outside of what is run again; or DDP;
-7. the optimizer (`build_optimizer`) over the parameters that there are after sharding.
+7. CUDA graphs, which record all of it on its device;
+8. the optimizer (`build_optimizer`) over the parameters that there are after sharding.
 """
 
 from accelerate import Accelerator
@@ -15,9 +16,10 @@ from torch import nn
 
 from helpers.parallel.activation_checkpointing import ActivationCheckpointing, checkpoint_activations
 from helpers.parallel.batch_norm import synchronise_batch_norms
-from helpers.parallel.compilation import compile_blocks
+from helpers.parallel.compilation import Compilation, compile_model
+from helpers.parallel.graphs import record_losses, why_not
 from helpers.parallel.precision import lower_blocks
-from helpers.parallel.sharding import Sharding, distribute
+from helpers.parallel.sharding import Sharding, distribute, unwrap
 from model.config import FreezeMode
 from model.prismer import Prismer
 
@@ -29,7 +31,7 @@ def prepare_model(
     freeze: FreezeMode,
     sync_batchnorm: bool = False,
     activation_checkpointing: ActivationCheckpointing = "none",
-    compiled: bool = False,
+    compiled: Compilation = "none",
     sharding: Sharding = "none",
 ) -> nn.Module:
     """Freezes, wraps and spreads a model.
@@ -40,7 +42,7 @@ def prepare_model(
         freeze: which parameters do not train.
         sync_batchnorm: the stems normalise over the samples of all processes.
         activation_checkpointing: which activations are kept for the backward pass, and where.
-        compiled: the encoder's blocks are compiled.
+        compiled: `blocks` are compiled; `graphs` of a step are recorded as well, where that can be.
         sharding: what is split over the processes.
 
     Returns:
@@ -49,8 +51,14 @@ def prepare_model(
     model.freeze(freeze)
     if sync_batchnorm:
         synchronise_batch_norms(model, accelerator)
-    if compiled:
-        compile_blocks(model)
+    if compiled != "none":
+        compile_model(model)
     lower_blocks(model)
     checkpoint_activations(model, activation_checkpointing)
-    return distribute(model, accelerator, sharding)
+    prepared = distribute(model, accelerator, sharding)
+    if compiled == "graphs":
+        if reason := why_not(accelerator, activation_checkpointing):
+            accelerator.print(f"--compile graphs: compiled, but without CUDA graphs: {reason}")
+        else:
+            record_losses(unwrap(prepared))
+    return prepared

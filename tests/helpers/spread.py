@@ -213,7 +213,7 @@ def main(folder: Path) -> None:
     options = {"sharding": "full_shard", "sync_batchnorm": True, "activation_checkpointing": "offload"}
     # Without generating C++, which takes half a minute.
     with patch.object(torch, "compile", partial(torch.compile, backend="aot_eager")):
-        run = Run(accelerator, compiled=True, scale=2.0**10, **options)
+        run = Run(accelerator, compiled="blocks", scale=2.0**10, **options)
     found["everything"] = run.train(3) | {"skip": skip(run), "scale": run.scaler.get_scale()}
     AcceleratorState._reset_state()
     accelerator = start_accelerator("bf16")

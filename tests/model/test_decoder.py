@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from model.decoder import IGNORE, TextDecoder, causal
+from model.decoder import IGNORE, TextDecoder, causal, loss_places
 from model.modules.roberta import Attention, DecoderLayer, PostNorm
 from tests.model import tiny
 
@@ -97,7 +97,7 @@ def test_loss_counts_labels_alone(decoder):
     labels = ids.clone()
     labels[0, :4] = IGNORE
     labels[2] = IGNORE
-    losses = decoder.loss(ids, torch.ones_like(ids), labels, encoded)
+    losses = decoder.loss(ids, torch.ones_like(ids), loss_places(labels), encoded)
     log_probs = decoder.lm_head(decoder.read(ids, torch.ones_like(ids), encoded)).log_softmax(dim=-1)
     expected = [
         -sum(
