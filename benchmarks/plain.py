@@ -63,7 +63,7 @@ def embedding_map(label: LabelMap) -> Tensor:
     rows = rows.clamp(max=background)  # (b, L, L)
     if label.table.dim() == 2:
         return label.table[rows].permute(0, 3, 1, 2)
-    samples = torch.arange(len(rows))[:, None, None]
+    samples = torch.arange(len(rows), device=rows.device)[:, None, None]
     return label.table[samples, rows].permute(0, 3, 1, 2)
 
 
@@ -99,7 +99,9 @@ def encode(encoder: ExpertEncoder, experts: Mapping[str, Tensor | LabelMap]) -> 
         features = stem(encoder.conv1[entry.stem], plane)
         if entry.kind is Kind.INSTANCE:
             ids = F.interpolate(label.index.float(), size=features.shape[-2:]).long()[:, 0]
-            features = features + encoder.instance_embedding[FIXED_INSTANCE_INDICES[ids]].permute(0, 3, 1, 2)
+            features = features + encoder.instance_embedding[
+                FIXED_INSTANCE_INDICES.to(ids.device)[ids]
+            ].permute(0, 3, 1, 2)
         labels.append(tokens(features))
     if labels:
         y = torch.cat(labels, dim=1)
@@ -133,7 +135,7 @@ def text_attention(module: TextAttention, x: Tensor, context: Tensor, mask: Tens
 def decode(decoder: TextDecoder, ids: Tensor, mask: Tensor, encoded: Tensor) -> Tensor:
     """Logits at every position: ids and mask (b, l), encoded (b, n, d) -> (b, l, vocabulary)."""
     x = decoder.roberta["embeddings"](ids, decoder.positions(mask))
-    hidden = torch.zeros(len(ids), 1, ids.shape[1], ids.shape[1])
+    hidden = torch.zeros(len(ids), 1, ids.shape[1], ids.shape[1], device=ids.device)
     hidden = hidden.masked_fill(~causal(mask.bool())[:, None], torch.finfo(torch.float32).min)
     stack = decoder.roberta["encoder"]
     roberta: RobertaLayer
@@ -163,7 +165,7 @@ def caption_loss(
 ) -> Tensor:
     """`PrismerCaption.forward`: scalar."""
     encoded = encode(model.expert_encoder, experts)
-    ids, mask = model.cut_tokens(captions, MAX_CAPTION_TOKENS)
+    ids, mask = (x.to(encoded.device) for x in model.cut_tokens(captions, MAX_CAPTION_TOKENS))
     labels = ids.masked_fill(mask == 0, IGNORE)
     labels[:, : len(model.start_ids(prefix))] = IGNORE
     return losses(decode(model.text_decoder, ids, mask, encoded), labels).mean()

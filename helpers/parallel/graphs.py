@@ -5,7 +5,7 @@ of batches; `Prismer.multiple` makes them few. The mean of the texts' losses, th
 optimizer stay outside.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -42,9 +42,9 @@ def record_losses(model: Prismer) -> None:
 class _Losses(nn.Module):
     """`Prismer.losses_at` as a module, whose parameters a graph gives gradients."""
 
-    def __init__(self, model: Prismer) -> None:
+    def __init__(self, model: Prismer, losses_at: Callable[..., Tensor]) -> None:
         super().__init__()
-        self.model, self.losses_at = model, model.losses_at
+        self.model, self.losses_at = model, losses_at
 
     def forward(self, *batch: Any) -> Tensor:
         return self.losses_at(*batch)
@@ -88,7 +88,7 @@ class _Recorded:
         """Records a batch's passes. They run meanwhile: running statistics and random state are put back."""
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         batch = _pytree.tree_map(torch.clone, batch)  # the graph's own
-        losses = _Losses(self._model).train()
+        losses = _Losses(self._model, self._losses_at).train()
         buffers = [(x, x.clone()) for x in self._model.buffers()]
         random_state = torch.cuda.get_rng_state()
         precision = torch.get_autocast_dtype("cuda")
