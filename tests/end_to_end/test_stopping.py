@@ -161,7 +161,7 @@ def test_when_a_process_hangs_the_others_end_after_a_while(whole, tmp_path):
             time.sleep(1000)
 
     def prepare() -> None:
-        helpers.parallel.processes.PATIENCE = timedelta(seconds=10)
+        helpers.parallel.processes.PATIENCE = timedelta(seconds=5)
         on_step(2, hang)
 
     trainer = Trainer(tmp_path / "work", whole[2].config)
