@@ -38,6 +38,7 @@ from helpers.models import DESCRIPTION, build_model, prepare_inputs, restore_mod
 from helpers.parallel.preparation import prepare_model
 from helpers.parallel.processes import start_accelerator
 from helpers.parallel.sharding import unwrap
+from helpers.parallel.threads import choose_threads
 from helpers.sampler import EpochSampler, in_order
 from helpers.saving.run_lock import RunLock
 from helpers.task_configs import TaskConfig, prismer_config
@@ -75,6 +76,8 @@ class Session(Generic[M, C]):
         tracker = None if args.log_with == "none" or args.evaluate else args.log_with
         check_tracker(tracker)
         self.accelerator: Accelerator = start_accelerator(args.mixed_precision, tracker, self.folder)
+        if (chosen := choose_threads(config.num_workers)) and self.is_main:
+            print(chosen)
         self.checkpoint: Path | None = None
         self.said_cut: set[str] = set()
         self._amounts: list[str] = []
