@@ -29,16 +29,21 @@ def lower_blocks(model: Prismer) -> None:
 def kept_copies(model: Prismer) -> list[Tensor]:
     """The copies that blocks keep from one forward to the next."""
     lowered = [block.forward for block in model.blocks() if isinstance(block.forward, _Lowered)]
-    return [copy for each in lowered for _, copy in each._kept.values()]
+    return [copy for each in lowered for store in (each.frozen, each.trainable) for copy in store.copies]
 
 
 class _Lowered:
-    """The forward of a block in autocast's type."""
+    """The forward of a block in autocast's type.
+
+    Attributes:
+        frozen: copies of the weights that do not train.
+        trainable: of those that do, while no gradients are asked for.
+    """
 
     def __init__(self, block: nn.Module) -> None:
         self.forward = block.forward
+        self.frozen, self.trainable = _Copies(), _Copies()
         self._places = [(module, name) for module in block.modules() for name in module._parameters]
-        self._kept: dict[int, tuple[tuple, Tensor]] = {}  # by place: what was cast, and what it became
 
     def __call__(self, *args: Any) -> Tensor:
         device = args[0].device.type
@@ -60,30 +65,44 @@ class _Lowered:
             module._parameters[name] = weight
 
     def _cast(self, weights: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
-        """The weights in a type; copies are kept until what they are of changes, without those that train."""
-        trains = torch.is_grad_enabled()
-        wanted = [place for place, weight in enumerate(weights) if weight.dtype != dtype]
-        training = [place for place in wanted if trains and weights[place].requires_grad]
-        states = {place: _state(weights[place], dtype) for place in set(wanted).difference(training)}
-        for place in [place for place in self._kept if states.get(place) != self._kept[place][0]]:
-            del self._kept[place]
-        if missing := [place for place in states if place not in self._kept]:
-            with torch.inference_mode(False), torch.no_grad():  # they may serve training later
-                copies = _cast_together(dtype, [weights[place].detach() for place in missing])
-            self._kept |= {place: (states[place], copy) for place, copy in zip(missing, copies, strict=True)}
+        """The weights in a type."""
+        frozen, trainable = (
+            [place for place, x in enumerate(weights) if x.dtype != dtype and x.requires_grad == trains]
+            for trains in (False, True)
+        )
         cast = list(weights)
-        for place in states:
-            cast[place] = self._kept[place][1]
-        if training:
-            copies = _Cast.apply(dtype, *(weights[place] for place in training))
-            for place, copy in zip(training, copies, strict=True):
+        for places, store in ((frozen, self.frozen), (trainable, self.trainable)):
+            wanted = [weights[place] for place in places]
+            if store is self.frozen or not torch.is_grad_enabled():
+                copies = store.of(wanted, dtype)
+            else:
+                store.forget()
+                copies = _Cast.apply(dtype, *wanted) if wanted else ()
+            for place, copy in zip(places, copies, strict=True):
                 cast[place] = copy
         return cast
 
 
-def _state(weight: Tensor, dtype: torch.dtype) -> tuple:
-    """What changes when a weight gets other values, or another place."""
-    return dtype, weight.data_ptr(), weight._version
+class _Copies:
+    """Copies of weights in another type, kept until the weights change."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Keeps nothing."""
+        self.copies: tuple[Tensor, ...] = ()
+        self._state: tuple | None = None
+
+    def of(self, weights: list[Tensor], dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """The copies of these weights."""
+        # What changes when one gets other values, or another place.
+        state = dtype, sum(x._version for x in weights), sum(x.data_ptr() for x in weights)
+        if state != self._state:
+            with torch.inference_mode(False), torch.no_grad():  # they may serve training later
+                self.copies = _cast_together(dtype, [x.detach() for x in weights]) if weights else ()
+            self._state = state
+        return self.copies
 
 
 class _Cast(torch.autograd.Function):
