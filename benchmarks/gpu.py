@@ -38,7 +38,7 @@ from helpers.parallel.processes import start_accelerator
 from helpers.parallel.sharding import unwrap
 from helpers.stepping import Stepper
 from helpers.task_configs import prismer_config
-from model.encoder import FIXED_INSTANCE_INDICES
+from model.encoder import fixed_instance_indices
 from model.generation import Prompt
 from model.prismer import Prismer
 from model.ranking import rank
@@ -240,7 +240,7 @@ def check(bench: Bench, mode: Mode, precision: torch.dtype) -> dict[str, Any]:
     torch.backends.cudnn.allow_tf32 = precision != torch.float32
     for where, way in ((reference, "eager"), (bench, mode)):
         model = new_network(where, "prismer_nano", "captioning", dropout=0.0).train()
-        indices = FIXED_INSTANCE_INDICES.to(where.device)
+        indices = fixed_instance_indices(where.device)
         model.expert_encoder._draw_instance_indices = lambda _, indices=indices: indices
         if way in ("compiled", "graphs"):
             compile_model(model)

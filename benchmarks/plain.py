@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from model.captioning import MAX_CAPTION_TOKENS, PrismerCaption
 from model.decoder import IGNORE, LABEL_SMOOTHING, TextDecoder, causal
-from model.encoder import FIXED_INSTANCE_INDICES, ExpertEncoder, resize_positions
+from model.encoder import ExpertEncoder, fixed_instance_indices, resize_positions
 from model.generation import Prompt, gather_beams
 from model.modalities import BACKGROUND, Kind
 from model.modules.attention import Attention
@@ -99,9 +99,9 @@ def encode(encoder: ExpertEncoder, experts: Mapping[str, Tensor | LabelMap]) -> 
         features = stem(encoder.conv1[entry.stem], plane)
         if entry.kind is Kind.INSTANCE:
             ids = F.interpolate(label.index.float(), size=features.shape[-2:]).long()[:, 0]
-            features = features + encoder.instance_embedding[
-                FIXED_INSTANCE_INDICES.to(ids.device)[ids]
-            ].permute(0, 3, 1, 2)
+            features = features + encoder.instance_embedding[fixed_instance_indices(ids.device)[ids]].permute(
+                0, 3, 1, 2
+            )
         labels.append(tokens(features))
     if labels:
         y = torch.cat(labels, dim=1)

@@ -22,6 +22,7 @@ from dataset.samples import Visual
 from helpers.config import ROOT, Backends, read_yaml
 from helpers.loose_images import AnyImage, LooseImages
 from helpers.models import LoadedModel, load_model, prepare_inputs
+from helpers.parallel.precision import lower_blocks
 from helpers.parallel.processes import start_accelerator
 from helpers.publish import Card, find_folder, push_folder, write_folder
 from model.errors import UserError
@@ -76,6 +77,7 @@ class Predictor(Generic[M]):
         self.accelerator = start_accelerator(None)
         self.loaded, self.usage = loaded, loaded.usage
         self.model: M = loaded.model.to(self.accelerator.device)
+        lower_blocks(self.model)
         inputs = prepare_inputs(self.model.config.experts, loaded.class_tables)
         self._prepare = inputs.to(self.accelerator.device)
         self._given = backends or {}

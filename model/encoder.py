@@ -43,6 +43,13 @@ def resizing(side: int, grid: int, device: torch.device) -> Tensor:
         return resize_positions(torch.eye(side * side, device="cpu"), grid).to(device)
 
 
+@cache
+def fixed_instance_indices(device: torch.device) -> Tensor:
+    """`FIXED_INSTANCE_INDICES` on a device, which is waited for once."""
+    with torch.inference_mode(False):
+        return FIXED_INSTANCE_INDICES.to(device)
+
+
 def original_vision(config: VisionConfig) -> VisionConfig:
     """The tower as the original builds it; it differs for ViT-H/14 alone."""
     return replace(config, heads=config.width // 64, activation="quick_gelu")
@@ -147,4 +154,4 @@ class ExpertEncoder(nn.Module):
         """A row of the instance embedding for each of the 256 ids an instance map can have."""
         if self.training:
             return torch.randint(INSTANCE_ROWS, (INSTANCE_IDS,), device=device)
-        return FIXED_INSTANCE_INDICES.to(device, non_blocking=True)
+        return fixed_instance_indices(device)

@@ -23,7 +23,8 @@ def lower_blocks(model: Prismer) -> None:
         model: its blocks' `forward` is replaced; names of parameters stay.
     """
     for block in model.blocks():
-        block.forward = _Lowered(block)
+        if not isinstance(block.forward, _Lowered):
+            block.forward = _Lowered(block)
 
 
 def kept_copies(model: Prismer) -> list[Tensor]:

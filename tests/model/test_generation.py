@@ -135,3 +135,14 @@ def test_image_keys_are_computed_once_and_not_copied_to_beams():
         layer[1].self.key.register_forward_hook(lambda module, args, out: shapes.append(out.shape))
     model.generate(tiny.images(2), num_beams=5)
     assert shapes == [(2, 9, 32)] * len(layers)
+
+
+def test_steps_after_the_end_change_nothing(monkeypatch):
+    """On a GPU a search is asked every few steps whether it has ended."""
+    model = tiny.build(PrismerCaption, end=4.0)
+    expected = model.generate(tiny.images(3), max_length=12, min_length=3, return_scores=True)
+    steps = []
+    monkeypatch.setattr(torch.Tensor, "all", lambda self, *_: steps.append(1) or torch.tensor(False))
+    found = model.generate(tiny.images(3), max_length=12, min_length=3, return_scores=True)
+    assert found == expected
+    assert len(steps) > 3
