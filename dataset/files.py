@@ -12,6 +12,8 @@ from itertools import chain, count
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+import psutil
+
 from model.errors import UserError
 
 _TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp")  # as `write_atomically` names them, with the process's number
@@ -152,8 +154,4 @@ def _is_leftover(name: str) -> bool:
     if match is None:
         return False
     process = int(match[1])
-    try:
-        os.kill(process, 0)  # sends nothing, but tells whether there is such a process
-    except OSError as error:
-        return error.errno == errno.ESRCH
-    return process == os.getpid()  # which had this number by chance
+    return process == os.getpid() or not psutil.pid_exists(process)  # this one had the number by chance

@@ -9,7 +9,6 @@ the run needs both to bring its work to an end, and kills the workers itself.
 
 import atexit
 import multiprocessing
-import os
 import signal
 import sys
 import threading
@@ -21,7 +20,11 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 from weakref import WeakSet
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+import psutil
+
+# Windows has no SIGHUP, and cannot block signals: there, Ctrl-C ends the workers at once.
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+_CAN_BLOCK = hasattr(signal, "pthread_sigmask")
 _started: WeakSet[BaseProcess] = WeakSet()
 _job: Callable | None = None  # in a worker of `spread`
 
@@ -80,7 +83,7 @@ def _no_trace_of_the_end(kind: type[BaseException], *rest: Any) -> None:
 
 def _watch() -> None:
     multiprocessing.parent_process().join()
-    os.kill(os.getpid(), signal.SIGKILL)
+    psutil.Process().kill()
 
 
 @contextmanager
@@ -94,7 +97,7 @@ def starting() -> Iterator[list[BaseProcess]]:
         resource_tracker.ensure_running()  # it unblocks signals after its own start
     mine: list[BaseProcess] = []
     others = set(multiprocessing.active_children())
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING) if _CAN_BLOCK else ()
     try:
         yield mine
     finally:
@@ -102,7 +105,8 @@ def starting() -> Iterator[list[BaseProcess]]:
         _started.update(mine)
         atexit.unregister(end_workers)  # it has to be the last to be registered: others wait for workers
         atexit.register(end_workers)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if _CAN_BLOCK:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def end_workers() -> None:
@@ -111,6 +115,7 @@ def end_workers() -> None:
 
 
 def _kill(workers: Iterable[BaseProcess]) -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler takes their end for an error
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler takes their end for an error
     for worker in workers:
         worker.kill()

@@ -21,6 +21,8 @@ from helpers.parallel.compilation import Compilation
 _MOST = 2**31 - 1  # of a number in a flag; libraries take no more
 UNREADABLE_IMAGES = 3  # the work is done, but for images that cannot be read
 _LAUNCHED = {"TORCHELASTIC_RUN_ID", "ACCELERATE_DYNAMO_BACKEND"}  # torchrun and `accelerate launch` set them
+# Ctrl-C raises KeyboardInterrupt by itself; Windows has no SIGHUP.
+_ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Stopped(KeyboardInterrupt):
@@ -40,8 +42,8 @@ class Stopped(KeyboardInterrupt):
 def handled(numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Meanwhile signals have a handler; but not SIGHUP where `nohup` has made it ignored."""
     before = {number: signal.getsignal(number) for number in numbers}
-    if before.get(signal.SIGHUP) is signal.SIG_IGN:
-        del before[signal.SIGHUP]
+    if before.get(hang_up := getattr(signal, "SIGHUP", None)) is signal.SIG_IGN:
+        del before[hang_up]
     for number in before:
         signal.signal(number, handler)
     try:
@@ -65,7 +67,7 @@ def say(line: str) -> None:
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:
-    for each in (signal.SIGTERM, signal.SIGHUP):
+    for each in _ENDING:
         signal.signal(each, signal.SIG_IGN)  # they often come twice, and must not disturb the end
     say("\n")
     raise Stopped.by(number)
@@ -96,7 +98,7 @@ def run(main: Callable[[], int | None]) -> None:
     # Pillow's, of a large photo that it reads all the same; what it takes for a bomb is an error.
     warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit")
     try:
-        with handled((signal.SIGTERM, signal.SIGHUP), _stop):
+        with handled(_ENDING, _stop):
             code = main() or 0
     except SystemExit as end:  # argparse has said what it is
         code = end.code

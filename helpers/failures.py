@@ -80,6 +80,8 @@ def explained(error: Exception) -> tuple[str, int] | None:
 
 
 def _reader_is_gone() -> bool:
+    if not hasattr(select, "poll"):  # on Windows
+        return True
     outputs = select.poll()
     for number in (1, 2):
         outputs.register(number, 0)

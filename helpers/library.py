@@ -2,22 +2,28 @@
 
 captioner = Captioner.from_pretrained("nano/caption_prismer_nano")  # a folder, or a name on the hub
 captions = captioner.caption(["a.jpg", "b.png"])
-answers = Answerer.from_pretrained("nano/vqa_prismer_nano").answer(["a.jpg"], "What color is the cube?")
-depth = captioner.label(["a.jpg"])[0]["depth"]
-told = captioner.caption(["a.jpg"], experts=["depth", "edge"], evidence=True)[0].evidence
+print(captioner.caption("c.jpg").text)  # one image, or an iterator of any number
+answer = Answerer.from_pretrained("nano/vqa_prismer_nano").answer("a.jpg", "What color is the cube?")
+depth = captioner.label("a.jpg")["depth"]
+told = captioner.caption("a.jpg", experts=["depth", "edge"], evidence=True).evidence
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice, repeat
 
 from dataset.captions import CaptionDataset
 from dataset.text import as_sentence, clean_question
-from helpers.loose_images import AnyImage
+from helpers.loose_images import AnyImage, Images, LooseImages, is_one
+from helpers.models import check_decoding
 from helpers.predictor import Prediction, Predictor
 from helpers.publish import Card
 from model.captioning import PrismerCaption
 from model.errors import UserError
 from model.inputs import Experts
 from model.vqa import PrismerVQA
+
+CAPTION_DECODING = ("num_beams", "max_length", "min_length")
+ANSWER_DECODING = ("num_beams", "max_new", "min_new")
 
 
 class Captioner(Predictor[PrismerCaption]):
@@ -28,17 +34,22 @@ class Captioner(Predictor[PrismerCaption]):
 
     def caption(
         self,
-        images: Sequence[AnyImage],
+        images: Images,
         batch_size: int = 8,
         *,
         experts: Sequence[str] | None = None,
         evidence: bool = False,
         **decoding: float,
-    ) -> list[Prediction]:
-        """Captions image files, or images in memory; otherwise as `captions`."""
-        dataset = self._dataset(images, experts)
-        found = self.captions(dataset, batch_size, evidence=evidence, **decoding)
-        return self.every(dataset, found)
+    ) -> Prediction | list[Prediction] | Iterator[Prediction]:
+        """Captions an image, several, or those of an iterator; otherwise as `captions`."""
+        _check_options(decoding, CAPTION_DECODING)
+
+        def find(images: list[AnyImage], store: LooseImages) -> list[Prediction]:
+            dataset = self._dataset(images, experts, store)
+            found = self.captions(dataset, batch_size, evidence=evidence, **decoding)
+            return self.every(dataset, found)
+
+        return self._of_each(images, batch_size, find)
 
     def captions(
         self, dataset: CaptionDataset, batch_size: int, *, evidence: bool = False, **decoding: float
@@ -68,12 +79,12 @@ class Answerer(Predictor[PrismerVQA]):
     """Answers questions about images."""
 
     network = PrismerVQA
-    card = Card("visual-question-answering", 'answers = model.answer(["a.jpg"], "What color is the cube?")')
+    card = Card("visual-question-answering", 'answer = model.answer("a.jpg", "What color is the cube?")')
 
     def answer(
         self,
-        images: Sequence[AnyImage],
-        questions: str | Sequence[str],
+        images: Images,
+        questions: str | Iterable[str],
         answers: Sequence[str] | None = None,
         k: int | None = None,
         batch_size: int = 8,
@@ -81,11 +92,11 @@ class Answerer(Predictor[PrismerVQA]):
         experts: Sequence[str] | None = None,
         evidence: bool = False,
         **decoding: float,
-    ) -> list[Prediction]:
+    ) -> Prediction | list[Prediction] | Iterator[Prediction]:
         """Answers a question about each image.
 
         Args:
-            images: files, or images in memory.
+            images: see the class.
             questions: one for each image, or one for all.
             answers: choose from these; None: from those of the model's task, or if it has none, write freely,
                 as `[]` always does.
@@ -96,12 +107,22 @@ class Answerer(Predictor[PrismerVQA]):
             decoding: `num_beams`, `max_new`, `min_new` and `length_penalty` that are not to be those of the
                 model's task, where answers are written freely.
         """
-        questions = [questions] * len(images) if isinstance(questions, str) else questions
-        if len(questions) != len(images):
-            raise UserError(f"{len(questions)} questions for {len(images)} images; give one for each, or one")
-        dataset = self._dataset(images, experts)
-        found = self.answers(dataset, questions, batch_size, answers, k, evidence=evidence, **decoding)
-        return self.every(dataset, found)
+        _check_options(decoding, ANSWER_DECODING)
+        if isinstance(questions, Sequence) and not isinstance(questions, str):
+            count = 1 if is_one(images) else len(images) if isinstance(images, Sequence) else len(questions)
+            if len(questions) != count:
+                raise UserError(f"{len(questions)} questions for {count} images; give one for each, or one")
+        left = repeat(questions) if isinstance(questions, str) else iter(questions)
+
+        def find(images: list[AnyImage], store: LooseImages) -> list[Prediction]:
+            asked = list(islice(left, len(images)))
+            if len(asked) < len(images):
+                raise UserError("there are fewer questions than images; give one for each, or one")
+            dataset = self._dataset(images, experts, store)
+            found = self.answers(dataset, asked, batch_size, answers, k, evidence=evidence, **decoding)
+            return self.every(dataset, found)
+
+        return self._of_each(images, batch_size, find)
 
     def answers(
         self,
@@ -139,3 +160,10 @@ class Answerer(Predictor[PrismerVQA]):
             return self._with_evidence(found, experts, starts, [f" {end}" for end in ends])
 
         return self._predictions(dataset, batch_size, predict)
+
+
+def _check_options(decoding: Mapping[str, float], known: Sequence[str]) -> None:
+    try:
+        check_decoding(decoding, known)
+    except ValueError as error:
+        raise UserError(str(error).replace("key", "option", 1)) from None

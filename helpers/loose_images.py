@@ -1,7 +1,7 @@
 """Images from anywhere, with the labels that a model's experts make of them."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,11 +11,12 @@ from dataset.captions import CaptionDataset, CaptionRow
 from dataset.files import write_atomically
 from dataset.images import ImageSource, UnreadableImage, read_image
 from dataset.samples import ImageFolder, Visual
-from experts.runner import generate_labels
-from helpers.config import Backends
+from experts.runner import WEIGHTS, generate_labels
+from helpers.config import ROOT, Backends
 from model.errors import UserError
 
 AnyImage = str | ImageSource
+Images = AnyImage | Sequence[AnyImage] | Iterator[AnyImage]
 
 
 class LooseImages:
@@ -45,7 +46,8 @@ class LooseImages:
         """
         names = [self._copy(_read(image)) for image in images]
         if names and backends:
-            report = generate_labels(self.images, self.labels, backends, num_workers=0)
+            weights = WEIGHTS if WEIGHTS.is_dir() else ROOT / WEIGHTS
+            report = generate_labels(self.images, self.labels, backends, weights=weights, num_workers=0)
             for name in names:
                 if reason := report.failed.get(str(self.images / name)):
                     raise UserError("; ".join([f"an image cannot be labelled: {reason}", *report.notes]))
@@ -62,6 +64,11 @@ class LooseImages:
         if not (self.images / name).is_file():
             write_atomically(self.images / name, lambda path: picture.save(path, "PNG", compress_level=1))
         return name
+
+
+def is_one(images: Images) -> bool:
+    """Whether this is an image, rather than several."""
+    return isinstance(images, AnyImage) or hasattr(images, "read")
 
 
 def _read(image: AnyImage) -> Image.Image:

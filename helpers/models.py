@@ -1,7 +1,7 @@
 """From a config, or from a checkpoint folder, to a model that is ready to use."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -64,14 +64,28 @@ def without_memory() -> Iterator[None]:
 _LEAST = {"num_beams": 1, "max_length": 1, "min_length": 0, "max_new": 1, "min_new": 0}
 
 
-def _checked(settings: dict[str, int | float]) -> dict[str, int | float]:
+def check_decoding(settings: dict[str, int | float], known: Iterable[str] = _LEAST) -> None:
+    """Checks settings of the beam search.
+
+    Args:
+        settings: by name.
+        known: the names that there are, beside `length_penalty`.
+
+    Raises:
+        ValueError: of a name or a value that there is not.
+    """
+    known = [*known]
     for key, value in settings.items():
         if key == "length_penalty":
             continue
-        if key not in _LEAST:
-            raise ValueError(f"unknown key '{key}'; known: {', '.join([*_LEAST, 'length_penalty'])}")
+        if key not in known:
+            raise ValueError(f"unknown key '{key}'; known: {', '.join([*known, 'length_penalty'])}")
         if not isinstance(value, int) or not _LEAST[key] <= value < 2**31:
             raise ValueError(f"{key} must be a whole number from {_LEAST[key]} on, got {value}")
+
+
+def _checked(settings: dict[str, int | float]) -> dict[str, int | float]:
+    check_decoding(settings)
     return settings
 
 
@@ -187,7 +201,8 @@ def read_description(weights: Path, state: dict[str, Tensor]) -> Description:
     path = next((file for name in DESCRIPTIONS if (file := weights.with_name(name)).is_file()), None)
     if path is None:
         config, tokenizer = infer_config(state, str(weights))
-        return Description(config, tokenizer, CLASS_TABLES, Usage())
+        here = CLASS_TABLES if CLASS_TABLES.is_dir() else ROOT / CLASS_TABLES
+        return Description(config, tokenizer, here, Usage())
     try:
         content = parse_json(path.read_bytes())
         config = validate(content["config"], PrismerConfig, str(path))

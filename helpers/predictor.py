@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Generic, Self, TypeVar
@@ -20,8 +21,8 @@ from dataset.collate import collate
 from dataset.images import read_image
 from dataset.samples import Visual
 from helpers.config import ROOT, Backends, read_yaml
-from helpers.loose_images import AnyImage, LooseImages
-from helpers.models import LoadedModel, load_model, prepare_inputs
+from helpers.loose_images import AnyImage, Images, LooseImages, is_one
+from helpers.models import LoadedModel, load_model, prepare_inputs, size_name
 from helpers.parallel.precision import lower_blocks
 from helpers.parallel.processes import start_accelerator
 from helpers.publish import Card, find_folder, push_folder, write_folder
@@ -32,6 +33,9 @@ from model.prismer import Prismer
 
 logger = logging.getLogger(__name__)
 M = TypeVar("M", bound=Prismer)
+T = TypeVar("T")
+LabelMaps = dict[str, Image.Image]
+AHEAD = 32  # batches of an iterator that are labelled together: their networks are loaded once
 EXPERTS_FILE = ROOT / "configs" / "experts.yaml"  # says which networks label where a model does not
 SCENES_ONLY = "This model knows Scenes only, rendered pictures of solids; of a photograph it tells nonsense."
 
@@ -51,11 +55,15 @@ class Prediction:
     text: str
     score: float
     ranked: tuple[tuple[str, float], ...] = ()
-    evidence: Evidence | None = field(default=None, compare=False)
+    evidence: Evidence | None = field(default=None, compare=False, repr=False)
 
 
 class Predictor(Generic[M]):
     """A model with all that it takes to go from image files to texts.
+
+    Where images can be given, one gets one thing back, several get a list. An iterator gets an iterator,
+    which reads `AHEAD` batches at a time: the images may be more than there is room for. An image is a
+    file's name, its content, an open file, or a Pillow image.
 
     Where `experts` can be given, these of the model's experts are used, and the others have no part in what
     it sees; None: all of them.
@@ -81,7 +89,16 @@ class Predictor(Generic[M]):
         inputs = prepare_inputs(self.model.config.experts, loaded.class_tables)
         self._prepare = inputs.to(self.accelerator.device)
         self._given = backends or {}
+        self._cache = cache
         self._images = LooseImages(cache)
+
+    def __repr__(self) -> str:
+        network = self.model.config
+        size = sum(parameter.numel() for parameter in self.model.parameters())
+        experts = ", ".join(network.experts) or "none"
+        name = f"{type(self).__name__}({size_name(network)}, {size:,} parameters"
+        side = f"{network.image_resolution} pixels"
+        return f"{name}, {side}, experts: {experts}; on {self.accelerator.device})"
 
     @classmethod
     def from_pretrained(
@@ -131,13 +148,29 @@ class Predictor(Generic[M]):
             return push_folder(Path(folder), repository, private=private, token=token)
 
     def label(
-        self, images: Sequence[AnyImage], experts: Sequence[str] | None = None
-    ) -> list[dict[str, Image.Image]]:
+        self, images: Images, experts: Sequence[str] | None = None
+    ) -> LabelMaps | list[LabelMaps] | Iterator[LabelMaps]:
         """What the model's experts see in images: label maps of their sizes, by expert (docs/labels.md)."""
-        names = self._images.add(images, self.backends(experts))
-        reader = self.visual(self._images.labels, experts).labels()
-        sizes = [read_image(self._images.images / name).size for name in names]
-        return [reader.read(Path(name).stem, size)[0] for name, size in zip(names, sizes, strict=True)]
+
+        def read(images: list[AnyImage], store: LooseImages) -> list[LabelMaps]:
+            names = store.add(images, self.backends(experts))
+            reader = self.visual(store.labels, experts).labels()
+            sizes = [read_image(store.images / name).size for name in names]
+            return [reader.read(Path(name).stem, size)[0] for name, size in zip(names, sizes, strict=True)]
+
+        return self._of_each(images, 1, read)
+
+    def _of_each(
+        self, images: Images, batch_size: int, find: Callable[[list[AnyImage], LooseImages], list[T]]
+    ) -> T | list[T] | Iterator[T]:
+        """What `find` says of images, given some of them and where to put them: see the class."""
+        if is_one(images):
+            return find([images], self._images)[0]
+        if not isinstance(images, Iterator):
+            return find(list(images), self._images)
+        several = iter(lambda: list(islice(images, AHEAD * batch_size)), [])
+        # Without a cache, copies and labels go when they have been used.
+        return (each for some in several for each in find(some, LooseImages(self._cache)))
 
     @property
     def limits(self) -> str:
@@ -186,9 +219,11 @@ class Predictor(Generic[M]):
         """By expert, all the networks that something names: what was given, the model, the config."""
         return read_yaml(EXPERTS_FILE)["backends"] | self.usage.backends | self._given
 
-    def _dataset(self, images: Sequence[AnyImage], experts: Sequence[str] | None) -> CaptionDataset:
-        names = self._images.add(images, self.backends(experts))
-        return self._images.dataset(names, self.visual(self._images.labels, experts))
+    def _dataset(
+        self, images: Sequence[AnyImage], experts: Sequence[str] | None, store: LooseImages
+    ) -> CaptionDataset:
+        names = store.add(images, self.backends(experts))
+        return store.dataset(names, self.visual(store.labels, experts))
 
     def _with_evidence(
         self,

@@ -1,12 +1,16 @@
 """One run at a time trains in an experiment's folder."""
 
 import errno
-import fcntl
 import os
 import socket
 from pathlib import Path
 
 from model.errors import UserError
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # on Windows
+    fcntl = None
 
 LOCK = "lock"  # a file in the folder; it stays, the lock on it goes with the process
 
@@ -23,6 +27,9 @@ class RunLock:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        if fcntl is None:
+            print(f"warning: {folder} cannot be locked on this system; start no second run in it")
+            return
         self._handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.lockf(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers import predictor
 from helpers.config import ROOT
 from helpers.library import Answerer, Captioner
 from helpers.loose_images import LooseImages
@@ -59,6 +60,47 @@ def test_files_and_images_in_memory_are_the_same(captioner):
         assert found.score == pytest.approx(captions[index].score, rel=1e-4)
 
 
+def test_one_image_several_or_an_iterator(captioner, answerer, pictures, monkeypatch):
+    several = captioner.caption(PHOTOS[:2])
+    assert captioner.caption(PHOTOS[0]) == captioner.caption(str(PHOTOS[0]))
+    with PHOTOS[0].open("rb") as file:
+        assert captioner.caption(file).text == several[0].text
+    assert captioner.caption(Image.open(PHOTOS[0])).text == several[0].text
+    assert all(np.asarray(maps["depth"]).any() for maps in captioner.label(iter(PHOTOS[:2])))
+    assert captioner.label(PHOTOS[0])["depth"].size == Image.open(PHOTOS[0]).size
+    questions = ["who", "what", "is it"]
+    expected = [found.text for found in answerer.answer(pictures, questions)]
+    assert answerer.answer(pictures[1], questions[1]).text == expected[1]
+    assert answerer.answer(pictures[1], questions[1:2]).text == expected[1]
+    monkeypatch.setattr(predictor, "AHEAD", 1)
+    read = []
+    images = (read.append(picture) or picture for picture in pictures)
+    found = answerer.answer(images, iter(questions), batch_size=2)
+    assert next(found).text == expected[0]
+    assert len(read) == 2  # the third image has not been asked for yet
+    assert [each.text for each in found] == expected[1:]
+    with pytest.raises(UserError, match="fewer questions than images"):
+        list(answerer.answer(iter(pictures), ["who"]))
+
+
+def test_an_unknown_option_is_named_with_the_known_ones(captioner, answerer, pictures):
+    known = "'beams'; known: num_beams, max_length, min_length, length_penalty"
+    with pytest.raises(UserError, match=f"unknown option {known}"):
+        captioner.caption(PHOTOS[0], beams=3)
+    with pytest.raises(UserError, match="'max_length'; known: num_beams, max_new, min_new, length_penalty"):
+        answerer.answer(pictures, "who", max_length=3)
+    with pytest.raises(UserError, match="num_beams must be a whole number from 1 on, got 0"):
+        captioner.caption(PHOTOS[0], num_beams=0)
+
+
+def test_a_model_says_what_it_is(captioner, answerer):
+    experts = "depth, normal, seg_scenes, edge, obj_detection, ocr_detection"
+    size = sum(value.numel() for value in captioner.model.parameters())
+    expected = f"Captioner(prismer_nano, {size:,} parameters, 128 pixels, experts: {experts}; on "
+    assert repr(captioner).startswith(expected)
+    assert "experts: none; on" in repr(answerer)
+
+
 def test_a_picture_is_labelled_once_and_labels_are_kept(tmp_path, captioner):
     first = Captioner(captioner.loaded, cache=tmp_path)
     maps = first.label([PHOTOS[0], PHOTOS[0], PHOTOS[1]])
@@ -95,7 +137,7 @@ def test_an_output_that_is_not_finite_is_no_answer(answerer, pictures, monkeypat
     monkeypatch.setattr(answerer.model, "generate", lambda *_, **__: outputs)
     with pytest.raises(UserError, match="image 2 of 3: the network's output is not finite"):
         answerer.answer(pictures, "what")
-    dataset = answerer._dataset(pictures, None)
+    dataset = answerer._dataset(pictures, None, answerer._images)
     found = list(answerer.answers(dataset, ["what"] * 3, batch_size=3))
     assert [said.text for _, said in found] == ["red"]
     assert len(dataset.skipped) == 2

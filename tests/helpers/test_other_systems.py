@@ -1,0 +1,38 @@
+"""What Windows lacks is taken away: all that is imported there is, and scripts end as elsewhere."""
+
+import subprocess
+import sys
+
+from helpers.config import ROOT
+
+# Only our own modules are to do without: those of the libraries know how.
+WITHOUT = """
+import importlib, select, signal, sys
+import accelerate, huggingface_hub, psutil, torch.distributed.checkpoint, torch.utils.data, transformers
+for name in ("SIGHUP", "SIGCHLD", "SIGKILL", "pthread_sigmask"):
+    delattr(signal, name)
+del select.poll
+sys.modules["fcntl"] = None
+for name in "helpers.library helpers.session helpers.training experts.runner dataset.shards.pack".split():
+    importlib.import_module(name)
+from pathlib import Path
+from dataset.workers import spread
+from helpers.cli import run
+from helpers.saving.run_lock import RunLock
+from model.errors import UserError
+
+def main():
+    assert list(spread(abs, [-1, -2], 1)) == [1, 2]
+    RunLock(Path(sys.argv[1]))
+    raise UserError("of the user")
+
+run(main)
+"""
+
+
+def test_nothing_needs_what_windows_lacks(tmp_path):
+    command = [sys.executable, "-c", WITHOUT, str(tmp_path / "run")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr == "error: of the user\n"
+    assert "run cannot be locked on this system; start no second run in it" in done.stdout
