@@ -28,7 +28,7 @@ def test_options_and_batch_sizes_part_passes(grey):
     shifted = {"name": "grey", "shift": 1, "colours": ["red"]}
     assert modalities({"obj_detection": shifted, "depth": "grey", "ocr_detection": shifted}) == [
         ("depth",),
-        ("obj_detection", "ocr_detection"),
+        ({"depth": {"name": "grey", "shft": 1}}, r"of expert 'depth': unknown key 'shft'; is 'shift' meant"),
     ]
     assert modalities({"depth": {"name": "grey", "shift": 0}, "ocr_detection": "grey"}) == [
         ("depth", "ocr_detection")
