@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 class LayerCache:
@@ -17,9 +18,14 @@ class LayerCache:
     def __init__(self) -> None:
         self._text: tuple[Tensor, Tensor] | None = None
         self._image: tuple[Tensor, Tensor] | None = None
+        self._at: Tensor | None = None  # where new ones go, if there is room for them
 
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Appends the text's new keys and values (b, heads, l, d / heads); returns all there are."""
+        """Adds the text's new keys and values (b, heads, l, d / heads); returns all there are."""
+        if self._at is not None:
+            for room, new in zip(self._text, (keys, values), strict=True):
+                room.index_copy_(2, self._at, new)
+            return self._text
         if self._text is not None:
             keys, values = (torch.cat(pair, dim=2) for pair in zip(self._text, (keys, values), strict=True))
         self._text = keys, values
@@ -28,6 +34,15 @@ class LayerCache:
     def crop(self, length: int) -> None:
         """Forgets the text's tokens from `length` on."""
         self._text = tuple(kept[:, :, :length] for kept in self._text)
+
+    def reserve(self, length: int, at: Tensor) -> None:
+        """Makes room for a text of so many tokens; those to come go to the places `at`, int64 (l,)."""
+        self._text = tuple(F.pad(kept, (0, 0, 0, length - kept.shape[2])) for kept in self._text)
+        self._at = at
+
+    def tensors(self) -> list[Tensor]:
+        """All that is kept."""
+        return [*self._text, *(self._image or ())]
 
     def context(
         self, keys_values: Callable[[Tensor], tuple[Tensor, Tensor]], encoded: Tensor

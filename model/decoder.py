@@ -34,7 +34,13 @@ class LayerStack(nn.Module):
 
 
 class TextDecoder(nn.Module):
-    """Embeddings, layers and LM head; word embeddings and LM head share their weights."""
+    """Embeddings, layers and LM head; word embeddings and LM head share their weights.
+
+    Attributes:
+        replay: makes of new beams, their number and the steps to come, ones that advance faster; or None.
+    """
+
+    replay: Callable | None = None
 
     def __init__(self, config: PrismerConfig) -> None:
         super().__init__()

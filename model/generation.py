@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from model.cache import DecoderCache
 from model.decoder import TextDecoder
@@ -62,9 +63,39 @@ class Beams:
         )  # of the next token: (b, beams, vocabulary); one beam yet
         self.visible = prompt.mask.bool()[:, None]  # (b, beams, tokens so far)
         self.next_position = decoder.positions(prompt.mask).amax(dim=1, keepdim=True) + 1  # (b, 1)
+        self._at: Tensor | None = None
+
+    def reserve(self, beams: int, steps: int) -> None:
+        """Makes room for so many steps of so many beams: then no step changes the shape of anything."""
+        length = self.visible.shape[2]
+        room = length + beams * steps
+        room += -room % 8
+        self._at = length + torch.arange(beams, device=self.visible.device)
+        for layer in self.cache:
+            layer.reserve(room, self._at)
+        self.visible = F.pad(self.visible, (0, room - length)).repeat(1, beams, 1)
+
+    def tensors(self) -> list[Tensor]:
+        """What `step` reads and changes, apart from weights; `reserve` has been called."""
+        kept = [x for layer in self.cache for x in layer.tensors()]
+        return [self.visible, self.next_position, self._at, *kept]
+
+    def step(self, parents: Tensor, ids: Tensor) -> Tensor:
+        """As `advance`, in place, once there is room: the logits (b, beams, vocabulary)."""
+        self.visible.copy_(gather_beams(self.visible, parents))
+        places = torch.arange(self.visible.shape[2], device=ids.device)
+        self.visible |= places == self._at[:, None]  # (beams, m): each its own new token
+        positions = self.next_position.expand(-1, ids.shape[1])
+        hidden = self.decoder(ids, positions, self.visible, self.encoded, self.cache)
+        self.next_position += 1
+        self._at += ids.shape[1]
+        return self.decoder.lm_head(hidden)
 
     def advance(self, parents: Tensor, ids: Tensor) -> None:
         """Goes on with the beams `parents` (b, beams), each with one more token `ids` (b, beams)."""
+        if self._at is not None:
+            self.logits = self.step(parents, ids)
+            return
         beams = ids.shape[1]
         own = torch.eye(beams, dtype=torch.bool, device=ids.device).expand(len(ids), -1, -1)
         self.visible = torch.cat([gather_beams(self.visible, parents), own], dim=2)
@@ -109,6 +140,8 @@ def beam_search(
     """
     max_new = min(max_new, decoder.max_tokens - prompt.ids.shape[1])
     beams = Beams(decoder, encoded, prompt)
+    if decoder.replay is not None:
+        beams = decoder.replay(beams, num_beams, max_new - 1)
     if 2 * num_beams > (vocabulary := beams.logits.shape[-1]):
         raise UserError(f"num_beams {num_beams} is more than half of the {vocabulary} tokens; lower it")
     batch, device = len(prompt.ids), prompt.ids.device

@@ -15,6 +15,7 @@ from torch.utils import _pytree
 
 from helpers.parallel.activation_checkpointing import ActivationCheckpointing
 from helpers.parallel.compilation import MULTIPLE
+from helpers.parallel.recording import capture, recordable, warm_up
 from model.decoder import Places
 from model.modules.label_map import LabelMap
 from model.prismer import Prismer
@@ -39,24 +40,13 @@ def record_losses(model: Prismer) -> None:
     model.losses_at = _Recorded(model)
 
 
-class _Losses(nn.Module):
-    """`Prismer.losses_at` as a module, whose parameters a graph gives gradients."""
-
-    def __init__(self, model: Prismer, losses_at: Callable[..., Tensor]) -> None:
-        super().__init__()
-        self.model, self.losses_at = model, losses_at
-
-    def forward(self, *batch: Any) -> Tensor:
-        return self.losses_at(*batch)
-
-
 class _Recorded:
     """`Prismer.losses_at` by graphs; outside of training, and of batches of a shape too many, without."""
 
     def __init__(self, model: Prismer) -> None:
         self._model, self._losses_at = model, model.losses_at
-        self._graphs: dict[tuple, nn.Module] = {}
-        self._pool: Any = None  # of memory, shared by all graphs: one at a time is in use
+        self._steps: dict[tuple, _Step] = {}
+        self._pool = torch.cuda.graph_pool_handle()  # shared by all graphs: one at a time is in use
 
     def __call__(
         self,
@@ -70,12 +60,11 @@ class _Recorded:
             return self._losses_at(experts, ids, mask, places, instance_indices)
         batch = (dict(experts), ids, mask, places)
         key = self._key(batch)
-        if key not in self._graphs:
-            if len(self._graphs) == MOST_SHAPES:
+        if key not in self._steps:
+            if len(self._steps) == MOST_SHAPES:
                 return self._losses_at(*batch)
-            self._graphs[key] = self._record(batch)
-        self._keep_gradients()
-        return self._graphs[key](*batch)
+            self._steps[key] = self._record(batch)
+        return self._steps[key](batch)
 
     def _key(self, batch: tuple) -> tuple:
         """What a graph is for: shapes, precision, and the values of frozen weights, which it has copied."""
@@ -84,25 +73,87 @@ class _Recorded:
         frozen = (p._version for p in self._model.parameters() if not p.requires_grad)
         return spec, *((x.shape, x.dtype, x.stride()) for x in leaves), autocast, sum(frozen)
 
-    def _record(self, batch: tuple) -> nn.Module:
+    def _record(self, batch: tuple) -> "_Step":
         """Records a batch's passes. They run meanwhile: running statistics and random state are put back."""
-        self._pool = self._pool or torch.cuda.graph_pool_handle()
-        batch = _pytree.tree_map(torch.clone, batch)  # the graph's own
-        losses = _Losses(self._model, self._losses_at).train()
         buffers = [(x, x.clone()) for x in self._model.buffers()]
         random_state = torch.cuda.get_rng_state()
-        precision = torch.get_autocast_dtype("cuda")
-        with torch.autocast("cuda", precision, torch.is_autocast_enabled("cuda"), cache_enabled=False):
-            graphed = torch.cuda.make_graphed_callables(
-                losses, batch, allow_unused_input=True, pool=self._pool
-            )
+        with recordable():
+            step = _Step(self._losses_at, list(self._model.parameters()), batch, self._pool)
         for buffer, value in buffers:
             buffer.copy_(value)
         torch.cuda.set_rng_state(random_state)
-        return graphed
+        return step
 
-    def _keep_gradients(self) -> None:
-        """Gradients that wait for those of more batches leave the graph's memory."""
-        for parameter in self._model.parameters():
-            if parameter.grad is not None:
-                parameter.grad = parameter.grad.clone()
+
+class _Step:
+    """The recorded passes of batches of one shape.
+
+    Not `torch.cuda.make_graphed_callables`: it hands each of hundreds of gradients to autograd, on another
+    stream, and where gradients of several batches are summed, it overwrites them.
+    """
+
+    def __init__(
+        self, losses_at: Callable[..., Tensor], parameters: list[nn.Parameter], batch: tuple, pool: Any
+    ) -> None:
+        self._batch = _pytree.tree_map(torch.clone, batch)
+        self._parameters = [p for p in parameters if p.requires_grad]
+        # Something that needs a gradient, without which autograd would not call `backward`.
+        self._anchor = torch.zeros((), device=batch[1].device, requires_grad=True)
+        self._gradient = torch.ones(len(batch[1]), device=batch[1].device)
+        losses: Tensor
+
+        def forward() -> Tensor:
+            nonlocal losses
+            losses = losses_at(*self._batch)
+            return losses.detach()
+
+        def backward() -> list[Tensor | None]:
+            found = torch.autograd.grad(losses, self._parameters, self._gradient, allow_unused=True)
+            return [_laid_out(*pair) for pair in zip(found, self._parameters, strict=True)]
+
+        for _ in range(2):  # the first one compiles
+            warm_up(lambda: (forward(), backward()))
+        self._forward, self._losses = capture(forward, pool)
+        self._backward, self._gradients = capture(backward, pool)
+
+    def __call__(self, batch: tuple) -> Tensor:
+        places, values = _pytree.tree_leaves(self._batch), _pytree.tree_leaves(batch)
+        torch._foreach_copy_(places, values)
+        return _Replay.apply(self._anchor, self)
+
+    def forward(self) -> Tensor:
+        """The losses, float32 (q,)."""
+        self._forward()
+        return self._losses.clone()
+
+    def backward(self, gradient: Tensor) -> None:
+        """Adds to the parameters' gradients."""
+        self._gradient.copy_(gradient)
+        before = [None if p.grad is None else p.grad.clone() for p in self._parameters]
+        self._backward()
+        for parameter, found, old in zip(self._parameters, self._gradients, before, strict=True):
+            if found is not None:
+                parameter.grad = found if old is None else found.add_(old)
+            elif old is not None:
+                parameter.grad = old
+
+
+def _laid_out(gradient: Tensor | None, parameter: Tensor) -> Tensor | None:
+    """A gradient in its parameter's order in memory, as fused optimizers take it."""
+    if gradient is None or gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)
+
+
+class _Replay(torch.autograd.Function):
+    """Calls a step's passes when autograd does."""
+
+    @staticmethod
+    def forward(context: torch.autograd.function.FunctionCtx, _anchor: Tensor, step: _Step) -> Tensor:
+        context.step = step
+        return step.forward()
+
+    @staticmethod
+    def backward(context: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[None, None]:
+        context.step.backward(gradient)
+        return None, None

@@ -19,6 +19,7 @@ from helpers.parallel.batch_norm import synchronise_batch_norms
 from helpers.parallel.compilation import Compilation, compile_model
 from helpers.parallel.graphs import record_losses, why_not
 from helpers.parallel.precision import lower_blocks
+from helpers.parallel.replay import replay_inference
 from helpers.parallel.sharding import Sharding, distribute, unwrap
 from model.config import FreezeMode
 from model.prismer import Prismer
@@ -42,7 +43,7 @@ def prepare_model(
         freeze: which parameters do not train.
         sync_batchnorm: the stems normalise over the samples of all processes.
         activation_checkpointing: which activations are kept for the backward pass, and where.
-        compiled: `blocks` are compiled; `graphs` of a step are recorded as well, where that can be.
+        compiled: `blocks` are compiled; `graphs` of steps and inference are recorded, too, where they can be.
         sharding: what is split over the processes.
 
     Returns:
@@ -61,4 +62,5 @@ def prepare_model(
             accelerator.print(f"--compile graphs: compiled, but without CUDA graphs: {reason}")
         else:
             record_losses(unwrap(prepared))
+            replay_inference(unwrap(prepared))
     return prepared

@@ -1,13 +1,16 @@
 """What is recorded and replayed, with a recorder in place of CUDA's."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils import _pytree
 
 from benchmarks.networks import experts
+from helpers.parallel import graphs
 from helpers.parallel.graphs import MOST_SHAPES, record_losses, why_not
 from helpers.parallel.preparation import prepare_model
 from helpers.parallel.processes import start_accelerator
@@ -18,45 +21,31 @@ TEXTS = ["A picture of a red cube", "A picture of two cones and a red cube on a 
 
 
 class Recorder:
-    """Runs what it is to record three times, as CUDA's does; replays write gradients into the same memory."""
+    """Does again what it is to record, into the same memory as the first time, as CUDA's replays do."""
 
     def __init__(self) -> None:
-        self.recorded, self.replayed = 0, 0
+        self.captured, self.replayed = 0, 0
 
-    def __call__(self, module: nn.Module, batch: tuple, **_: Any) -> nn.Module:
-        self.recorded += 1
-        for _turn in range(3):
-            module(*batch)
-        parameters = [p for p in module.parameters() if p.requires_grad]
-        memory = [torch.zeros_like(p) for p in parameters]
-        recorder = self
+    def capture(self, work: Callable[[], Any], pool: Any) -> tuple[Callable[[], None], Any]:
+        self.captured += 1
+        results = work()
 
-        class Replay(torch.autograd.Function):
-            @staticmethod
-            def forward(context: Any, *_parameters: Tensor) -> Tensor:
-                with torch.enable_grad():
-                    context.losses = module(*recorder.batch)
-                return context.losses.detach()
-
-            @staticmethod
-            def backward(context: Any, gradient: Tensor) -> tuple:
-                found = torch.autograd.grad(context.losses, parameters, gradient, allow_unused=True)
-                for place, value in zip(memory, found, strict=True):
-                    place.zero_() if value is None else place.copy_(value)
-                return tuple(place.detach() for place in memory)
-
-        def replay(*batch: Any) -> Tensor:
+        def replay() -> None:
             self.replayed += 1
-            self.batch = batch
-            return Replay.apply(*parameters)
+            with torch.enable_grad():  # which nobody asks for when work is replayed
+                again = work()
+            for place, value in zip(_pytree.tree_leaves(results), _pytree.tree_leaves(again), strict=True):
+                if place is not None:
+                    place.copy_(value)
 
-        return replay
+        return replay, results
 
 
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder()
-    monkeypatch.setattr(torch.cuda, "make_graphed_callables", recorder)
+    monkeypatch.setattr(graphs, "capture", recorder.capture)
+    monkeypatch.setattr(graphs, "warm_up", lambda work: work())
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: "pool")
     monkeypatch.setattr(torch.cuda, "get_rng_state", torch.get_rng_state)
     monkeypatch.setattr(torch.cuda, "set_rng_state", torch.set_rng_state)
@@ -86,15 +75,15 @@ def test_learns_what_it_learns_without(recorder):
     for times in (1, 2):  # gradients of two batches add up, though they come in the same memory
         for expected, found in zip(learn(plain, times=times), learn(model, times=times), strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
-    assert (recorder.recorded, recorder.replayed) == (1, 3)
+    assert (recorder.captured, recorder.replayed) == (2, 6)  # forward and backward
 
 
 def test_each_shape_has_a_graph_until_there_are_too_many(recorder):
     model = new_model(True)
     for batch in (2, 4, 2, *range(6, 2 * MOST_SHAPES + 4, 2)):
         learn(model, batch)
-    assert recorder.recorded == MOST_SHAPES
-    assert recorder.replayed == MOST_SHAPES + 1
+    assert recorder.captured == 2 * MOST_SHAPES
+    assert recorder.replayed == 2 * (MOST_SHAPES + 1)
 
 
 def test_other_frozen_weights_are_recorded_anew(recorder):
@@ -102,7 +91,7 @@ def test_other_frozen_weights_are_recorded_anew(recorder):
     learn(model)
     model.load_state_dict({name: value * 1.5 for name, value in model.state_dict().items()})
     learn(model)
-    assert recorder.recorded == 2
+    assert recorder.captured == 4
 
 
 def test_evaluation_does_without(recorder):
@@ -110,7 +99,7 @@ def test_evaluation_does_without(recorder):
     with torch.no_grad():
         model(experts(model.config, 2), TEXTS, "A picture of")
         assert len(model.generate(experts(model.config, 2))) == 2
-    assert recorder.recorded == 0
+    assert recorder.captured == 0
 
 
 @pytest.mark.parametrize(

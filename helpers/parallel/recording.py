@@ -1,0 +1,42 @@
+"""Recording CUDA graphs: work on a GPU that is done again without the host, on tensors that stay in place."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+
+@contextmanager
+def recordable() -> Iterator[None]:
+    """Meanwhile autocast keeps no copies of weights: they would be gone when a graph is replayed."""
+    precision, enabled = torch.get_autocast_dtype("cuda"), torch.is_autocast_enabled("cuda")
+    with torch.autocast("cuda", precision, enabled, cache_enabled=False):
+        yield
+
+
+def warm_up(work: Callable[[], Any]) -> None:
+    """Does work once as it must be before it is captured: it compiles, and takes work spaces."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        work()
+    torch.cuda.current_stream().wait_stream(stream)
+
+
+def capture(work: Callable[[], T], pool: Any = None) -> tuple[Callable[[], None], T]:
+    """Records work, without doing it.
+
+    Args:
+        work: reads and changes tensors that stay where they are.
+        pool: of memory, for graphs that are replayed in turn and may share it.
+
+    Returns:
+        What does it, and the tensors where its results will be.
+    """
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=pool):
+        results = work()
+    return graph.replay, results
