@@ -81,7 +81,10 @@ def stem(module: nn.Sequential, label: Tensor) -> Tensor:
     """A stem on a float map (b, c, L, L), however many channels it has."""
     resize: Resize = module[0]
     scale = resize.numerator / resize.denominator
-    return module[1:](F.interpolate(label, scale_factor=scale, mode="bilinear", align_corners=True))
+    x = F.interpolate(label, scale_factor=scale, mode="bilinear", align_corners=True)
+    for layer in list(module)[1:]:
+        x = layer(x)
+    return x
 
 
 def encode(encoder: ExpertEncoder, experts: Mapping[str, Tensor | LabelMap]) -> Tensor:

@@ -15,7 +15,7 @@ from model.modalities import Kind, Modality, modality
 from model.modules.label_map import LabelMap
 from model.modules.norm import LayerNorm, without_autocast
 from model.modules.resampler import Resampler
-from model.modules.stems import stem
+from model.modules.stems import Stem
 from model.modules.vit import VisionTransformer
 
 INSTANCE_ROWS = 128
@@ -50,6 +50,11 @@ def fixed_instance_indices(device: torch.device) -> Tensor:
         return FIXED_INSTANCE_INDICES.to(device)
 
 
+def tokens(features: Tensor) -> Tensor:
+    """(b, d, g, g) -> (b, g * g, d)."""
+    return features.flatten(2).mT
+
+
 def original_vision(config: VisionConfig) -> VisionConfig:
     """The tower as the original builds it; it differs for ViT-H/14 alone."""
     return replace(config, heads=config.width // 64, activation="quick_gelu")
@@ -78,7 +83,7 @@ class ExpertEncoder(nn.Module):
             nn.init.normal_(self.instance_embedding, std=width**-0.5)
         self.conv1 = nn.ModuleDict({"rgb": nn.Conv2d(3, width, self.patch_size, self.patch_size, bias=False)})
         for entry in self.modalities:
-            self.conv1[entry.stem] = stem(entry, width, self.patch_size)
+            self.conv1[entry.stem] = Stem(entry, width, self.patch_size)
         self.transformer = VisionTransformer(vision)
         if self.modalities:
             self.resampler = Resampler(vision)
@@ -105,7 +110,7 @@ class ExpertEncoder(nn.Module):
         Returns:
             (b, l, d): RGB tokens first, then the 64 resampled tokens of the experts.
         """
-        x = self._tokens(self.conv1["rgb"](experts["rgb"]))
+        x = self._placed(tokens(self.conv1["rgb"](experts["rgb"])))
         if any(entry.name in experts for entry in self.modalities):
             x = torch.cat([x, self.resampler(self.label_tokens(experts, instance_indices))], dim=1)
         return self.ln_post(self.transformer(self.ln_pre(x)))
@@ -122,8 +127,8 @@ class ExpertEncoder(nn.Module):
         if instance_indices is None:
             instance_indices = self._draw_instance_indices(experts["rgb"].device)
         present = [entry for entry in self.modalities if entry.name in experts]
-        features = [self._features(entry, experts, instance_indices) for entry in present]
-        return self._tokens(torch.stack(features, dim=1)).flatten(1, 2)
+        each = [tokens(self._features(entry, experts, instance_indices)) for entry in present]
+        return self._placed(torch.stack(each, dim=1)).flatten(1, 2)
 
     def _features(
         self, entry: Modality, experts: Mapping[str, Tensor | LabelMap], instance_indices: Tensor
@@ -134,12 +139,13 @@ class ExpertEncoder(nn.Module):
         if entry.kind is Kind.INSTANCE:
             ids = label.index[:, 0, :: self.patch_size, :: self.patch_size].int()  # nearest: (b, g, g)
             rows = F.embedding(instance_indices[ids], self.instance_embedding)
-            features = features + rows.permute(0, 3, 1, 2)  # (b, g, g, d) -> (b, d, g, g)
+            rows = rows.permute(0, 3, 1, 2)  # (b, g, g, d) -> (b, d, g, g)
+            features = features + rows.to(features.dtype)
         return features
 
-    def _tokens(self, features: Tensor) -> Tensor:
-        """Features (..., d, g, g) -> tokens (..., g * g, d) with positions, in the features' type."""
-        return features.flatten(-2).mT + self._positions(features.shape[-1]).to(features.dtype)
+    def _placed(self, tokens: Tensor) -> Tensor:
+        """Tokens (..., g * g, d) with positions, in their type."""
+        return tokens + self._positions(math.isqrt(tokens.shape[-2])).to(tokens.dtype)
 
     def _positions(self, grid: int) -> Tensor:
         """The table of positions, resized: (grid * grid, d)."""

@@ -4,10 +4,9 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from helpers.parallel.batch_norm import SynchronisedBatchNorm2d
-from model.modules.label_map import LabelMap
 from model.prismer import Prismer
 
 Compilation = Literal["none", "blocks", "graphs"]  # graphs: helpers/parallel/graphs.py
@@ -29,15 +28,11 @@ def compile_model(model: Prismer) -> None:
     for name in {entry.stem for entry in encoder.modalities}:
         stem = encoder.conv1[name]
         if not any(isinstance(module, SynchronisedBatchNorm2d) for module in stem):
-            stem.forward = _resized(stem[0], torch.compile(nn.Sequential(*stem[1:]), dynamic=False))
+            stem.convolve = torch.compile(stem.convolve, dynamic=False)
     layers = decoder.roberta["encoder"]
     for layer in (*layers.layer, layers.output_layer):
         layer.forward = _without_cache(layer.forward)
     decoder.token_losses = torch.compile(decoder.token_losses)
-
-
-def _resized(resize: nn.Module, rest: nn.Module) -> Callable[[Tensor | LabelMap], Tensor]:
-    return lambda label: rest(resize(label))
 
 
 def _without_cache(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:

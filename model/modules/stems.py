@@ -1,5 +1,6 @@
 """Stems: the convolutions that turn an expert's label into tokens' features."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,18 +25,34 @@ class Resize(nn.Module):
         return F.interpolate(x, size=(side, side), mode="bilinear", align_corners=True)
 
 
-def stem(modality: Modality, width: int, patch_size: int) -> nn.Sequential:
-    """The stem of a modality: a label of side L -> (b, width, L / patch_size, L / patch_size)."""
-    if modality.is_label_map:
-        resize, channels, strides = Resize(4, patch_size), EMBEDDING_DIM, (2, 2, 1, 1)
-    else:
-        resize, channels, strides = Resize(16, patch_size), modality.channels, (2, 2, 2, 2)
-    widths = [channels, width // 8, width // 4, width // 2, width]
-    layers: list[nn.Module] = [resize]
-    for before, after, stride in zip(widths, widths[1:], strides, strict=False):
-        layers += [
-            nn.Conv2d(before, after, 3, stride, padding=1, bias=False),
-            nn.BatchNorm2d(after),
-            nn.ReLU(),
-        ]
-    return nn.Sequential(*layers, nn.Conv2d(width, width, 1, bias=False))
+class Stem(nn.Sequential):
+    """A label of side L -> (b, width, L / patch_size, L / patch_size): resize, convolutions and norms."""
+
+    def __init__(self, modality: Modality, width: int, patch_size: int) -> None:
+        if modality.is_label_map:
+            resize, channels, strides = Resize(4, patch_size), EMBEDDING_DIM, (2, 2, 1, 1)
+        else:
+            resize, channels, strides = Resize(16, patch_size), modality.channels, (2, 2, 2, 2)
+        widths = [channels, width // 8, width // 4, width // 2, width]
+        layers: list[nn.Module] = [resize]
+        for before, after, stride in zip(widths, widths[1:], strides, strict=False):
+            layers += [
+                nn.Conv2d(before, after, 3, stride, padding=1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.ReLU(),
+            ]
+        super().__init__(*layers, nn.Conv2d(width, width, 1, bias=False))
+
+    def forward(self, label: Tensor | LabelMap) -> Tensor:
+        """(b, c, L, L) or a label map of side L -> (b, width, L / patch_size, L / patch_size)."""
+        return self.convolve(self[0](label))
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """All but the resize."""
+        _, first, *rest = self
+        x = first(x)
+        if x.is_cuda:  # where the next ones, and their norms above all, take several times as long otherwise
+            x = x.contiguous(memory_format=torch.channels_last)
+        for module in rest:
+            x = module(x)
+        return x

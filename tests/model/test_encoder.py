@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from model.config import PrismerConfig, TextConfig, VisionConfig
-from model.encoder import ExpertEncoder, resize_positions
+from model.encoder import ExpertEncoder, resize_positions, tokens
 from model.errors import UserError
 from model.modules.label_map import LabelMap
 from model.modules.mlp import quick_gelu
@@ -59,9 +59,8 @@ def test_an_expert_without_a_label_has_no_tokens(encoder):
     encoder.eval()
     experts = inputs()
     alone = {name: x for name, x in experts.items() if name != "obj_detection"}
-    tokens = encoder._tokens(encoder.conv1["depth"](experts["depth"]))  # (b, 4, d)
-    rgb = encoder._tokens(encoder.conv1["rgb"](experts["rgb"]))
-    sequence = torch.cat([rgb, encoder.resampler(tokens)], dim=1)
+    depth, rgb = (encoder._placed(tokens(encoder.conv1[name](experts[name]))) for name in ("depth", "rgb"))
+    sequence = torch.cat([rgb, encoder.resampler(depth)], dim=1)
     wanted = encoder.ln_post(encoder.transformer(encoder.ln_pre(sequence)))
     torch.testing.assert_close(encoder(alone), wanted)
     wanted = encoder.ln_post(encoder.transformer(encoder.ln_pre(rgb)))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from model.captioning import PrismerCaption
+from model.encoder import tokens
 from model.errors import UserError
 from model.evidence import find_evidence
 from model.modules.label_map import LabelMap
@@ -77,7 +78,7 @@ def plain(model: PrismerCaption, experts: dict, text: str) -> tuple[Tensor, Tens
     entries = {entry.name: entry for entry in encoder.modalities}
     indices = torch.zeros(256, dtype=torch.int64)
     features = [encoder._features(entries[name], experts, indices)[0] for name in EXPERTS]
-    x = torch.cat([encoder._tokens(each) for each in features])
+    x = torch.cat([encoder._placed(tokens(each[None]))[0] for each in features])
     latents, shares = encoder.resampler.latents, torch.zeros(64, 12)
     for block in encoder.resampler.perceiver_blocks:
         query, width = block.ln_1(latents), latents.shape[1]
