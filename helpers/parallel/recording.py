@@ -37,6 +37,7 @@ def capture(work: Callable[[], T], pool: Any = None) -> tuple[Callable[[], None]
         What does it, and the tensors where its results will be.
     """
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=pool):
+    # Others may use the GPU meanwhile: a loader's thread pins memory.
+    with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
         results = work()
     return graph.replay, results

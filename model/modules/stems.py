@@ -50,9 +50,17 @@ class Stem(nn.Sequential):
     def convolve(self, x: Tensor) -> Tensor:
         """All but the resize."""
         _, first, *rest = self
-        x = first(x)
-        if x.is_cuda:  # where the next ones, and their norms above all, take several times as long otherwise
-            x = x.contiguous(memory_format=torch.channels_last)
+        x = convolve_padded(first, x) if x.is_cuda else first(x)
         for module in rest:
             x = module(x)
         return x
+
+
+def convolve_padded(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """A convolution without bias as GPUs have fast kernels for: of channels by eights, last in memory.
+
+    What follows keeps that order, in which norms are several times as fast.
+    """
+    rest = (0, 0, 0, 0, 0, -x.shape[1] % 8)
+    x = F.pad(x, rest).contiguous(memory_format=torch.channels_last)
+    return F.conv2d(x, F.pad(layer.weight, rest), None, layer.stride, layer.padding)
