@@ -46,7 +46,7 @@ gallery: setup ## draw the pictures of README.md and docs/demo.md anew, with the
 	cp $(GALLERY)/told/red_cone_sale_sign.png docs/evidence.png
 
 test: setup-test lint ## lint and all tests
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadscope
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadscope --no-loadscope-reorder
 
 mutants: setup-test ## put 200 small faults into the code, one at a time, and count those that the tests notice
 	OMP_NUM_THREADS=1 $(RUN) -m tests.mutants --sample 200
