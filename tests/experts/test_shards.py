@@ -1,6 +1,7 @@
 """Shards of images get shards of labels: on disk, over HTTP, several data sets, killed and gone on with."""
 
 import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,20 @@ def test_a_stopped_run_goes_on_with_the_shards_that_are_missing(packed, tmp_path
     grey.decoded.clear()
     report = generate_labels(packed, labels, BACKENDS, num_workers=0)
     assert (report.labelled, report.finished_before, grey.decoded) == (0, 6, [])
+
+
+def test_a_record_that_one_expert_lacks_is_added_there_alone(packed: Path, tmp_path: Path, grey: Grey) -> None:
+    labels, two = tmp_path / "labels", {"depth": "grey", "ocr_detection": "grey"}
+    generate_labels(packed, labels, two, num_workers=0)
+    whole, shard = tars(labels), Path("web/00000.tar")
+    first, *others = tarfile.open(labels / "ocr_detection" / shard).getnames()
+    kept = [(name, tarfile.open(labels / "ocr_detection" / shard).extractfile(name).read()) for name in others]
+    shutil.rmtree(labels / "ocr_detection" / "web" / ".index", ignore_errors=True)
+    write_shard(labels / "ocr_detection" / shard, kept)
+    report = generate_labels(packed, labels, two, num_workers=0)
+    assert report.labelled == 1
+    assert tarfile.open(labels / "ocr_detection" / shard).getnames() == [*others, first]
+    assert (labels / "depth" / shard).read_bytes() == whole[f"depth/{shard}"]
 
 
 def test_other_settings_and_overwriting(packed: Path, tmp_path: Path, grey: Grey) -> None:

@@ -1,5 +1,6 @@
 """Folders into shards and back; what training reads from either is the same to the bit."""
 
+import json
 import shutil
 import sys
 import threading
@@ -17,8 +18,9 @@ from dataset.places import Url
 from dataset.samples import ImageFolder
 from dataset.shards.__main__ import main
 from dataset.shards.folder import ShardFolder, open_folder
-from dataset.shards.pack import pack
+from dataset.shards.pack import check_settings, pack
 from dataset.shards.unpack import unpack
+from dataset.shards.write import write_list
 from helpers.cli import UNREADABLE_IMAGES
 from model.errors import UserError
 from tests.dataset.disk import EXPERTS, Disk, visual_of
@@ -175,6 +177,32 @@ def test_labels_that_are_missing_or_damaged_are_named(plain: Disk, tmp_path: Pat
     assert [Path(path).name for path in left_out] == ["one.png", "five.png"]
     assert "missing" in left_out[str(labels / "depth" / DATASET / "a/one.png")]
     assert "damaged" in left_out[str(labels / "normal" / DATASET / "five.png")]
+
+
+def test_labels_of_other_settings_are_not_mixed(plain: Disk, packed: Path, tmp_path: Path) -> None:
+    """By what the manifests say of the expert; a note of ours there is no setting."""
+    packed = shutil.copytree(packed, tmp_path / "packed")
+    of_tars, unpacked = packed / "labels/depth/manifest.json", tmp_path / "plain/labels"
+    setting = {"backend": "dpt", "options": {}, "precision": "float32", "note": "one"}
+    of_tars.write_text(json.dumps(setting))
+    (unpacked / "depth").mkdir(parents=True)
+    there = unpacked / "depth/manifest.json"
+    there.write_text(json.dumps(setting | {"options": {"shift": 1}}))
+    with pytest.raises(UserError, match="made with other settings"):
+        unpack(packed, packed / "labels", tmp_path / "plain", dataset=DATASET)
+    there.write_text(json.dumps(setting | {"note": "another"}))
+    check_settings(of_tars, there)
+
+
+def test_a_file_that_is_no_list_of_shards_is_kept(packed: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(packed / DATASET, tmp_path / "tars")
+    for theirs in ("[1, 2]", '{"shards": []}', "a note"):
+        (folder / "shards.json").write_text(theirs)
+        with pytest.raises(UserError, match="shards.json"):
+            write_list(folder)
+        assert (folder / "shards.json").read_text() == theirs
+    write_list(folder, overwrite=True)
+    write_list(folder)  # its own
 
 
 def test_records_that_cannot_be_read_are_skipped_and_counted(
