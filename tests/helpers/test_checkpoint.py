@@ -16,6 +16,7 @@ from dataset.files import write_json
 from helpers.checkpoint import POSITIONS, find_weights, load_weights, read_weights, write_weights
 from helpers.config import ROOT, read_model_size
 from helpers.models import Usage, describe, infer_config, restore_model, without_memory
+from helpers.saving.folders import MARKER
 from model.captioning import PrismerCaption
 from model.config import PrismerConfig
 from model.errors import UserError
@@ -325,3 +326,13 @@ def test_the_umask_says_who_may_read_weights(tmp_path, name):
     (tmp_path / "usual").touch()
     write_weights(tmp_path / name, {"a": torch.ones(1)})
     assert (tmp_path / name).stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(None, "never complete"), ("{", "damaged"), ("{}", "damaged")]
+)
+def test_weights_of_a_checkpoint_are_read_where_it_was_complete(tmp_path, content, reason):
+    if content is not None:
+        (tmp_path / MARKER).write_text(content)
+    with pytest.raises(UserError, match=f"{MARKER}: .*{reason}"):
+        read_weights(tmp_path / MARKER)
