@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import tarfile
 import threading
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from dataset.shards.__main__ import main
 from dataset.shards.folder import ShardFolder, open_folder
 from dataset.shards.pack import check_settings, pack
 from dataset.shards.unpack import unpack
-from dataset.shards.write import write_list
+from dataset.shards.write import is_shard_of_ours, write_list
 from helpers.cli import UNREADABLE_IMAGES
 from model.errors import UserError
 from tests.dataset.disk import EXPERTS, Disk, visual_of
@@ -198,11 +199,19 @@ def test_a_file_that_is_no_list_of_shards_is_kept(packed: Path, tmp_path: Path) 
     folder = shutil.copytree(packed / DATASET, tmp_path / "tars")
     for theirs in ("[1, 2]", '{"shards": []}', "a note"):
         (folder / "shards.json").write_text(theirs)
-        with pytest.raises(UserError, match="shards.json"):
+        with pytest.raises(UserError, match=r"shards\.json"):
             write_list(folder)
         assert (folder / "shards.json").read_text() == theirs
     write_list(folder, overwrite=True)
     write_list(folder)  # its own
+
+
+def test_shards_of_others_are_not_ours(packed: Path, tmp_path: Path) -> None:
+    ours, theirs, no_tar = packed / DATASET / "00000.tar", tmp_path / "theirs.tar", tmp_path / "no.tar"
+    no_tar.write_bytes(b"half a download")
+    with tarfile.open(theirs, "w") as tar:
+        tar.add(no_tar, "a.jpg")
+    assert [is_shard_of_ours(tar) for tar in (ours, theirs, no_tar)] == [True, False, False]
 
 
 def test_records_that_cannot_be_read_are_skipped_and_counted(
