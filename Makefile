@@ -83,10 +83,11 @@ nano-labels: setup ## run the nano experts on the captioning scenes
 	$(RUN) experts/generate.py --config configs/experts_nano.yaml --data_path $(DATA) --datasets vqav2 --save_path $(DATA)/labels_nano
 
 nano-train: setup ## train Prismer-Nano and PrismerZ-Nano on captions and answers, side by side with a core each
-	for kind in nano nanoz; do \
-		OMP_NUM_THREADS=1 $(RUN) -m nano.train --overwrite --exp_name make_$$kind --seed 0 $(TRAIN_FLAGS) \
-			--caption configs/caption_$$kind.yaml --vqa configs/vqa_$$kind.yaml > $(DATA)_train_$$kind.log 2>&1 & \
-	done; wait
+	for size in nano nanoz; do \
+		OMP_NUM_THREADS=1 $(RUN) -m nano.train --overwrite --exp_name make_$$size --seed 0 $(TRAIN_FLAGS) \
+			--caption configs/caption_$$size.yaml --vqa configs/vqa_$$size.yaml > $(DATA)_train_$$size.log 2>&1 & \
+		jobs="$$jobs $$!"; \
+	done; for job in $$jobs; do wait $$job || exit 1; done
 	tail -n 3 $(DATA)_train_nano.log $(DATA)_train_nanoz.log
 	for task in caption vqa; do for size in nano nanoz; do \
 		$(RUN) -m helpers.convert --overwrite --dtype float16 logging/$${task}_make_$$size \
