@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataset.outputs import Outputs, add_flag
-from helpers.cli import UNREADABLE_IMAGES, add_output_dir, named_path, names, natural, printable, run
+from helpers.cli import UNREADABLE_IMAGES, add_output_dir, named_path, names, natural, printable, run, saying
 
 if TYPE_CHECKING:
     from experts.images import ImageFile
@@ -40,7 +40,9 @@ def main() -> int:
     add_output_dir(parser)
     parser.add_argument("--images", type=named_path, help="folder of images (default: the config's)")
     parser.add_argument("--labels", type=named_path, help="folder of their labels (default: the config's)")
-    parser.add_argument("--question", help="answer this about each image, instead of captioning it")
+    parser.add_argument(
+        "--question", type=saying, help="answer this about each image, rather than caption it"
+    )
     parser.add_argument(
         "--experts",
         type=names,
@@ -84,12 +86,11 @@ def demo(args: argparse.Namespace) -> int:
     if args.json not in (None, STDOUT):
         outputs.check([args.json])
     # Imported here, so that --help and a mistyped flag are answered at once.
-    from tqdm import tqdm
-
     from dataset.captions import caption_dataset, demo_label_folder
     from dataset.coverage import label_coverage
     from dataset.files import write_text
     from dataset.images import turned_when_shown
+    from dataset.progress import progress_bar
     from dataset.text import clean_question, is_long_question
     from experts.images import images_to_label
     from experts.runner import generate_labels
@@ -139,7 +140,7 @@ def demo(args: argparse.Namespace) -> int:
     else:
         predictions = model.answers(dataset, [question] * len(dataset), batch_size, **settings)
     rows = []
-    for image, found in tqdm(predictions, f"{kind}s", len(dataset), unit="image"):
+    for image, found in progress_bar(predictions, desc=f"{kind}s", total=len(dataset), unit="image"):
         if writes_captions:
             path = (images / image).with_suffix(".txt")
             with outputs.writing(path):

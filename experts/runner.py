@@ -25,6 +25,7 @@ from dataset.images import UnreadableImage
 from dataset.loader import Loader
 from dataset.outputs import Outputs
 from dataset.places import Url, as_place
+from dataset.progress import progress_bar
 from dataset.shards.folder import ShardFolder
 from dataset.shards.write import check_list, write_list
 from experts.base import Expert, Setting, Target
@@ -187,7 +188,9 @@ def _run_pass(
     ahead = max(2, 2 * work.batch_size // num_workers) if num_workers else None
     images = Images(items, expert.prepare)
     loader = Loader(images, batch_size=None, num_workers=num_workers, prefetch_factor=ahead)
-    with tqdm(total=len(items), desc=", ".join(work.modalities), unit="image", disable=not show) as bar:
+    with progress_bar(
+        total=len(items), desc=", ".join(work.modalities), unit="image", disable=not show
+    ) as bar:
         batches = one_ahead(batched(iter(loader), work.batch_size))
         outcome = _label_images(items, batches, expert, save_path, num_writers, bar)
     del expert, images, loader, batches

@@ -13,10 +13,8 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
-from typing import get_args
 
 from helpers.failures import explained, printed
-from helpers.parallel.compilation import Compilation
 
 _MOST = 2**31 - 1  # of a number in a flag; libraries take no more
 UNREADABLE_IMAGES = 3  # the work is done, but for images that cannot be read
@@ -129,6 +127,13 @@ def _within(text: str, least: int) -> int:
     return number
 
 
+def saying(text: str) -> str:
+    """A flag's value that is some text."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty")
+    return text
+
+
 def whole(text: str) -> int:
     """A flag's value that may be 0, which is "none"; also that of `--seed`."""
     return _within(text, 0)
@@ -237,8 +242,13 @@ def training_parser(description: str, config: str) -> argparse.ArgumentParser:
         nargs="?",
         const="blocks",
         default="none",
-        choices=get_args(Compilation),
+        choices=["none", "blocks", "graphs"],  # `Compilation`, whose module loads torch
         help="torch.compile layers and loss; graphs: replay steps as CUDA graphs, too, for small batches",
+    )
+    parser.add_argument(
+        "--profile",
+        action="store_true",
+        help="write trace.json beside the results, of a few steps, which https://ui.perfetto.dev opens",
     )
     sharding = parser.add_mutually_exclusive_group()
     sharding.add_argument(

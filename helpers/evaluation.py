@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate.utils import gather_object
-from tqdm import tqdm
 
 from dataset.files import numbered, write_json
 from dataset.joined import JoinedDataset
+from dataset.progress import progress_bar
 from dataset.samples import ImageLabelDataset
 from helpers.config import config_as_json, write_settings
 from helpers.parallel.sharding import gathered
@@ -46,7 +46,7 @@ def predict_all(
     session.model.eval()
     found: dict[int, T] = {}
     with gathered(session.model, session.args.sharding):
-        for batch in tqdm(loader, desc=title, disable=not session.is_main, leave=False):
+        for batch in progress_bar(loader, desc=title, disable=not session.is_main, leave=False):
             if batch is None:
                 continue
             with session.accelerator.autocast():

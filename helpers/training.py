@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from dataset.progress import progress_bar
 from experts.manifest import read_backends
 from helpers.cli import Stopped
 from helpers.config import config_as_json
@@ -32,6 +33,7 @@ from helpers.optimisation import Schedule, build_optimizer, set_lr
 from helpers.parallel.batch_norm import average_statistics
 from helpers.parallel.processes import broadcast_from_main, count_over_processes
 from helpers.parallel.sharding import all_finite
+from helpers.profiling import traced
 from helpers.saving.saver import Saver
 from helpers.saving.training_state import save_best
 from helpers.session import Session
@@ -107,6 +109,7 @@ class Training:
         self.tracking = Tracking(accelerator, session.folder, settings, resumed_at=resumed_at)
         self.meter = Meter(accelerator)
         self._bar: tqdm | None = None
+        self._traced = False
         self._losses, self._lr = MeanLoss(), 0.0
         self._samples: list[int] = []  # of the step in progress
 
@@ -131,16 +134,20 @@ class Training:
         self.loader.sampler.start_at(epoch, self.progress.consumed)
         self.session.model.train()
         self._begin_sums()
-        self._bar = tqdm(
+        self._bar = progress_bar(
             self.loader,
-            desc=f"epoch {epoch}",
+            desc=f"epoch {epoch + 1}",
             initial=self._batches_per_epoch - len(self.loader),
             total=self._batches_per_epoch,
             disable=not self.session.is_main,
         )
         batches = self.meter.timed(self._bar, self.progress.step)
         with self.stop.after_a_step(), self._bar:
-            for batch in self.stepper.batches(batches, len(self.loader)):
+            batches = self.stepper.batches(batches, len(self.loader))
+            if self.session.args.profile and self.session.is_main and not self._traced:
+                self._traced = True
+                batches = traced(batches, len(self.loader), self.session.folder)
+            for batch in batches:
                 self._samples += batch["index"].tolist()
                 self._lr = self.schedule.lr(self._scheduled_step())
                 set_lr(self.optimizer, self._lr)
@@ -186,7 +193,7 @@ class Training:
         if self.progress.step % LOG_EVERY == 0 and self.session.is_main:
             mean_loss = self._losses.mean()
             self._bar.set_postfix(loss=f"{mean_loss:.3f}", lr=f"{self._lr:.1e}")
-            record = {"epoch": self.progress.epoch, "step": self.progress.step}
+            record = {"epoch": self.progress.epoch + 1, "step": self.progress.step}
             record |= {"loss": mean_loss, "lr": self._lr}
             if torch.isfinite(norm):  # JSON has no other numbers
                 record["grad_norm"] = float(norm)

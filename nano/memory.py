@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from dataset.captions import CaptionDataset
 from dataset.collate import collate
 from dataset.loader import Loader
+from dataset.progress import progress_bar
 from dataset.questions import QuestionDataset
 from model.errors import UserError
 from model.prismer import Prismer
@@ -81,7 +81,7 @@ def shifted(batch: dict, most: int) -> dict:
 def read_pictures(dataset: CaptionDataset, workers: int) -> Pictures:
     """Reads all images of a data set, in its order."""
     loader = Loader(dataset, AT_ONCE, num_workers=workers, collate_fn=collate)
-    batches = list(tqdm(loader, desc="reading"))
+    batches = list(progress_bar(loader, desc="reading"))
     names, tabled = batches[0]["labels"], batches[0]["tables"]
     return Pictures(
         torch.cat([batch["rgb"] for batch in batches]),

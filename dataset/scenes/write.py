@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from dataset.files import write_bytes
 from dataset.outputs import Outputs
+from dataset.progress import progress_bar
 from dataset.scenes.labels import make_labels
 from dataset.scenes.questions import answer_list
 from dataset.scenes.render import render
@@ -147,7 +147,7 @@ def demo_images(folder: Path) -> dict[Path, bytes]:
 def run_jobs(task: Callable, jobs: list, workers: int) -> list:
     """Calls a function on each job, in several processes, and returns what it returns, in order."""
     results = spread(task, jobs, 0 if workers == 1 else workers, chunksize=8, fresh=True)
-    return list(tqdm(results, total=len(jobs), desc="scenes", unit="scene"))
+    return list(progress_bar(results, total=len(jobs), desc="scenes", unit="scene"))
 
 
 def _claim(options: Options) -> None:

@@ -6,8 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from tqdm import tqdm
-
 from dataset.files import check_dataset, remove_leftovers, write_bytes
 from dataset.image_list import check_data_path
 from dataset.json_text import parse_json
@@ -15,6 +13,7 @@ from dataset.labels import MANIFEST, LabelReader, read_instances, read_picture, 
 from dataset.outputs import Outputs
 from dataset.packed_labels import SUFFIX as PACKED
 from dataset.packed_labels import pack_label
+from dataset.progress import progress_bar
 from dataset.shards.folder import LIST
 from dataset.shards.plan import Shard, plan_shards
 from dataset.shards.tar_index import index_of, keys
@@ -128,7 +127,7 @@ def _run(
 ) -> Packed:
     _check_folder(folder, shards, may_grow=name != "images")
     result = Packed(name)
-    for part in tqdm(spread(job, shards, num_workers), desc=name, total=len(shards), unit="shard"):
+    for part in progress_bar(spread(job, shards, num_workers), desc=name, total=len(shards), unit="shard"):
         result.records += part.records
         result.kept += part.kept
         result.bytes += part.bytes

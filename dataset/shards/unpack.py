@@ -7,13 +7,12 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from dataset.files import check_dataset, leads_out, write_bytes
 from dataset.image_list import check_data_path
 from dataset.outputs import Outputs
 from dataset.packed_labels import SUFFIX as PACKED
 from dataset.packed_labels import unpack_label
+from dataset.progress import progress_bar
 from dataset.shards.folder import ShardFolder, open_folder
 from dataset.shards.pack import (
     MANIFEST,
@@ -82,7 +81,7 @@ def _run(expert: str | None, files: ShardFolder, target: Path, outputs: Outputs,
     result = Packed(name)
     job = partial(_unpack, files, target, expert, outputs)
     numbers = range(len(files.shards))
-    for part in tqdm(spread(job, numbers, num_workers), desc=name, total=len(numbers), unit="shard"):
+    for part in progress_bar(spread(job, numbers, num_workers), desc=name, total=len(numbers), unit="shard"):
         result.records += part.records
         result.bytes += part.bytes
         result.left_out |= part.left_out

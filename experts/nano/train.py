@@ -46,8 +46,8 @@ def train(
 ) -> dict[str, float]:
     """Trains, saves, and measures on the test split; returns the scores."""
     import torch
-    from tqdm import tqdm
 
+    from dataset.progress import progress_bar
     from experts.nano import losses
     from experts.nano.data import SceneTargets, find_words, load_targets, scene_images
     from experts.nano.network import NanoConfig, NanoNetwork
@@ -68,7 +68,7 @@ def train(
     steps = epochs * (len(images) // batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, steps, pct_start=0.1)
     start = time.perf_counter()
-    with tqdm(total=steps, unit="step") as bar:
+    with progress_bar(total=steps, unit="step") as bar:
         for _ in range(epochs):
             order = torch.randperm(len(images), generator=generator)
             for chosen in order[: len(order) // batch_size * batch_size].split(batch_size):

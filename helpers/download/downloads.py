@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from dataset.files import write_atomically
 from dataset.outputs import Outputs
+from dataset.progress import progress_bar
 from helpers.download import hub
 from helpers.download.fetch import Remote, bytes_here, fetch, is_intact
 from helpers.download.released import SOURCE, HubFile, WebFile
@@ -108,7 +109,7 @@ def _fetch(steps: list[Step], hide_bar: bool) -> None:
                 f"{folder}: {_bytes(needed)} are needed there, {_bytes(free)} are free; make room"
             )
     with (
-        tqdm(total=total, initial=here, unit="B", unit_scale=True, disable=hide_bar) as bar,
+        progress_bar(total=total, initial=here, unit="B", unit_scale=True, disable=hide_bar) as bar,
         _explained_errors(),
     ):
         for step in steps:

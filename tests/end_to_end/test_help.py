@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import demo
 from helpers.cli import training_parser
 from tests.end_to_end.conftest import ROOT
 
@@ -63,3 +64,11 @@ def test_an_empty_path_is_not_the_present_folder(capsys):
         parser.parse_args(["--exp_name", "a", "--config", ""])
     assert end.value.code == 2
     assert "--config: '' names nothing; the present folder is ." in capsys.readouterr().err
+
+
+def test_an_empty_question_is_refused(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["demo.py", "--question", " "])
+    with pytest.raises(SystemExit) as end:
+        demo.main()
+    assert end.value.code == 2
+    assert "argument --question: is empty" in capsys.readouterr().err

@@ -8,9 +8,9 @@ from helpers.saving.saver import rewind_metrics
 from helpers.saving.training_state import Progress
 
 RECORDS = [
-    {"epoch": 0, "step": 50, "loss": 3.0},
+    {"epoch": 1, "step": 50, "loss": 3.0},
     {"epoch": 1, "step": 70, "train_loss": 2.0},
-    {"epoch": 1, "step": 100, "loss": 1.0},
+    {"epoch": 2, "step": 100, "loss": 1.0},
     {"epoch": 2, "step": 140, "train_loss": 0.5},
 ]
 

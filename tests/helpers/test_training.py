@@ -398,6 +398,24 @@ def test_flags_come_before_the_config_and_all_settings_are_written(scripts, caps
     assert not Path("logging").exists()
 
 
+def test_epochs_are_counted_from_1_and_a_few_steps_traced(scripts, capsys, monkeypatch):
+    monkeypatch.setattr(helpers.training, "LOG_EVERY", 2)
+    folder = scripts.run("caption", "--profile", max_epoch=2)
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [(record["epoch"], record["step"]) for record in records] == [
+        (1, 2),
+        (1, 3),
+        (2, 4),
+        (2, 6),
+        (2, 6),
+    ]
+    assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines() if "epoch" in line] == [
+        "epoch 1",
+        "epoch 2",
+    ]
+    assert json.loads((folder / "trace.json").read_text())["traceEvents"]
+
+
 def times(folder: Path) -> dict[Path, int]:
     """When each file was written, but for the test's own."""
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != "config.yaml"}
