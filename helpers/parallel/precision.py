@@ -30,21 +30,23 @@ def lower_blocks(model: Prismer) -> None:
 def kept_copies(model: Prismer) -> list[Tensor]:
     """The copies that blocks keep from one forward to the next."""
     lowered = [block.forward for block in model.blocks() if isinstance(block.forward, _Lowered)]
-    return [copy for each in lowered for store in (each.frozen, each.trainable) for copy in store.copies]
+    return [copy for each in lowered for store in (each.frozen, each.inference) for copy in store.copies]
 
 
 class _Lowered:
-    """The forward of a block in autocast's type.
+    """The forward of a block in autocast's type. It is called for every token: it does little by itself.
 
     Attributes:
         frozen: copies of the weights that do not train.
-        trainable: of those that do, while no gradients are asked for.
+        inference: of all of them, while no gradients are asked for.
     """
 
     def __init__(self, block: nn.Module) -> None:
         self.forward = block.forward
-        self.frozen, self.trainable = _Copies(), _Copies()
-        self._places = [(module, name) for module in block.modules() for name in module._parameters]
+        self.frozen, self.inference = _Copies(), _Copies()
+        self._places = [
+            (module._parameters, name) for module in block.modules() for name in module._parameters
+        ]
 
     def __call__(self, *args: Any) -> Tensor:
         device = args[0].device.type
@@ -52,36 +54,30 @@ class _Lowered:
             return self.forward(*args)
         dtype = torch.get_autocast_dtype(device)
         # Looked up each time: sharding puts gathered ones here, which have the type already.
-        weights = [module._parameters[name] for module, name in self._places]
+        weights = [parameters[name] for parameters, name in self._places]
         args = [x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x for x in args]
         self._put(self._cast(weights, dtype))
+        torch.set_autocast_enabled(device, False)
         try:
-            with torch.autocast(device, enabled=False):
-                return self.forward(*args)
+            return self.forward(*args)
         finally:
+            torch.set_autocast_enabled(device, True)
             self._put(weights)
 
     def _put(self, weights: Sequence[Tensor]) -> None:
-        for (module, name), weight in zip(self._places, weights, strict=True):
-            module._parameters[name] = weight
+        for (parameters, name), weight in zip(self._places, weights, strict=True):
+            parameters[name] = weight
 
-    def _cast(self, weights: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    def _cast(self, weights: list[Tensor], dtype: torch.dtype) -> Sequence[Tensor]:
         """The weights in a type."""
-        frozen, trainable = (
-            [place for place, x in enumerate(weights) if x.dtype != dtype and x.requires_grad == trains]
-            for trains in (False, True)
-        )
-        cast = list(weights)
-        for places, store in ((frozen, self.frozen), (trainable, self.trainable)):
-            wanted = [weights[place] for place in places]
-            if store is self.frozen or not torch.is_grad_enabled():
-                copies = store.of(wanted, dtype)
-            else:
-                store.forget()
-                copies = _Cast.apply(dtype, *wanted) if wanted else ()
-            for place, copy in zip(places, copies, strict=True):
-                cast[place] = copy
-        return cast
+        if not torch.is_grad_enabled():
+            return self.inference.of(weights, dtype)
+        self.inference.forget()
+        trainable = [place for place, x in enumerate(weights) if x.requires_grad and x.dtype != dtype]
+        frozen = iter(self.frozen.of([x for x in weights if not x.requires_grad], dtype))
+        copies = _Cast.apply(dtype, *(weights[place] for place in trainable)) if trainable else ()
+        lowered = dict(zip(trainable, copies, strict=True))
+        return [lowered.get(place, x) if x.requires_grad else next(frozen) for place, x in enumerate(weights)]
 
 
 class _Copies:
@@ -95,15 +91,21 @@ class _Copies:
         self.copies: tuple[Tensor, ...] = ()
         self._state: tuple | None = None
 
-    def of(self, weights: list[Tensor], dtype: torch.dtype) -> tuple[Tensor, ...]:
-        """The copies of these weights."""
-        # What changes when one gets other values, or another place.
-        state = dtype, sum(x._version for x in weights), sum(x.data_ptr() for x in weights)
-        if state != self._state:
+    def of(self, weights: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
+        """The weights, as copies where they have another type."""
+        state = 0  # changes when one gets other values, or another place
+        for x in weights:
+            if x.dtype != dtype:
+                state += x._version + x.data_ptr()
+        if not state:
+            return weights
+        if (state, dtype) != self._state:
+            other = [x.detach() for x in weights if x.dtype != dtype]
             with torch.inference_mode(False), torch.no_grad():  # they may serve training later
-                self.copies = _cast_together(dtype, [x.detach() for x in weights]) if weights else ()
-            self._state = state
-        return self.copies
+                self.copies = _cast_together(dtype, other)
+            self._state = state, dtype
+        copies = iter(self.copies)
+        return [x if x.dtype == dtype else next(copies) for x in weights]
 
 
 class _Cast(torch.autograd.Function):
