@@ -27,6 +27,13 @@ def test_the_caption_that_suits_other_images_best(train, seed):
     assert chosen == best_constant_caption(train, seed)
 
 
+def test_images_are_drawn_by_the_seed():
+    """Half of them are described, by captions of the other half: not always the first."""
+    train = {f"{n}.png": [f"{word} thing number {n}"] for n, word in enumerate(["a red", "one blue"] * 4)}
+    assert len({best_constant_caption(train, seed) for seed in range(8)}) > 2
+    assert {best_constant_caption(train, seed)[-1] for seed in range(8)} & set("0123")
+
+
 def test_command_prints_caption_and_scores(train, tmp_path, monkeypatch, capsys):
     rows = [{"image": image, "caption": captions[0]} for image, captions in train.items()]
     (tmp_path / "train.json").write_text(json.dumps(rows))

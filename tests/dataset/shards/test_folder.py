@@ -175,6 +175,7 @@ def test_a_shard_that_stays_broken_costs_its_attempts_once(folder: Path, fault, 
         tried = [path for path, _ in server.requests if path.endswith(".tar")]
         assert len(tried) == (dataset.remote.ATTEMPTS if fault == 500 else 1)
         assert caplog.text.count("its samples are skipped") == 1
+        assert ("does not know of ranges" in caplog.text) == (fault == "whole")
         assert shards.read("ü.txt", 1) == b"fourth"
         server.faults.clear()
         shards.mend()

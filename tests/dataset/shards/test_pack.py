@@ -206,11 +206,26 @@ def test_a_file_that_is_no_list_of_shards_is_kept(packed: Path, tmp_path: Path) 
     write_list(folder)  # its own
 
 
-def test_shards_of_others_are_not_ours(packed: Path, tmp_path: Path) -> None:
+def test_the_command_tells_what_was_there(plain: Disk, tmp_path: Path, monkeypatch, capsys) -> None:
+    paths = ("--data_path", plain.data, "--label_path", plain.labels, "--out", tmp_path, "--dataset", DATASET)
+    options = ("--experts", "depth", "--shard_size", "2", "--num_workers", "0")
+    monkeypatch.setattr(sys, "argv", ["shards", "pack", *map(str, paths), *options])
+    for there in ("", ", 3 shards were there"):
+        assert main() == 0
+        told = capsys.readouterr().out.splitlines()
+        assert [line.split(":")[0] for line in told] == ["images", "depth"]
+        assert all(line.split(" MB")[1] == there for line in told)
+
+
+@pytest.mark.parametrize("told", [{"mtime": 9}, {"uid": 1000}, {"uname": "them"}])
+def test_shards_of_others_are_not_ours(packed: Path, tmp_path: Path, told: dict) -> None:
     ours, theirs, no_tar = packed / DATASET / "00000.tar", tmp_path / "theirs.tar", tmp_path / "no.tar"
     no_tar.write_bytes(b"half a download")
     with tarfile.open(theirs, "w") as tar:
-        tar.add(no_tar, "a.jpg")
+        member = tarfile.TarInfo("a.jpg")
+        for key, value in told.items():
+            setattr(member, key, value)
+        tar.addfile(member)
     assert [is_shard_of_ours(tar) for tar in (ours, theirs, no_tar)] == [True, False, False]
 
 
