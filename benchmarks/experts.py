@@ -30,6 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=3, help="of each expert (default: %(default)s)")
     parser.add_argument("--experts", nargs="+", choices=EXPERTS, default=EXPERTS, help="default: all")
+    parser.add_argument("--device", default="cpu", help="of the networks (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="of torch (default: its own choice)")
     args = parser.parse_args()
     if args.threads:
@@ -40,16 +41,16 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             entry = write_expert(expert, Path(folder))
             # A process of its own for each, so that its peak memory is its own.
-            row = in_fresh_process(measure, expert, entry, Path(folder), args.images)
+            row = in_fresh_process(measure, expert, entry, Path(folder), args.images, args.device)
         rows.append(row)
     print_table(("expert", "load", "prepare", "network", "label", "peak memory"), rows)
 
 
-def measure(expert: str, entry: dict[str, Any], weights: Path, images: int) -> tuple[str, ...]:
+def measure(expert: str, entry: dict[str, Any], weights: Path, images: int, device: str) -> tuple[str, ...]:
     """Loads an expert and labels images, one after the other: a row of the table."""
     (step,) = passes({expert: entry}, batch_size=1)
     began = time.perf_counter()
-    network = step.module.load(step.modalities, step.options, Setting(torch.device("cpu"), weights))
+    network = step.module.load(step.modalities, step.options, Setting(torch.device(device), weights))
     load = time.perf_counter() - began
     seconds: dict[str, list[float]] = {"prepare": [], "network": [], "label": []}
     for seed in range(images + 1):

@@ -1,12 +1,12 @@
-"""What one GPU reaches: training steps, ranking, beams, encoder, experts, each beside the plain way.
+"""What one GPU reaches: training steps, ranking, beams, encoder, some beside the plain way.
 
-python -m benchmarks.gpu                                        # all, in about 8 minutes
+python -m benchmarks.gpu                         # all; most rows take 10 seconds, compiled ones 50
 python -m benchmarks.gpu --only check "base captions 4" --seconds 200
-python -m benchmarks.gpu --tiny                                 # on a CPU: only shows that it works
+python -m benchmarks.gpu --tiny                  # on a CPU: only shows that it works
 
 Each row is printed, and the file written anew, as it comes: a run that is cut off keeps what it has. Weights
 are drawn, nothing is read from a hub. It imports torch, torchvision, transformers, accelerate, psutil,
-safetensors and pydantic; experts whose imports are missing are left out in a line.
+safetensors and pydantic. The experts have their own: benchmarks/experts.py --device cuda.
 """
 
 import argparse

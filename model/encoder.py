@@ -55,6 +55,23 @@ def tokens(features: Tensor) -> Tensor:
     return features.flatten(2).mT
 
 
+def patch_tokens(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """`tokens` of a convolution whose patches do not overlap, as a product: GPUs have slow kernels for it.
+
+    Args:
+        layer: without bias.
+        x: (b, c, H, H).
+
+    Returns:
+        (b, g * g, d).
+    """
+    size = layer.kernel_size[0]
+    grid = x.shape[-1] // size
+    x = x[..., : grid * size, : grid * size].unflatten(2, (grid, size)).unflatten(4, (grid, size))
+    x = x.permute(0, 2, 4, 1, 3, 5)  # (b, c, g, p, g, p) -> (b, g, g, c, p, p)
+    return F.linear(x.flatten(3).flatten(1, 2), layer.weight.flatten(1))
+
+
 def original_vision(config: VisionConfig) -> VisionConfig:
     """The tower as the original builds it; it differs for ViT-H/14 alone."""
     return replace(config, heads=config.width // 64, activation="quick_gelu")
@@ -110,7 +127,8 @@ class ExpertEncoder(nn.Module):
         Returns:
             (b, l, d): RGB tokens first, then the 64 resampled tokens of the experts.
         """
-        x = self._placed(tokens(self.conv1["rgb"](experts["rgb"])))
+        rgb, patches = experts["rgb"], self.conv1["rgb"]
+        x = self._placed(patch_tokens(patches, rgb) if rgb.is_cuda else tokens(patches(rgb)))
         if any(entry.name in experts for entry in self.modalities):
             x = torch.cat([x, self.resampler(self.label_tokens(experts, instance_indices))], dim=1)
         return self.ln_post(self.transformer(self.ln_pre(x)))

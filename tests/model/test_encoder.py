@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from model.config import PrismerConfig, TextConfig, VisionConfig
-from model.encoder import ExpertEncoder, resize_positions, tokens
+from model.encoder import ExpertEncoder, patch_tokens, resize_positions, tokens
 from model.errors import UserError
 from model.modules.label_map import LabelMap
 from model.modules.mlp import quick_gelu
@@ -129,6 +130,17 @@ def test_runs_in_bfloat16_under_autocast(encoder):
     with torch.autocast("cpu", torch.bfloat16):
         out = encoder(inputs())
     assert (out - expected).abs().mean() < 0.03 * expected.abs().mean()
+
+
+@pytest.mark.parametrize("side", [24, 29])
+def test_patches_as_a_product_are_those_of_the_convolution(side):
+    torch.manual_seed(0)
+    layer, x = nn.Conv2d(3, 32, 8, 8, bias=False), torch.randn(2, 3, side, side)
+    expected, found = tokens(layer(x)), patch_tokens(layer, x)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    weights = torch.randn_like(expected)
+    wanted, gradient = (torch.autograd.grad((y * weights).sum(), layer.weight) for y in (expected, found))
+    torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("bf16", [False, True])
