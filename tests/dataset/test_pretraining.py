@@ -56,6 +56,12 @@ def test_no_image_has_a_caption(disk: Disk) -> None:
         open_data(disk, "cc12m")
 
 
+def test_not_the_first_images_alone_are_looked_at_for_captions(disk: Disk) -> None:
+    for name, caption in (("00000/1", None), ("00000/2", None), ("00001/3", "a cat")):
+        add_pair(disk, "cc12m", name, caption)
+    assert len(open_data(disk, "cc12m")) == 3
+
+
 def test_warnings_of_a_kind_are_few(disk: Disk, caplog: Any) -> None:
     for number in range(50):
         add_pair(disk, "cc12m", f"{number:03}", "a cat" if number % 10 == 0 else None)

@@ -96,11 +96,14 @@ def test_what_is_wrong_is_named(
     words["0"]["features"][3] = float("nan")
     label("ocr_detection", "c.jpg").with_suffix(".json").write_text(json.dumps(words))
     Image.new("L", SIZE).save(label("seg_coco", "gone.jpg"))
-    (disk.data / "set" / "cut.jpg").write_bytes((disk.data / "set" / "a.jpg").read_bytes()[:400])
+    whole = (disk.data / "set" / "a.jpg").read_bytes()
+    (disk.data / "set" / "cut.jpg").write_bytes(whole[:400])
+    (disk.data / "set" / "half.jpg").write_bytes(whole[: len(whole) * 3 // 4])  # its size can be read
 
     code, report = command(disk, monkeypatch, "--datasets", "set")
     assert code == 1
-    assert (report["images"], list(report["unreadable"])) == (3, [str(disk.data / "set" / "cut.jpg")])
+    unreadable = [str(disk.data / "set" / name) for name in ("cut.jpg", "half.jpg")]
+    assert (report["images"], list(report["unreadable"])) == (3, unreadable)
     found = report["experts"]
     assert found["depth"]["missing"] == ["set/a"]
     assert "damaged" in found["depth"]["damaged"]["set/c"]
