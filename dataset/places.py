@@ -1,4 +1,4 @@
-"""Where data lies: a folder on this machine, or an address on a web server."""
+"""Where data lies: a folder on this machine, or an address on a web server or of an object store."""
 
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
@@ -6,15 +6,15 @@ from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import PlainValidator
 
-from dataset.remote import fetch
+from dataset.remote import check_protocol, fetch, is_web
 from model.errors import UserError
 
 
 class Url:
-    """A file or folder on a web server, used as a `Path` is; a folder there cannot be listed.
+    """A file or folder elsewhere, used as a `Path` is; a folder there is not listed.
 
     Args:
-        address: `http://` or `https://`, percent-encoded.
+        address: `http://` or `https://`, percent-encoded, or any that fsspec knows, such as `s3://`.
     """
 
     def __init__(self, address: str) -> None:
@@ -34,12 +34,15 @@ class Url:
 
     def __truediv__(self, name: "str | Path") -> "Url":
         below = PurePosixPath(name).as_posix()
-        return self if below == "." else Url(f"{self.address}/{quote(below)}")
+        if below == ".":
+            return self
+        return Url(f"{self.address}/{quote(below) if is_web(self.address) else below}")
 
     @property
     def name(self) -> str:
         """The last part of the path."""
-        return PurePosixPath(unquote(urlsplit(self.address).path)).name
+        path = unquote(urlsplit(self.address).path) if is_web(self.address) else self.address
+        return PurePosixPath(path).name
 
     @property
     def suffix(self) -> str:
@@ -71,22 +74,28 @@ def as_place(place: "str | Path | Url") -> Path | Url:
     """A folder, or an address, from how it is written in a config.
 
     Raises:
-        UserError: it is empty.
+        UserError: it is empty, or nothing here reads such an address.
     """
     if isinstance(place, Url):
         return place
     text = str(place)
     if not text:
         raise UserError("an empty path names nothing; the present folder is .")
-    return Url(text) if text.startswith(("http://", "https://")) else Path(text)
+    if "://" not in text:
+        return Path(text)
+    check_protocol(text)
+    return Url(text)
 
 
 def _checked(value: Any) -> Path | Url:
     if not isinstance(value, str | Path | Url):
-        raise ValueError("should be a path or an http(s) address")
+        raise ValueError("should be a path or an address")
     if value == "":
         raise ValueError("is empty; name a folder, or . for this one")
-    return as_place(value)
+    try:
+        return as_place(value)
+    except UserError as error:
+        raise ValueError(error) from None
 
 
 Place = Annotated[Path | Url, PlainValidator(_checked)]

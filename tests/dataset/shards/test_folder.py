@@ -2,13 +2,16 @@
 
 import os
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 import dataset.remote
 from benchmarks.file_server import FileServer
-from dataset.places import Url
+from dataset.places import Url, as_place
 from dataset.remote import Unreachable, fetch
 from dataset.shards.folder import ShardFile, ShardFolder, open_folder
 from dataset.shards.tar_index import index_of, make_index
@@ -32,6 +35,13 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dataset.remote, "BACK_OFF", 0.001)
 
 
+def in_memory(folder: Path) -> Url:
+    """A copy of a folder where fsspec reads it; each test has its own."""
+    store, root = fsspec.filesystem("memory"), f"/{folder.name}"
+    store.put(str(folder), root, recursive=True)
+    return as_place(f"memory:/{root}")
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     write_shard(tmp_path / "00000.tar", FILES.items())
@@ -40,10 +50,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture(params=["disk", "http"])
+@pytest.fixture(params=["disk", "http", "memory"])
 def shards(folder: Path, request: pytest.FixtureRequest):
     if request.param == "disk":
         yield open_folder(folder)
+        return
+    if request.param == "memory":
+        yield open_folder(in_memory(folder))
         return
     with FileServer(folder) as server:
         yield open_folder(Url(server.url))
@@ -210,3 +223,44 @@ def test_mistakes_are_one_line(folder: Path) -> None:
 def test_no_server_is_not_waited_for_long() -> None:
     with pytest.raises(Unreachable, match="attempts"):
         fetch("http://127.0.0.1:9/none")
+
+
+def test_a_store_is_tried_again_and_what_it_does_not_have_is_said(folder, monkeypatch, caplog) -> None:
+    place, tried = in_memory(folder), []
+    read = MemoryFileSystem.cat_file
+
+    def failing(store: MemoryFileSystem, path: str, *limits: int | None) -> bytes:
+        tried.append(path)
+        if path.endswith("00007.tar") or (path.endswith("00000.tar") and len(tried) < 3):
+            raise ValueError("the store's own error")
+        return read(store, path, *limits)
+
+    shards = open_folder(place)
+    assert len(list(shards.images()[0])) == 5
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", failing)
+    assert ShardFile(shards, "a/one.txt", 0).read_bytes() == b"first"
+    assert len(tried) == 3
+    tried.clear()
+    for _ in range(2):
+        with pytest.raises(OSError, match=r"own error in 5 attempts|could not be read before"):
+            ShardFile(shards, "ü.txt", 1).read_bytes()
+    assert sum(path.endswith(".tar") for path in tried) == dataset.remote.ATTEMPTS
+    assert caplog.text.count("its samples are skipped") == 1
+    monkeypatch.undo()
+    with pytest.raises(UserError, match=r"no shards there: shards.json cannot be read \(not found there"):
+        open_folder(place / "elsewhere")
+
+
+def test_another_tar_in_a_store_than_the_one_that_was_indexed(folder) -> None:
+    with (folder / "00000.tar").open("ab") as file:
+        file.write(bytes(512))
+    with pytest.raises(OSError, match="is not the file that was indexed"):
+        ShardFile(open_folder(in_memory(folder)), "a/one.txt", 0).read_bytes()
+
+
+@pytest.mark.parametrize(("address", "expected"), [("none://a", "none"), ("s3://a", "s3fs")])
+def test_an_address_that_nothing_reads_is_a_line(address: str, expected: str) -> None:
+    if expected == "s3fs" and find_spec("s3fs"):
+        pytest.skip("it is installed")
+    with pytest.raises(UserError, match=f"{address}: .*{expected}"):
+        as_place(address)
