@@ -11,20 +11,24 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import psutil
 import pytest
+from torch.distributed import run as launcher
 from torch.distributed.checkpoint.filesystem import FileSystem
+from torch.distributed.launcher.api import elastic_launch
 
 import helpers.caption_evaluation
 import helpers.parallel.processes
+import train_caption
+from helpers.cli import run
 from helpers.failures import LOST_PROCESS
 from helpers.saving.folders import checkpoint_folder, find_checkpoints
 from helpers.saving.training_state import load_progress
 from helpers.stepping import Stepper
-from tests.end_to_end.conftest import ROOT, write_caption_config
-from tests.forked import STEPS, Trainer, assert_same, outcome, ready_to_fork, tiny_trainer
+from tests.forked import STEPS, Trainer, assert_same, fork, outcome, ready_to_fork, tiny_trainer
 from tests.forked_script import codes
 
 RESUME = "--from_checkpoint"
@@ -273,15 +277,21 @@ def test_a_second_run_of_the_same_name_is_refused_until_the_first_is_gone(traine
     assert trainer.finish() == [0], trainer.output()
 
 
-def running(scenes: Path, work: Path, *flags: str) -> subprocess.Popen:
-    """The script itself, two processes by torchrun, for long."""
-    changes = {"experts": "none", "image_resolution": 32, "save_every_steps": 1, "max_epoch": 100}
-    config = write_caption_config(work / "caption.yaml", scenes, **changes, batch_size_train=4)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command = [*launch, ROOT / "train_caption.py", "--exp_name", "tiny", "--config", config, *flags]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": ""}
-    output = (work / "output").open("w")
-    return subprocess.Popen(command, cwd=work, env=environment, stdout=output, stderr=subprocess.STDOUT)
+def torchrun(trainer: Trainer, *flags: str) -> BaseProcess:
+    """torchrun itself with two processes, all forked: nothing is imported anew."""
+
+    def train(*arguments: str) -> None:
+        sys.argv = list(arguments[1:])  # the first is Python's `-u`
+        run(train_caption.main)
+
+    def launch() -> None:
+        launcher.elastic_launch = lambda config, entrypoint: elastic_launch(config, train)
+        options = ["--standalone", "--nproc_per_node", "2", "--start-method", "fork"]
+        script = ["train_caption.py", "--exp_name", "tiny", "--config", str(trainer.config)]
+        launcher.main([*options, *script, *flags])
+
+    (process,) = fork(launch, trainer.work)
+    return process
 
 
 def wait_for_step(experiment: Path, step: int) -> None:
@@ -293,21 +303,20 @@ def wait_for_step(experiment: Path, step: int) -> None:
 
 
 def test_torchrun_ends_what_lost_a_process_and_sends_signals_on(scenes, tmp_path):
-    folder = tmp_path / "logging" / "caption_tiny"
-    with running(scenes, tmp_path) as launcher:
-        wait_for_step(folder, 2)
-        psutil.Process(launcher.pid).children()[1].kill()
-        assert launcher.wait(2 * SOON) == 1
-    assert "error: another process of this run died or hangs" in (tmp_path / "output").read_text()
-    reached = load_progress(find_checkpoints(folder)[0]).step
-    with running(scenes, tmp_path, RESUME) as launcher:
-        wait_for_step(folder, reached + 1)
-        launcher.terminate()
-        assert launcher.wait(2 * SOON) != 0
-    said = (tmp_path / "output").read_text()
-    assert f"{reached} steps are done" in said
-    assert said.count("SIGTERM: saves after this step") == 2
-    assert said.count("stopped by SIGTERM") == 2
+    trainer = tiny_trainer(tmp_path, scenes, max_epoch=100, batch_size_train=8)
+    process = torchrun(trainer)
+    wait_for_step(trainer.folder, 2)
+    psutil.Process(process.pid).children()[1].kill()
+    assert codes([process], SOON) == [1]
+    assert "error: another process of this run died or hangs" in trainer.output()
+    reached = steps(trainer)[0]
+    process = torchrun(trainer, RESUME)
+    wait_for_step(trainer.folder, reached + 1)
+    process.terminate()
+    assert codes([process], SOON)[0] not in (0, None)
+    assert f"{reached} steps are done" in trainer.output()
+    assert trainer.output().count("SIGTERM: saves after this step") == 2
+    assert trainer.output().count("stopped by SIGTERM") == 2
 
 
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_used(whole, tmp_path):
