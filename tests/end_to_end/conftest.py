@@ -11,6 +11,7 @@ import yaml
 
 from helpers.checkpoint import find_weights, read_weights
 from helpers.saving.folders import find_checkpoints
+from tests.forked_script import forked_script
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,9 +44,9 @@ def assert_same_weights(experiment: Path, expected: Path) -> None:
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve scenes to train on and four to test on, with exact labels, in COCO's layout."""
     folder = tmp_path_factory.mktemp("scenes")
-    command = [sys.executable, "-m", "dataset.scenes", "--out", str(folder)]
-    command += ["--train", "12", "--test", "4", "--seed", "5", "--size", "96", "--workers", "1"]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    flags = ("--train", "12", "--test", "4", "--seed", "5", "--size", "96", "--workers", "1")
+    done = forked_script("dataset/scenes/__main__.py", "--out", folder, *flags, cwd=folder)
+    assert done.returncode == 0, done.stderr
     return folder
 
 

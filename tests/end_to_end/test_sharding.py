@@ -5,6 +5,7 @@ That the modes learn the same, and what each keeps in memory: `tests/helpers/tes
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,14 @@ from helpers.saving.folders import find_checkpoints
 from helpers.saving.sharded_tensors import read_whole
 from helpers.saving.training_state import OPTIMIZER, load_progress
 from tests.end_to_end.conftest import write_caption_config, write_config
+from tests.forked import ready_to_fork
 from tests.forked_script import forked_script
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _tiny() -> Iterator[None]:
+    with ready_to_fork():
+        yield
 
 
 @pytest.fixture(scope="module")

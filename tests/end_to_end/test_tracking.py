@@ -5,6 +5,7 @@ import json
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.end_to_end.conftest import write_config
+from tests.forked import ready_to_fork
 from tests.forked_script import forked_script
 
 
@@ -13,7 +14,8 @@ def test_tensorboard_shows_what_metrics_jsonl_holds(scenes, tmp_path):
     changes |= {"batch_size_train": 1, "captions_per_image": 1, "max_epoch": 2}
     config = write_config(tmp_path / "pretrain.yaml", scenes, **changes)
     arguments = ("train_pretrain.py", "--exp_name", "tiny", "--config", config, "--log_with", "tensorboard")
-    done = forked_script(*arguments, cwd=tmp_path, processes=2)
+    with ready_to_fork():
+        done = forked_script(*arguments, cwd=tmp_path, processes=2)
     assert done.returncode == 0, done.stderr[-3000:]
 
     folder = tmp_path / "logging" / "pretrain_tiny"

@@ -2,15 +2,25 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
+
+import pytest
 
 from benchmarks.file_server import FileServer
 from dataset.shards.pack import pack
 from tests.end_to_end.conftest import assert_same_weights, write_config
+from tests.forked import ready_to_fork
 from tests.forked_script import forked_script
 
 SAVE_EVERY, KILL_AFTER = 2, 5  # steps, of six in an epoch
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _tiny() -> Iterator[None]:
+    with ready_to_fork():
+        yield
 
 
 def config_for(folder: Path, scenes: Path, data_path: object, workers: int) -> Path:
