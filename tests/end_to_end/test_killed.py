@@ -16,7 +16,7 @@ import pytest
 from helpers.saving.folders import find_checkpoints
 from tests.forked import Trainer, assert_same, outcome, ready_to_fork, tiny_trainer
 
-KILLS = 20
+KILLS = 12
 FILE_EVENTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir")
 
 
@@ -38,7 +38,7 @@ def count_file_events(count: Synchronized, fatal: int | None = None) -> None:
     sys.addaudithook(hook)
 
 
-def test_killed_at_20_moments(scenes: Path, tmp_path: Path):
+def test_killed_at_12_moments(scenes: Path, tmp_path: Path):
     (tmp_path / "whole").mkdir()
     # Twelve images twice, four a step.
     settings = {"captions_per_image": 5, "batch_size_train": 2, "accumulate_steps": 2}

@@ -1,13 +1,11 @@
 """train_classification.py, run in forked processes, on scenes of one solid."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import ROOT, write_config
+from tests.end_to_end.conftest import write_config
 from tests.forked_script import forked_script
 
 
@@ -15,9 +13,9 @@ from tests.forked_script import forked_script
 def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two training images and a test image of each of the 32 classes."""
     folder = tmp_path_factory.mktemp("classes")
-    command = [sys.executable, "-m", "dataset.scenes", "--classes", "--out", str(folder)]
-    command += ["--train", "2", "--test", "1", "--seed", "5", "--size", "64", "--workers", "1"]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    flags = ("--train", "2", "--test", "1", "--seed", "5", "--size", "64", "--workers", "1")
+    done = forked_script("dataset/scenes/__main__.py", "--classes", "--out", folder, *flags, cwd=folder)
+    assert done.returncode == 0, done.stderr
     return folder
 
 

@@ -33,6 +33,7 @@ def config_for(folder: Path, scenes: Path, data_path: object, workers: int) -> P
         test_dataset=None,
         batch_size_train=1,
         num_workers=workers,
+        experts=["depth", "obj_detection"],
         save_every_steps=SAVE_EVERY,
     )
 

@@ -41,7 +41,7 @@ def prepared(
     model: PrismerCaption, sharding: Sharding
 ) -> tuple[Accelerator, nn.Module, torch.optim.Optimizer]:
     accelerator = start_accelerator("no")
-    model = prepare_model(model, accelerator, freeze="freeze_vision", sharding=sharding)
+    model = prepare_model(model, accelerator, freeze="freeze_lang_vision", sharding=sharding)
     return accelerator, model, build_optimizer(model, lr=0.1, weight_decay=0.0)
 
 
