@@ -16,6 +16,7 @@ from subprocess import CompletedProcess
 from typing import IO
 
 import torch
+import torchvision.transforms  # noqa: F401 (which training imports late)
 from accelerate.state import AcceleratorState
 from tqdm import tqdm
 

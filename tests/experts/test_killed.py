@@ -2,9 +2,9 @@
 
 import os
 import random
+import runpy
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -152,11 +152,15 @@ def test_the_command(scenes, tmp_path):
     config = tmp_path / "experts.yaml"
     settings = {"data_path": str(scenes), "backends": NANO, "num_workers": 2, "batch_size": 2}
     config.write_text(yaml.safe_dump(settings | {"save_path": str(killed)}))
-    command = ["nice", "-n", "5", sys.executable, EXPERTS / "generate.py", "--config", config]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL) as process:
-        assert kill_when(lambda: labelled(killed, names) > 0, lambda: process.poll() is None, process.pid)
-    assert process.returncode == -signal.SIGKILL
+
+    def generate() -> None:
+        sys.argv = ["generate.py", "--config", str(config)]
+        runpy.run_path(str(EXPERTS / "generate.py"), run_name="__main__")
+
+    child = forked(generate)
+    assert kill_when(lambda: labelled(killed, names) > 0, child.is_alive, child.pid)
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
     before = labelled(killed, names)
     done = forked_script("experts/generate.py", "--config", config, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
