@@ -37,7 +37,6 @@ from helpers.parallel.precision import lower_blocks
 from helpers.parallel.preparation import prepare_model
 from helpers.parallel.processes import start_accelerator
 from helpers.parallel.replay import MOST_IMAGES, replay_inference
-from helpers.parallel.sharding import unwrap
 from helpers.stepping import Stepper
 from helpers.task_configs import prismer_config
 from model.encoder import fixed_instance_indices
@@ -46,7 +45,7 @@ from model.prismer import Prismer
 from model.ranking import rank
 from model.vqa import PrismerVQA
 
-Mode = Literal["plain", "eager", "recorded", "compiled", "graphs"]
+Mode = Literal["plain", "eager", "recorded", "compiled", "graphs"]  # graphs: compiled and recorded
 PEAK = 989e12  # FLOP/s of an H100 or H200 in dense bfloat16, as the vendor states it
 PREFIX = "A picture of"
 WORDS = 3 * ("a", "red", "cube", "and", "two", "cones")
@@ -130,13 +129,11 @@ class Trainer:
         self.prismer = new_network(bench, size, task)
         self.experts = memory_plan.inputs_on(self.prismer.config, batch, bench.device)
         freeze = memory_plan.task_config(task).freeze
-        compiled = {"compiled": "blocks", "graphs": "graphs"}.get(mode, "none")
+        compiled = {"compiled": "blocks", "recorded": "graphs", "graphs": "both"}.get(mode, "none")
         if mode == "plain":
             self.model = self.prismer
         else:
             self.model = prepare_model(self.prismer, bench.accelerator, freeze=freeze, compiled=compiled)
-        if mode == "recorded" and bench.device.type == "cuda":
-            record_losses(unwrap(self.model))
         self.model.train()
         optimizer = build_optimizer(self.model, 1e-6, 0.05)
         scaler = torch.amp.GradScaler(bench.device.type, enabled=False)

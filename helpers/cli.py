@@ -243,7 +243,7 @@ def training_parser(description: str, config: str) -> argparse.ArgumentParser:
         const="blocks",
         default="none",
         choices=["none", "blocks", "graphs"],  # `Compilation`, whose module loads torch
-        help="torch.compile layers and loss; graphs: replay steps as CUDA graphs, too, for small batches",
+        help="torch.compile layers and loss; graphs: record and replay steps as CUDA graphs instead",
     )
     parser.add_argument(
         "--profile",

@@ -9,7 +9,7 @@ from torch import Tensor
 from helpers.parallel.batch_norm import SynchronisedBatchNorm2d
 from model.prismer import Prismer
 
-Compilation = Literal["none", "blocks", "graphs"]  # graphs: helpers/parallel/graphs.py
+Compilation = Literal["none", "blocks", "graphs", "both"]  # graphs: helpers/parallel/graphs.py
 MULTIPLE = 16  # texts have two or three lengths then
 
 

@@ -43,7 +43,7 @@ def prepare_model(
         freeze: which parameters do not train.
         sync_batchnorm: the stems normalise over the samples of all processes.
         activation_checkpointing: which activations are kept for the backward pass, and where.
-        compiled: `blocks` are compiled; `graphs` of steps and inference are recorded, too, where they can be.
+        compiled: `blocks` are compiled; `graphs` of steps and inference are recorded, where they can be.
         sharding: what is split over the processes.
 
     Returns:
@@ -52,14 +52,14 @@ def prepare_model(
     model.freeze(freeze)
     if sync_batchnorm:
         synchronise_batch_norms(model, accelerator)
-    if compiled != "none":
+    if compiled in ("blocks", "both"):
         compile_model(model)
     lower_blocks(model)
     checkpoint_activations(model, activation_checkpointing)
     prepared = distribute(model, accelerator, sharding)
-    if compiled == "graphs":
+    if compiled in ("graphs", "both"):
         if reason := why_not(accelerator, activation_checkpointing):
-            accelerator.print(f"--compile graphs: compiled, but without CUDA graphs: {reason}")
+            accelerator.print(f"--compile {compiled}: no CUDA graphs are recorded: {reason}")
         else:
             record_losses(unwrap(prepared))
             replay_inference(unwrap(prepared))

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils import _pytree
 
 from helpers.parallel.precision import kept_copies
-from helpers.parallel.recording import capture, recordable, warm_up
+from helpers.parallel.recording import alike, capture, recordable, warm_up
 from model.generation import Beams
 from model.modules.label_map import LabelMap
 from model.prismer import Prismer
@@ -80,7 +80,7 @@ class _Encoder:
         asked = not (self._encoder.training or torch.is_grad_enabled()) and instance_indices is None
         if not asked or len(experts["rgb"]) > MOST_IMAGES:
             return self._forward(experts, instance_indices)
-        own = dict(experts)
+        own = alike(experts)
         leaves, spec = _pytree.tree_flatten(own)
 
         def make() -> tuple[list[Tensor], Callable[[], None], Tensor]:

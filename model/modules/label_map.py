@@ -22,6 +22,13 @@ class LabelMap(NamedTuple):
     index: Tensor
     table: Tensor
 
+    def filled(self) -> "LabelMap":
+        """The same map; where each sample has a table, with a row for every byte: shapes are alike then."""
+        if self.table.dim() == 2:
+            return self
+        missing = max(BACKGROUND + 1 - self.table.shape[1], 0)
+        return self._replace(table=torch.cat([self.table, self.table[:, -1:].expand(-1, missing, -1)], dim=1))
+
     def resize(self, side: int) -> Tensor:
         """The map of embeddings, resized bilinearly with aligned corners: (b, c, side, side).
 

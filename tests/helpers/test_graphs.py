@@ -15,6 +15,7 @@ from helpers.parallel.graphs import MOST_SHAPES, record_losses, why_not
 from helpers.parallel.preparation import prepare_model
 from helpers.parallel.processes import start_accelerator
 from model.captioning import PrismerCaption
+from model.modules.label_map import LabelMap
 from tests.benchmarks.nano_network import network
 
 TEXTS = ["A picture of a red cube", "A picture of two cones and a red cube on a table"]
@@ -86,6 +87,19 @@ def test_each_shape_has_a_graph_until_there_are_too_many(recorder):
     assert recorder.replayed == 2 * (MOST_SHAPES + 1)
 
 
+def test_batches_of_other_numbers_of_objects_have_one_shape(recorder):
+    plain, model = new_model(False).eval(), new_model(True)
+    for objects in (5, 9, 20):
+        images = experts(model.config, 2)
+        index, table = images["obj_detection"]
+        images["obj_detection"] = LabelMap(index % objects, table[:, -objects - 1 :])
+        torch.manual_seed(objects)
+        found = model(images, TEXTS, "A picture of")
+        torch.manual_seed(objects)
+        torch.testing.assert_close(found, plain.train()(images, TEXTS, "A picture of"))
+    assert recorder.captured == 2
+
+
 def test_other_frozen_weights_are_recorded_anew(recorder):
     model = new_model(True)
     learn(model)
@@ -119,4 +133,4 @@ def test_where_it_cannot_be(device, processes, checkpointing, reason):
 
 def test_says_so_in_a_line(capsys):
     prepare_model(network("none"), start_accelerator("no"), freeze="none", compiled="graphs")
-    assert "--compile graphs: compiled, but without CUDA graphs" in capsys.readouterr().out
+    assert "--compile graphs: no CUDA graphs are recorded: they are a GPU's" in capsys.readouterr().out

@@ -43,6 +43,17 @@ def test_equals_the_plain_way_at_any_size(side):
     torch.testing.assert_close(label.resize(side), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_filled_it_is_the_same(per_sample):
+    label = random_map(20, 9, per_sample)
+    label.index[:, :, -4:] = 200  # no row either
+    filled = label.filled()
+    assert torch.equal(filled.resize(7), label.resize(7))
+    assert filled.table.shape == ((3, 256, 64) if per_sample else (10, 64))
+    if per_sample:
+        assert torch.equal(filled.filled().table, filled.table)
+
+
 def test_an_index_without_a_row_is_background():
     table = torch.arange(3.0)[:, None].expand(3, 64)  # rows 0 and 1, background 2
     index = torch.tensor([[0, 1], [2, 200]], dtype=torch.uint8)[None, None]
