@@ -15,6 +15,7 @@ from torch.utils import _pytree
 
 from helpers.parallel.activation_checkpointing import ActivationCheckpointing
 from helpers.parallel.compilation import MULTIPLE
+from helpers.parallel.precision import forget_inference
 from helpers.parallel.recording import alike, capture, recordable, warm_up
 from model.decoder import Places
 from model.modules.label_map import LabelMap
@@ -58,6 +59,7 @@ class _Recorded:
     ) -> Tensor:
         if not (self._model.training and torch.is_grad_enabled() and instance_indices is None):
             return self._losses_at(experts, ids, mask, places, instance_indices)
+        forget_inference(self._model)
         batch = (alike(experts), ids, mask, places)
         key = self._key(batch)
         if key not in self._steps:

@@ -33,6 +33,13 @@ def kept_copies(model: Prismer) -> list[Tensor]:
     return [copy for each in lowered for store in (each.frozen, each.inference) for copy in store.copies]
 
 
+def forget_inference(model: Prismer) -> None:
+    """Lets go of what an evaluation has kept: where graphs are replayed, no block notices that it is over."""
+    for block in model.blocks():
+        if isinstance(block.forward, _Lowered):
+            block.forward.inference.forget()
+
+
 class _Lowered:
     """The forward of a block in autocast's type. It is called for every token: it does little by itself.
 

@@ -40,12 +40,13 @@ def record(work: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
 
 
 class _Kept:
-    """What was recorded, by what it is for: shapes, precision, weights."""
+    """What was recorded of the present weights, by what it is for: shapes and precision."""
 
     def __init__(self, model: Prismer) -> None:
         self._model = model
         self._seen: Counter[tuple] = Counter()
         self._kept: dict[tuple, Any] = {}
+        self._weights = 0
 
     def of(self, tensors: list[Tensor], make: Callable[[], Any], *more: Any) -> Any | None:
         """What `make` records of these tensors, or has recorded of such; None when they are new."""
@@ -56,8 +57,12 @@ class _Kept:
             torch.is_inference_mode_enabled(),
         )
         weights = sum(x._version + x.data_ptr() for x in self._model.parameters())
-        copies = sum(x.data_ptr() for x in kept_copies(self._model))
-        key = shapes, precision, torch.is_inference_mode_enabled(), weights, copies, more
+        weights += sum(x.data_ptr() for x in kept_copies(self._model))
+        if weights != self._weights:  # nothing of what was recorded is of use any more
+            self._kept.clear()
+            self._seen.clear()
+            self._weights = weights
+        key = shapes, precision, torch.is_inference_mode_enabled(), more
         self._seen[key] += 1
         if self._seen[key] < TIMES:
             return None

@@ -1,5 +1,6 @@
 """Blocks in autocast's type: what is computed, how often weights are cast, and what stays float32."""
 
+import operator
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +15,7 @@ from benchmarks.networks import EXPERTS, TOKENIZER, experts
 from helpers.config import read_model_size
 from helpers.models import build_model
 from helpers.parallel.activation_checkpointing import checkpoint_activations
-from helpers.parallel.precision import kept_copies, lower_blocks
+from helpers.parallel.precision import forget_inference, kept_copies, lower_blocks
 from model.captioning import PrismerCaption
 from model.config import PrismerConfig
 from tests.benchmarks.nano_network import network
@@ -119,6 +120,18 @@ def test_an_evaluation_between_steps_changes_nothing():
     assert torch.equal(loss, expected[0])
     assert all(map(torch.equal, gradients, expected[1]))
     assert len(kept_copies(model)) == sum(not p.requires_grad for b in model.blocks() for p in b.parameters())
+
+
+def test_what_an_evaluation_keeps_goes_when_it_is_over():
+    model = prepared()
+    learn(model)
+    frozen = kept_copies(model)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        model.expert_encoder(experts(model.config, 2))
+    assert len(kept_copies(model)) > len(frozen)
+    forget_inference(model)
+    assert all(map(operator.is_, kept_copies(model), frozen))
+    assert len(kept_copies(model)) == len(frozen)
 
 
 @pytest.mark.parametrize("mode", ["full", "offload"])
