@@ -1,9 +1,7 @@
 """Trackers get what metrics.jsonl gets, without a network; the meter's arithmetic."""
 
 import json
-import os
 import sqlite3
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,39 +13,32 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from helpers import tracking
 from helpers.parallel.processes import start_accelerator
 from model.errors import UserError
-
-ROOT = Path(__file__).resolve().parents[2]
-RUN = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from pathlib import Path
-from helpers.parallel.processes import start_accelerator
-from helpers.tracking import Tracking
-
-folder = Path("logging/caption_tiny")
-accelerator = start_accelerator(None, tracker=sys.argv[2], folder=folder)
-settings = {"init_lr": 0.25, "experts": ["depth"], "label_path": Path("labels")}
-resumed_at = int(sys.argv[3]) if sys.argv[3:] else None
-run = Tracking(accelerator, folder, settings, resumed_at=resumed_at)
-for step in (50, 100):
-    run.log({"loss": 10 / step}, step)
-run.finish()
-"""
+from tests.forked import fork, ready_to_fork
+from tests.forked_script import codes
 
 
-def track(name: str, work: Path, *resumed_at: str, **environment: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", RUN, str(ROOT), name, *resumed_at]
-    return subprocess.run(
-        command, cwd=work, env=os.environ | environment, capture_output=True, text=True, check=False
-    )
+def log_in_fork(tracker: str, work: Path, resumed_at: int | None = None) -> None:
+    """A run with a tracker, in a forked process."""
+
+    def log() -> None:
+        folder = Path("logging/caption_tiny")
+        accelerator = start_accelerator(None, tracker=tracker, folder=folder)
+        settings = {"init_lr": 0.25, "experts": ["depth"], "label_path": Path("labels")}
+        run = tracking.Tracking(accelerator, folder, settings, resumed_at=resumed_at)
+        for step in (50, 100):
+            run.log({"loss": 10 / step}, step)
+        run.finish()
+
+    with ready_to_fork():
+        assert codes(fork(log, work)) == [0], (work / "output_0").read_text()
 
 
-def test_wandb_offline_a_resumed_run_is_the_same_one_and_a_new_one_is_not(tmp_path):
+def test_wandb_offline_a_resumed_run_is_the_same_one_and_a_new_one_is_not(tmp_path, monkeypatch):
     pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
     folder, ids = tmp_path / "logging/caption_tiny/wandb", []
-    for resumed_at in ([], ["50"], []):
-        done = track("wandb", tmp_path, *resumed_at, WANDB_MODE="offline")
-        assert done.returncode == 0, done.stderr
+    for resumed_at in (None, 50, None):
+        log_in_fork("wandb", tmp_path, resumed_at)
         ids.append((folder / "run_id").read_text().strip())
     assert ids[0] == ids[1] != ids[2]
     # wandb adds a number to the name of what began within the same second.
@@ -57,10 +48,12 @@ def test_wandb_offline_a_resumed_run_is_the_same_one_and_a_new_one_is_not(tmp_pa
         assert all(text in content for text in (b"caption_tiny", b"init_lr", b"loss", b"0.1"))
 
 
-def test_trackio_on_this_machine(tmp_path):
+def test_trackio_on_this_machine(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "trackio"]:
+        monkeypatch.delitem(sys.modules, name)  # where it writes, it decides when it is imported
     pytest.importorskip("trackio")
-    done = track("trackio", tmp_path, TRACKIO_DIR=str(tmp_path / "trackio"))
-    assert done.returncode == 0, done.stderr
+    log_in_fork("trackio", tmp_path)
     with sqlite3.connect(tmp_path / "trackio" / "prismer.db") as database:
         rows = database.execute("select run_name, step, metrics from metrics order by step").fetchall()
     expected = [("caption_tiny", 50, {"loss": 0.2}), ("caption_tiny", 100, {"loss": 0.1})]
