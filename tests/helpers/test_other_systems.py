@@ -7,10 +7,11 @@ from helpers.config import ROOT
 
 # Only our own modules are to do without: those of the libraries know how.
 WITHOUT = """
-import importlib, select, signal, sys
+import importlib, multiprocessing.resource_tracker, select, signal, sys, types
 import accelerate, huggingface_hub, psutil, torch.distributed.checkpoint, torch.utils.data, transformers
-for name in ("SIGHUP", "SIGCHLD", "SIGKILL", "pthread_sigmask"):
-    delattr(signal, name)
+there = sys.modules["signal"] = types.ModuleType("signal")
+for name in vars(signal).keys() - {"SIGHUP", "SIGCHLD", "SIGKILL", "pthread_sigmask"}:
+    setattr(there, name, getattr(signal, name))
 del select.poll
 sys.modules["fcntl"] = None
 for name in "helpers.library helpers.session helpers.training experts.runner dataset.shards.pack".split():
