@@ -21,7 +21,7 @@ from model.captioning import PrismerCaption
 from model.config import PrismerConfig
 from model.prismer import Prismer
 from tests.dataset.disk import EXPERTS, Disk
-from tests.forked_script import forked_script
+from tests.end_to_end.conftest import script
 from tests.parity.seeded_weights import seeded_tensor
 from tests.roberta_files import write_cache, write_tokenizer
 
@@ -88,7 +88,7 @@ def test_a_released_checkpoint_captions_images(tmp_path, monkeypatch, size):
     )
     arguments = ("--exp_name", f"prismer_{size}", "--images", "photos", "--labels", disk.labels)
     arguments += ("--max_length", LENGTH)
-    done = forked_script("demo.py", *arguments, "--config", "caption.yaml", cwd=disk.data)
+    done = script("demo.py", *arguments, "--config", "caption.yaml", cwd=disk.data)
     file.unlink()  # 0.7 GB, which pytest would keep
     assert done.returncode == 0, done.stderr
     captions = [Path(f"photos/{stem}.txt").read_text().strip() for stem in ("a", "bb")]
