@@ -6,9 +6,8 @@ RUN := $(BIN)/python
 
 # Where configs/caption_nano.yaml reads the Scenes.
 DATA := data/scenes
-# How many of them there are to train on, and flags for nano.train: a CPU takes a few hours with
-# SCENES=6000 TRAIN_FLAGS="--steps 6000 --batch_size 16"
-SCENES := 20000
+# How many of them there are to train on, and flags for nano.train (nano/README.md).
+SCENES := 15000
 TRAIN_FLAGS :=
 # Where the gallery's labels and pictures are made.
 GALLERY := data/gallery
@@ -105,7 +104,7 @@ nano-scores: setup ## what both reach on 200 scenes that nothing was chosen by
 	done; done
 	for size in prismer prismerz; do \
 		$(RUN) -m dataset.scenes.facts --data $(DATA)_held_out \
-			$$(ls -t logging/caption_$${size}_nano/results/coco_test*[0-9t].json | head -1) || exit 1; \
+			$$(ls -t logging/caption_$${size}_nano/results/coco_tes*[0-9t].json | head -1) || exit 1; \
 	done
 	$(RUN) -m helpers.caption_baseline --train_list $(DATA)/coco_karpathy_train.json \
 		--test_gt $(DATA)_held_out/coco_karpathy_test_gt.json

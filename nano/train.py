@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--caption", type=named_path, required=True, help="config: images, labels, captions")
     parser.add_argument("--vqa", type=named_path, required=True, help="config: questions and answers")
     parser.add_argument("--exp_name", type=experiment, required=True, help="names the folders of the weights")
-    parser.add_argument("--steps", type=natural, default=20000, help="default: %(default)s")
+    parser.add_argument("--steps", type=natural, default=12000, help="default: %(default)s")
     parser.add_argument("--minutes", type=positive, help="end after so many, with fewer steps if need be")
     parser.add_argument("--batch_size", type=natural, default=64, help="images (default: %(default)s)")
     parser.add_argument(

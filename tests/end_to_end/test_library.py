@@ -14,7 +14,7 @@ from tests.end_to_end.hub_api import TOKEN
 from tests.end_to_end.hub_server import Hub
 
 NAME = "me/prismer-nano"
-IMAGES = sorted(path for path in (ROOT / "helpers" / "images").iterdir() if path.suffix != ".txt")[:2]
+IMAGES = sorted((ROOT / "helpers" / "images").glob("*.[jp]*g"))[:2]
 CAPTION = f"""
 import json, sys
 from helpers.library import Captioner

@@ -22,7 +22,7 @@ from model.vqa import PrismerVQA
 from tests.model import tiny
 
 NANO = ROOT / "nano" / "caption_prismer_nano"
-PHOTOS = sorted(path for path in (ROOT / "helpers" / "images").iterdir() if path.suffix != ".txt")[:3]
+PHOTOS = sorted((ROOT / "helpers" / "images").glob("*.[jp]*g"))[:3]
 COLORS = ["red", "blue", "a very dark green", "yellow"]
 
 
