@@ -242,8 +242,8 @@ def training_parser(description: str, config: str) -> argparse.ArgumentParser:
         nargs="?",
         const="blocks",
         default="none",
-        choices=["none", "blocks", "graphs"],  # `Compilation`, whose module loads torch
-        help="torch.compile layers and loss; graphs: record and replay steps as CUDA graphs instead",
+        choices=["none", "blocks", "graphs", "both"],  # `Compilation`, whose module loads torch
+        help="torch.compile layers and loss; graphs: record and replay steps as CUDA graphs instead; both: both",
     )
     parser.add_argument(
         "--profile",

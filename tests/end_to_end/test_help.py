@@ -3,11 +3,14 @@
 import re
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 
 import demo
 from helpers.cli import training_parser
+from helpers.parallel.compilation import Compilation
+from helpers.parallel.sharding import Sharding
 from tests.end_to_end.conftest import ROOT
 
 SCRIPTS = [
@@ -56,6 +59,14 @@ def test_every_flag_has_a_help_text_which_loads_nothing_heavy(script):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "usage:" in done.stdout
+
+
+@pytest.mark.parametrize(("flag", "known"), [("compile", Compilation), ("sharding", Sharding)])
+def test_a_flag_takes_what_the_model_does(flag, known):
+    """cli.py names the values itself: what defines them loads torch."""
+    actions = [action for action in training_parser("", config="a.yaml")._actions if action.dest == flag]
+    values = {value for each in actions for value in [*(each.choices or []), each.const, each.default]}
+    assert values == set(get_args(known))
 
 
 def test_an_empty_path_is_not_the_present_folder(capsys):
