@@ -243,7 +243,7 @@ def training_parser(description: str, config: str) -> argparse.ArgumentParser:
         const="blocks",
         default="none",
         choices=["none", "blocks", "graphs", "both"],  # `Compilation`, whose module loads torch
-        help="torch.compile layers and loss; graphs: record and replay steps as CUDA graphs instead; both: both",
+        help="torch.compile layers and loss; graphs: replay steps as CUDA graphs instead; both: both",
     )
     parser.add_argument(
         "--profile",
