@@ -14,6 +14,9 @@ import sys
 
 import psutil
 
+from helpers.failures import USER_ERROR
+from model.errors import one_line
+
 
 def main() -> int:
     # What these say of a script that has failed would come after the script's own line.
@@ -36,6 +39,14 @@ def main() -> int:
         return _shell_code(first.exitcode)
     except SignalException as error:
         return 128 + error.sigval
+    except Exception as error:  # accelerate raises anything for flags and files that it cannot use
+        told = f"--config_file {args.config_file}" if args.config_file else "its config file, if there is one"
+        print(
+            f"error: accelerate cannot start the script with these flags and {told}: "
+            f"{type(error).__name__}: {one_line(error)}",
+            file=sys.stderr,
+        )
+        return USER_ERROR
     return 0
 
 

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from dataset.files import open_file, write_text
+from dataset.files import open_file
 from dataset.text import MAX_WORDS, is_unicode
 from model.config import STRICT, TextConfig, VisionConfig
 from model.errors import UserError, one_line
@@ -253,18 +253,17 @@ def read_model_size(name: str, path: Path | str = MODELS_FILE) -> ModelSize:
     return read_config(path, ModelSize, name)
 
 
-def write_settings(path: Path, config: Any, args: Namespace) -> None:
-    """Writes a config as a file that `--config` reads, with the command that it comes from.
+def settings_text(config: Any, args: Namespace) -> str:
+    """A config as a file that `--config` reads, with the command that it comes from in its first line.
 
     Args:
-        path: of the YAML file.
         config: a task's.
         args: the script's flags; `target_dataset` is the section in which it looks for its settings.
     """
     content, section = config_as_json(config), vars(args).get("target_dataset")
     text = yaml.safe_dump(content if section is None else {section: content}, sort_keys=False)
     command = " ".join(shlex.join(sys.argv).split())
-    write_text(path, f"# {command}\n{text}")
+    return f"# {command}\n{text}"
 
 
 def config_as_json(config: Any) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 import torch
 from accelerate.utils import gather_object
 
-from dataset.files import numbered, write_json
+from dataset.files import numbered, write_json, write_text
 from dataset.joined import JoinedDataset
 from dataset.progress import progress_bar
 from dataset.samples import ImageLabelDataset
-from helpers.config import config_as_json, write_settings
+from helpers.config import config_as_json, settings_text
 from helpers.parallel.sharding import gathered
 from helpers.session import Session
 from model.errors import UserError, one_line
@@ -108,8 +108,8 @@ def conclude(
     path = numbered(session.folder / "results" / f"{name}.json", beside=("_scores", "_ranking", "_settings"))
     write_json(path, results)
     if session.args.evaluate:
-        settings_file = path.with_name(f"{path.stem}_settings.yaml")
-        write_settings(settings_file, session.config, session.args)
+        text = settings_text(session.config, session.args)
+        write_text(path.with_name(f"{path.stem}_settings.yaml"), text)
     if any("ranking" in row for row in said):
         write_json(path.with_name(f"{path.stem}_ranking.json"), said)
     print(f"\n{name}: {len(results)} {things} in {path} ({_in_line(settings)})")

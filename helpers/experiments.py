@@ -1,16 +1,18 @@
 """Folders of experiments: `logging/<task>_<exp_name>`, and the miniature that comes with the project."""
 
 import sys
+from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from dataset.files import numbered
+from dataset.files import numbered, write_text
 from dataset.outputs import Outputs
 from helpers.checkpoint import WEIGHT_FILES
-from helpers.config import ROOT
+from helpers.config import ROOT, settings_text
 from helpers.download.released import MODELS
 from helpers.saving.folders import FOLDER, damage, find_checkpoints, remove_checkpoint
 from helpers.tracking import METRICS
@@ -135,6 +137,20 @@ def refuse_to_start_over(folder: Path, files: Iterable[str], overwrite: bool = F
     outputs.check((folder / name for name in files), known=lambda path: path.name in (METRICS, SETTINGS))
 
 
+def check_places(folder: Path, *parts: str) -> None:
+    """A run must find out before its work that it cannot write.
+
+    Args:
+        folder: of the experiment.
+        parts: the folders in it that the run writes to.
+
+    Raises:
+        UserError: files cannot be put there.
+    """
+    outputs = Outputs("this run", overwrite=True, instead="choose another --output_dir")
+    outputs.check(folder / part / "new" for part in parts)
+
+
 def remove_earlier_run(folder: Path, files: Iterable[str]) -> None:
     """Removes the checkpoints of an experiment and the files that a new run is going to write."""
     for checkpoint in find_checkpoints(folder):
@@ -147,9 +163,26 @@ def set_metrics_aside(folder: Path) -> None:
     """Keeps the records of a run that ended before it saved anything, apart from those of a new run."""
     file = folder / METRICS
     if file.is_file() and file.stat().st_size:
-        kept = numbered(file.with_stem(f"{file.stem}_before"))
-        file.rename(kept)
-        print(f"{kept}: records of a run that had saved nothing")
+        print(f"{_set_aside(file)}: records of a run that had saved nothing")
+
+
+def write_run_settings(folder: Path, config: Any, args: Namespace) -> None:
+    """Writes a run's settings; others that are there, an edited file perhaps, are kept under another name."""
+    file, new = folder / SETTINGS, settings_text(config, args)
+    if file.is_file() and _settings(file.read_bytes()) != _settings(new.encode()):
+        print(f"{_set_aside(file)}: the settings that were here before")
+    write_text(file, new)
+
+
+def _settings(content: bytes) -> bytes:
+    """What a file of settings says after its first line, the command."""
+    return content.partition(b"\n")[2]
+
+
+def _set_aside(file: Path) -> Path:
+    kept = numbered(file.with_stem(f"{file.stem}_before"))
+    file.rename(kept)
+    return kept
 
 
 def _has_weights(folder: Path) -> bool:

@@ -24,15 +24,17 @@ from dataset.order import Order
 from dataset.samples import Visual
 from helpers.backbones import find_backbones, load_backbones
 from helpers.checkpoint import find_weights, read_weights
-from helpers.config import read_model_size, write_settings
+from helpers.config import read_model_size
 from helpers.experiments import (
     SETTINGS,
+    check_places,
     experiment_folder,
     find_experiment,
     newest_checkpoint,
     refuse_to_start_over,
     remove_earlier_run,
     set_metrics_aside,
+    write_run_settings,
 )
 from helpers.models import DESCRIPTION, build_model, prepare_inputs, restore_model
 from helpers.parallel.preparation import prepare_model
@@ -40,6 +42,7 @@ from helpers.parallel.processes import start_accelerator
 from helpers.parallel.sharding import unwrap
 from helpers.parallel.threads import choose_threads
 from helpers.sampler import EpochSampler, in_order
+from helpers.saving.folders import FOLDER
 from helpers.saving.run_lock import RunLock
 from helpers.task_configs import TaskConfig, prismer_config
 from helpers.tracking import METRICS, check_tracker
@@ -90,6 +93,7 @@ class Session(Generic[M, C]):
     def _starting_point(self) -> Path | None:
         """The weights that the run begins with, None for new ones: the pre-trained, or the task's own."""
         name, output_dir = self.args.exp_name, self.args.output_dir
+        check_places(self.folder, "results", *([] if self.args.evaluate else [FOLDER]))
         if self.args.evaluate:
             task = self.task if self.args.from_checkpoint else "pretrain"
             return find_weights(find_experiment(task, name, output_dir))
@@ -205,7 +209,7 @@ class Session(Generic[M, C]):
             elif self.checkpoint is None and self.is_main:
                 set_metrics_aside(self.folder)
             if self.is_main:
-                write_settings(self.folder / SETTINGS, self.config, self.args)
+                write_run_settings(self.folder, self.config, self.args)
         return self.model
 
     def _print_summary(self) -> None:

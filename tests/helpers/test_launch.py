@@ -6,6 +6,7 @@ import sys
 import psutil
 import pytest
 
+import launch as launcher_script
 from helpers.parallel.launch import check_launch
 from model.errors import UserError
 
@@ -80,3 +81,17 @@ def test_what_a_config_file_says_is_refused(launch, monkeypatch, name, value, me
     monkeypatch.setenv(f"ACCELERATE_{name}", value)
     with pytest.raises(UserError, match=message):
         check_launch()
+
+
+@pytest.mark.parametrize("content", ["a: [", "- 3", "nothing: 3", None])
+def test_a_config_file_that_accelerate_does_not_take_is_one_line(monkeypatch, tmp_path, capsys, content):
+    file = tmp_path / "machine.yaml"
+    if content is not None:
+        file.write_text(content)
+    monkeypatch.setattr(sys, "argv", ["launch.py", "--config_file", str(file), "none.py"])
+    monkeypatch.setattr(launcher_script.signal, "signal", lambda *_: None)
+    assert launcher_script.main() == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: accelerate cannot start")
+    assert str(file) in told
+    assert told.count("\n") == 1

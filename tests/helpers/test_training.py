@@ -441,3 +441,32 @@ def test_an_evaluation_leaves_its_settings_beside_its_results(scripts):
     scripts.run("caption", "--evaluate", "--from_checkpoint", "--set", "num_beams=1")
     assert (folder / "settings.yaml").read_text() == kept
     assert read_config(folder / "results" / "mine_test_settings.yaml", CaptionConfig, "mine").num_beams == 1
+
+
+def test_settings_that_someone_edited_are_kept(scripts, capsys):
+    folder = scripts.run("caption", max_epoch=1)
+    file = folder / "settings.yaml"
+    written = file.read_text()
+    scripts.run("caption", "--from_checkpoint", max_epoch=1)  # by another command
+    assert not (folder / "settings_before.yaml").exists()
+    file.write_text(written + "# mine\n")
+    scripts.run("caption", "--from_checkpoint", max_epoch=1)
+    assert (folder / "settings_before.yaml").read_text() == written + "# mine\n"
+    assert "settings_before.yaml: the settings that were here before" in capsys.readouterr().out
+    assert file.read_text().splitlines()[1:] == written.splitlines()[1:]
+
+
+@pytest.mark.parametrize(
+    ("part", "flags"), [("results", ["--evaluate"]), ("results", []), ("checkpoints", ["--overwrite"])]
+)
+def test_a_run_that_cannot_write_ends_before_its_work(scripts, part, flags):
+    folder = scripts.run("caption", max_epoch=1)
+    place = folder / part
+    shutil.rmtree(place)
+    place.write_text("a file of mine")
+    for dry in (["--dry_run"], []):
+        own = [] if flags == ["--overwrite"] else ["--from_checkpoint"]
+        with pytest.raises(UserError, match=f"{part}/new: cannot be written .*another --output_dir"):
+            scripts.run("caption", *own, *flags, *dry, max_epoch=1)
+    assert not scripts.seen.asked
+    assert place.read_text() == "a file of mine"
