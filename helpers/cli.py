@@ -111,7 +111,7 @@ def run(main: Callable[[], int | None]) -> None:
                 raise
             line, code = known
             if line:
-                print(f"error: {line}", file=sys.stderr)
+                sys.stderr.write(f"error: {line}\n")  # at once: other processes may write theirs
     sys.exit(printed() or code)
 
 
