@@ -1,6 +1,7 @@
 """The constant caption: chosen on training images, scored on test images."""
 
 import json
+import random
 import sys
 
 import pytest
@@ -32,6 +33,14 @@ def test_images_are_drawn_by_the_seed():
     train = {f"{n}.png": [f"{word} thing number {n}"] for n, word in enumerate(["a red", "one blue"] * 4)}
     assert len({best_constant_caption(train, seed) for seed in range(8)}) > 2
     assert {best_constant_caption(train, seed)[-1] for seed in range(8)} & set("0123")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_caption_is_not_tried_on_its_own_image(seed):
+    train = {f"{n}.png": [f"word{n} thing{n} there{n}"] for n in range(6)}
+    shuffled = list(train)
+    random.Random(seed).shuffle(shuffled)
+    assert best_constant_caption(train, seed) in [train[image][0] for image in shuffled[3:]]
 
 
 def test_command_prints_caption_and_scores(train, tmp_path, monkeypatch, capsys):

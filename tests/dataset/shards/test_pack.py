@@ -15,6 +15,7 @@ from PIL import Image
 import dataset.remote
 from benchmarks.file_server import FileServer
 from dataset.captions import CaptionDataset, CaptionRow
+from dataset.labels import LabelReader
 from dataset.places import Url
 from dataset.samples import ImageFolder
 from dataset.shards.__main__ import main
@@ -243,6 +244,17 @@ def test_records_that_cannot_be_read_are_skipped_and_counted(
     samples = [data[index] for index in range(len(NAMES))]
     assert None not in samples
     assert len(data.skipped) == 3
+
+
+def test_a_broken_shard_of_one_expert_is_broken(packed: Path, tmp_path: Path) -> None:
+    labels = shutil.copytree(packed / "labels", tmp_path / "labels")
+    (labels / "edge" / DATASET / "00001.tar").write_bytes(b"x")
+    reader = LabelReader(labels, ["depth", "edge"])
+    shards = [f"0000{number}.tar" for number in range(3)]
+    reader.open_folder(DATASET, shards)
+    with pytest.raises((OSError, UserError)):
+        reader.read(f"{DATASET}/a/three", (40, 30), shards[1])
+    assert [reader.is_broken(shard) for shard in shards] == [False, True, False]
 
 
 @pytest.mark.parametrize("end", ["", ".index"])

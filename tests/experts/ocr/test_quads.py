@@ -28,6 +28,13 @@ def test_iou_of_a_square_and_itself_turned():
     assert iou == pytest.approx(octagon / (8 - octagon))
 
 
+def test_boxes_that_touch_or_share_a_side_of_the_plane_do_not_overlap():
+    around = Quads(boxes((0, 0, 10, 10)))
+    others = boxes((9, 9, 20, 20), (10, 0, 20, 10), (-5, 0, 0, 10), (30, 0, 40, 10), (0, 10, 10, 20))
+    others = np.concatenate([others, boxes((0, -9, 10, 0), (0, 30, 10, 40), (2, 2, 3, 3))])
+    assert Quads(others).overlapping(around, 0).tolist() == [True, *[False] * 6, True]
+
+
 def test_a_flat_box_overlaps_nothing():
     flat = Quads(boxes((0, 0, 4, 0), (2, 2, 2, 2)))
     assert flat.iou(np.array([0, 1]), flat, 0).tolist() == [0, 0]
