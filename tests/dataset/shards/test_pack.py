@@ -252,7 +252,7 @@ def test_a_broken_shard_of_one_expert_is_broken(packed: Path, tmp_path: Path) ->
     reader = LabelReader(labels, ["depth", "edge"])
     shards = [f"0000{number}.tar" for number in range(3)]
     reader.open_folder(DATASET, shards)
-    with pytest.raises(OSError, match=r"edge.*00001\.tar"):
+    with pytest.raises(UserError, match=r"edge.*00001\.tar"):
         reader.read(f"{DATASET}/b/three", (40, 30), shards[1])
     assert [reader.is_broken(shard) for shard in shards] == [False, True, False]
 
