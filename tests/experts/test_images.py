@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from dataset.shards.pack import pack
-from experts.images import images_to_label
+from dataset.shards.write import write_shard
+from experts.images import images_and_shards, images_to_label
 from model.errors import UserError
 
 
@@ -51,3 +52,12 @@ def test_labels_do_not_lie_among_the_images(tmp_path):
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match="missing is missing; check data_path"):
         images_to_label(tmp_path, ["missing"])
+
+
+def test_a_folder_that_was_named_has_images_or_is_an_error_beside_shards_too(tmp_path):
+    write_shard(tmp_path / "web" / "00000.tar", {"a.jpg": b"image"}.items())
+    (tmp_path / "empty").mkdir()
+    units, packed = images_and_shards(tmp_path, (), "", tmp_path / "labels")
+    assert (len(units), list(packed)) == (1, ["web"])
+    with pytest.raises(UserError, match="empty"):
+        images_and_shards(tmp_path, ("web", "empty"), "", tmp_path / "labels")

@@ -47,7 +47,8 @@ def test_workers_and_other_processes_have_theirs(monkeypatch, cores, processes, 
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
     said = threads.choose_threads(workers)
     assert torch.get_num_threads() == chosen
-    assert said.startswith(f"threads: {chosen} of {cores} cores")
+    shared = f" for {processes} processes" if processes > 1 else ""
+    assert said.startswith(f"threads: {chosen} of {cores} cores{shared}, workers {workers} ")
 
 
 @pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "MKL_NUM_THREADS"])
