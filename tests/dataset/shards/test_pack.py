@@ -136,6 +136,12 @@ def test_one_folder_cannot_be_both_and_a_file_is_none(plain: Disk, packed: Path,
             write(place, tmp_path, tmp_path / "file", dataset=DATASET)
 
 
+@pytest.mark.parametrize("write", [pack, unpack])
+def test_a_data_set_lies_below_its_path(packed: Path, tmp_path: Path, write) -> None:
+    with pytest.raises(UserError, match=r"\.\./set"):
+        write(packed / DATASET, packed / "labels", tmp_path, dataset="../set")
+
+
 def test_what_is_damaged_is_not_unpacked(
     packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
