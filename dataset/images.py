@@ -195,7 +195,8 @@ def list_images(folder: Path, leave_out: Path | None = None) -> list[str]:
         UserError: no such folder, no image in it, or two images whose labels would have the same name.
     """
     if not folder.is_dir():
-        raise UserError(f"image folder {folder} is missing; check data_path")
+        problem = "is a file" if folder.exists() else "is missing"
+        raise UserError(f"image folder {folder} {problem}; check data_path")
     found = []
     for relative in sorted(image_paths(folder, leave_out)):
         if len(os.fsencode(os.path.basename(key_of(relative)))) > _LONGEST_STEM:

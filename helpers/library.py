@@ -8,6 +8,7 @@ depth = captioner.label("a.jpg")["depth"]
 told = captioner.caption("a.jpg", experts=["depth", "edge"], evidence=True).evidence
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice, repeat
 
@@ -136,6 +137,10 @@ class Answerer(Predictor[PrismerVQA]):
         **decoding: float,
     ) -> Iterator[tuple[str, Prediction]]:
         """The readable images of a data set with the answers to their questions, otherwise as `answer`."""
+        if isinstance(answers, str) or not all(isinstance(answer, str) for answer in answers or ()):
+            raise UserError(f"answers must be a list of texts, got {answers!r}")
+        if k is not None and k < 1:
+            raise UserError(f"k must be a whole number from 1 on, got {k}")
         choices = self.usage.answers if answers is None else list(answers)
         settings = self.usage.answering | decoding
         if choices and decoding:
@@ -167,3 +172,6 @@ def _check_options(decoding: Mapping[str, float], known: Sequence[str]) -> None:
         check_decoding(decoding, known)
     except ValueError as error:
         raise UserError(str(error).replace("key", "option", 1)) from None
+    _, most, least = known
+    if decoding.get(least, 0) > decoding.get(most, math.inf):
+        raise UserError(f"{least} {decoding[least]} is more than {most} {decoding[most]}")

@@ -72,6 +72,9 @@ def is_one(images: Images) -> bool:
 
 
 def _read(image: AnyImage) -> Image.Image:
+    if not is_one(image):
+        kind = type(image).__name__
+        raise UserError(f"a {kind} is no image; give a file's name, its content, or a Pillow image")
     try:
         return read_image(Path(image) if isinstance(image, str) else image)
     except UnreadableImage as error:

@@ -185,6 +185,8 @@ class Predictor(Generic[M]):
             UserError: one of them is none of the model's.
         """
         known = self.model.config.experts
+        if isinstance(chosen, str):
+            raise UserError(f"experts must be a list of names, got '{chosen}'")
         for name in chosen or ():
             if name not in known:
                 there = f"it has: {', '.join(known)}" if known else "it has none, as every PrismerZ"

@@ -52,6 +52,9 @@ def test_labels_do_not_lie_among_the_images(tmp_path):
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match="missing is missing; check data_path"):
         images_to_label(tmp_path, ["missing"])
+    _touch(tmp_path, "x/a.png")
+    with pytest.raises(UserError, match=r"a\.png is a file; check data_path"):
+        images_to_label(tmp_path / "x" / "a.png")
 
 
 def test_a_folder_that_was_named_has_images_or_is_an_error_beside_shards_too(tmp_path):

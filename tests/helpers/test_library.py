@@ -91,6 +91,22 @@ def test_an_unknown_option_is_named_with_the_known_ones(captioner, answerer, pic
         answerer.answer(pictures, "who", max_length=3)
     with pytest.raises(UserError, match="num_beams must be a whole number from 1 on, got 0"):
         captioner.caption(PHOTOS[0], num_beams=0)
+    with pytest.raises(UserError, match="min_length 9 is more than max_length 7"):
+        captioner.caption(PHOTOS[0], min_length=9, max_length=7)
+    assert captioner.caption(PHOTOS[0], experts=[], max_length=7).text  # its own min_length is 8
+
+
+def test_a_text_is_no_list_and_an_array_no_image(answerer, captioner, pictures):
+    with pytest.raises(UserError, match="answers must be a list of texts, got 'red'"):
+        answerer.answer(pictures, "who", "red")
+    with pytest.raises(UserError, match=r"answers must be a list of texts, got \[1\]"):
+        answerer.answer(pictures, "who", [1])
+    with pytest.raises(UserError, match="k must be a whole number from 1 on, got 0"):
+        answerer.answer(pictures, "who", COLORS, k=0)
+    with pytest.raises(UserError, match="experts must be a list of names, got 'depth'"):
+        captioner.caption(PHOTOS[0], experts="depth")
+    with pytest.raises(UserError, match=r"a ndarray is no image; .* a Pillow image"):
+        answerer.answer([np.asarray(pictures[0])], "who")
 
 
 def test_a_model_says_what_it_is(captioner, answerer):
