@@ -12,6 +12,7 @@ import re
 
 from dataset.outputs import add_flag
 from helpers.cli import add_output_dir, run
+from model.errors import UserError
 
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
@@ -84,6 +85,8 @@ def _model_names(words: list[str] | None, known: tuple[str, ...]) -> tuple[str, 
     if not words:  # the flag alone
         return known
     names = re.findall(r"""[^\s,'"\[\]()]+""", " ".join(words))
+    if not names:
+        raise UserError("--download_models: no name is given; leave the value out for all twelve")
     if len(names) == 1 and names[0].lower() in _TRUTH:
         return known if _TRUTH[names[0].lower()] else ()
     return tuple(names)

@@ -305,6 +305,10 @@ def test_weights_of_ones_own_are_replaced_only_when_told_to(hub, tmp_path):
     assert hub.fetched(f"storage/{MODEL}") == [None]
 
 
+def test_an_empty_name_is_a_mistake(hub, tmp_path):
+    assert "no name is given" in error_of(run(hub, tmp_path, "--download_models="))
+
+
 def test_a_wrong_name_lists_the_right_ones(hub, tmp_path):
     error = error_of(run(hub, tmp_path, "--download_models=vqa_prismer_bass"))
     assert "'vqa_prismer_bass'" in error
