@@ -16,11 +16,12 @@ import dataset.remote
 from benchmarks.file_server import FileServer
 from dataset.captions import CaptionDataset, CaptionRow
 from dataset.labels import LabelReader
+from dataset.outputs import Outputs
 from dataset.places import Url
 from dataset.samples import ImageFolder
 from dataset.shards.__main__ import main
 from dataset.shards.folder import ShardFolder, open_folder
-from dataset.shards.pack import check_settings, pack
+from dataset.shards.pack import check_settings, copy_files, pack
 from dataset.shards.unpack import unpack
 from dataset.shards.write import is_shard_of_ours, write_list
 from helpers.cli import UNREADABLE_IMAGES
@@ -200,6 +201,20 @@ def test_labels_of_other_settings_are_not_mixed(plain: Disk, packed: Path, tmp_p
         unpack(packed, packed / "labels", tmp_path / "plain", dataset=DATASET)
     there.write_text(json.dumps(setting | {"note": "another"}))
     check_settings(of_tars, there)
+
+
+def test_a_list_of_other_content_is_kept_and_a_manifest_of_the_same_settings_is_not(tmp_path: Path) -> None:
+    sources = [tmp_path / "from" / name for name in ("manifest.json", "train.json")]
+    targets = [tmp_path / "to" / source.name for source in sources]
+    for path in (*sources, *targets):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f'"{path.parent.name}"')
+    copy_files({sources[0]: targets[0]}, Outputs("dataset.shards", False))
+    assert targets[0].read_bytes() == sources[0].read_bytes()
+    with pytest.raises(UserError, match=r"train\.json"):
+        copy_files({sources[1]: targets[1]}, Outputs("dataset.shards", False))
+    targets[1].write_bytes(sources[1].read_bytes())
+    copy_files({sources[1]: targets[1]}, Outputs("dataset.shards", False))
 
 
 def test_a_file_that_is_no_list_of_shards_is_kept(packed: Path, tmp_path: Path) -> None:
