@@ -34,6 +34,11 @@ MODELS_FILE = ROOT / "configs" / "models.yaml"
 Metric = Literal["bleu", "meteor", "rouge", "cider", "spice"]
 
 
+def here_or_in_project(folder: Path) -> Path:
+    """A relative folder as it is if it is there, else the project's: the library runs from anywhere."""
+    return folder if folder.is_dir() else ROOT / folder
+
+
 def _expert_list(value: Any) -> Any:
     """`none` and an empty list both mean PrismerZ."""
     if value == "none":

@@ -12,7 +12,7 @@ from dataset.files import write_atomically
 from dataset.images import ImageSource, UnreadableImage, read_image
 from dataset.samples import ImageFolder, Visual
 from experts.runner import WEIGHTS, generate_labels
-from helpers.config import ROOT, Backends
+from helpers.config import Backends, here_or_in_project
 from model.errors import UserError
 
 AnyImage = str | ImageSource
@@ -46,7 +46,7 @@ class LooseImages:
         """
         names = [self._copy(_read(image)) for image in images]
         if names and backends:
-            weights = WEIGHTS if WEIGHTS.is_dir() else ROOT / WEIGHTS
+            weights = here_or_in_project(WEIGHTS)
             report = generate_labels(self.images, self.labels, backends, weights=weights, num_workers=0)
             for name in names:
                 if reason := report.failed.get(str(self.images / name)):

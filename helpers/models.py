@@ -16,7 +16,16 @@ from torch.overrides import TorchFunctionMode
 from dataset.class_tables import read_class_tables
 from dataset.json_text import parse_json
 from helpers.checkpoint import POSITIONS, find_weights, load_weights, read_weights
-from helpers.config import MODELS_FILE, ROOT, Backends, ModelSize, PositiveInt, read_model_size, read_yaml
+from helpers.config import (
+    MODELS_FILE,
+    ROOT,
+    Backends,
+    ModelSize,
+    PositiveInt,
+    here_or_in_project,
+    read_model_size,
+    read_yaml,
+)
 from helpers.download.released import CLASS_TABLES
 from model.config import STRICT, PrismerConfig
 from model.errors import UserError
@@ -201,8 +210,7 @@ def read_description(weights: Path, state: dict[str, Tensor]) -> Description:
     path = next((file for name in DESCRIPTIONS if (file := weights.with_name(name)).is_file()), None)
     if path is None:
         config, tokenizer = infer_config(state, str(weights))
-        here = CLASS_TABLES if CLASS_TABLES.is_dir() else ROOT / CLASS_TABLES
-        return Description(config, tokenizer, here, Usage())
+        return Description(config, tokenizer, here_or_in_project(CLASS_TABLES), Usage())
     try:
         content = parse_json(path.read_bytes())
         config = validate(content["config"], PrismerConfig, str(path))

@@ -27,7 +27,7 @@ def check_connection(address: str | None = None, mirror: str = "HF_ENDPOINT") ->
 def _ask(address: str, mirror: str) -> None:
     try:
         session = get_session()
-    except Exception as error:  # what it is made from is nothing but the environment
+    except Exception as error:  # a session is made of the environment alone, so a variable there is wrong
         raise UserError(
             f"no connection can be made ({one_line(error)}); check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY (for a "
             "SOCKS proxy: pip install socksio) and SSL_CERT_FILE"

@@ -33,6 +33,7 @@ from helpers.config import read_config, read_model_size
 from helpers.experiments import experiment_folder
 from helpers.models import DESCRIPTION, Usage, build_model, describe, prepare_inputs
 from helpers.optimisation import cosine_lr
+from helpers.parallel.recording import capture, warm_up
 from helpers.task_configs import CaptionConfig, VQAConfig, prismer_config
 from model.decoder import IGNORE, LABEL_SMOOTHING
 from model.inputs import PrepareInputs
@@ -197,21 +198,15 @@ def _captured(step: Callable[[], Tensor]) -> Callable[[], Tensor]:
 
     A few steps are taken before, as a capture needs.
     """
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(5):
-            step()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        losses = step()
+    for _ in range(5):
+        warm_up(step)
+    replay, losses = capture(step)
 
-    def replay() -> Tensor:
-        graph.replay()
+    def again() -> Tensor:
+        replay()
         return losses
 
-    return replay
+    return again
 
 
 class Lesson(nn.Module):

@@ -40,7 +40,7 @@ def record(work: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
 
 
 class _Kept:
-    """What was recorded of the present weights, by what it is for: shapes and precision."""
+    """Graphs of the present weights; the shapes and the precision of its inputs lead to each."""
 
     def __init__(self, model: Prismer) -> None:
         self._model = model

@@ -36,6 +36,6 @@ class MLP(nn.Module):
         """(b, l, d) -> (b, l, d)."""
         if self.activation is not quick_gelu:
             return self.c_proj(self.activation(self.c_fc(x)))
-        # Its factors go to the weights, of which there are far fewer than of what they are multiplied with.
+        # The weights take quick GELU's factors: they have far fewer numbers than the activations.
         x = F.silu(F.linear(x, QUICK * self.c_fc.weight, QUICK * self.c_fc.bias))
         return F.linear(x, self.c_proj.weight / QUICK, self.c_proj.bias)

@@ -22,7 +22,7 @@ TEXTS = ["A picture of a red cube", "A picture of two cones and a red cube on a 
 
 
 class Recorder:
-    """Does again what it is to record, into the same memory as the first time, as CUDA's replays do."""
+    """Stands in for CUDA graphs: a replay calls the function again, and writes into its first results."""
 
     def __init__(self) -> None:
         self.captured, self.replayed = 0, 0
