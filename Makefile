@@ -37,12 +37,12 @@ demo: setup ## caption the images in helpers/images and draw their labels
 	$(RUN) demo_vis.py
 
 gallery: setup ## draw the pictures of README.md and docs/demo.md anew, with the miniature
-	$(RUN) demo.py --exp_name nano/caption_prismer_nano --labels $(GALLERY)/labels --evidence $(GALLERY)/evidence
-	$(RUN) demo_vis.py --labels $(GALLERY)/labels --evidence $(GALLERY)/none --out $(GALLERY)/plain
-	$(RUN) demo_vis.py --labels $(GALLERY)/labels --evidence $(GALLERY)/evidence --out $(GALLERY)/told
+	$(RUN) demo.py --exp_name nano/caption_prismer_nano --labels $(GALLERY)/labels --attribution $(GALLERY)/attribution
+	$(RUN) demo_vis.py --labels $(GALLERY)/labels --attribution $(GALLERY)/none --out $(GALLERY)/plain
+	$(RUN) demo_vis.py --labels $(GALLERY)/labels --attribution $(GALLERY)/attribution --out $(GALLERY)/told
 	cp $(GALLERY)/plain/green_cubes_blue_cylinder.png docs/demo.png
 	cp $(GALLERY)/plain/contact_sheet.png docs/contact_sheet.png
-	cp $(GALLERY)/told/red_cone_sale_sign.png docs/evidence.png
+	cp $(GALLERY)/told/red_cone_sale_sign.png docs/attribution.png
 
 test: setup-test lint ## lint and all tests
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadscope --no-loadscope-reorder
@@ -67,16 +67,16 @@ format: setup-test ## let ruff mend what it can
 nano: nano-data nano-tokenizer nano-experts nano-labels nano-train ## make and train the whole miniature anew
 
 nano-data: setup ## render the Scenes: one set to train the experts, one to train and test captions
-	$(RUN) -m dataset.scenes --tables nano/tables
-	$(RUN) -m dataset.scenes --out $(DATA)_experts --train 4000 --test 200 --seed 7
-	$(RUN) -m dataset.scenes --out $(DATA) --train $(SCENES) --test 200 --seed 0 --no-labels
+	$(RUN) -m nano.scenes --tables nano/tables
+	$(RUN) -m nano.scenes --out $(DATA)_experts --train 4000 --test 200 --seed 7
+	$(RUN) -m nano.scenes --out $(DATA) --train $(SCENES) --test 200 --seed 0 --no-labels
 
 nano-tokenizer: setup ## train the small tokenizer
-	$(RUN) -m helpers.train_tokenizer --overwrite --out nano/tokenizer \
+	$(RUN) -m nano.train_tokenizer --overwrite --out nano/tokenizer \
 		--lists $(DATA)/coco_karpathy_train.json $(DATA)/vqav2_train_val.json
 
 nano-experts: setup ## train the nano experts
-	$(RUN) -m experts.nano.train --overwrite --data $(DATA)_experts --out nano/experts --seed 0
+	$(RUN) -m nano.expert.train --overwrite --data $(DATA)_experts --out nano/experts --seed 0
 
 nano-labels: setup ## run the nano experts on the captioning scenes
 	$(RUN) experts/generate.py --config configs/experts_nano.yaml --data_path $(DATA) --datasets vqav2 --save_path $(DATA)/labels_nano
@@ -89,12 +89,12 @@ nano-train: setup ## train Prismer-Nano and PrismerZ-Nano on captions and answer
 	done; for job in $$jobs; do wait $$job || exit 1; done
 	tail -n 3 $(DATA)_train_nano.log $(DATA)_train_nanoz.log
 	for task in caption vqa; do for size in nano nanoz; do \
-		$(RUN) -m helpers.convert --overwrite --dtype float16 logging/$${task}_make_$$size \
+		$(RUN) -m helpers.checkpoints.convert --overwrite --dtype float16 logging/$${task}_make_$$size \
 			nano/$${task}_prismer$${size#nano}_nano/model.safetensors || exit 1; \
 	done; done
 
 nano-scores: setup ## what both reach on 200 scenes that nothing was chosen by
-	$(RUN) -m dataset.scenes --out $(DATA)_held_out --test 200 --seed 11 --no-labels
+	$(RUN) -m nano.scenes --out $(DATA)_held_out --test 200 --seed 11 --no-labels
 	$(RUN) experts/generate.py --config configs/experts_nano.yaml --data_path $(DATA)_held_out --datasets vqav2 \
 		--save_path $(DATA)_held_out/labels_nano
 	for size in nano nanoz; do for task in caption vqa; do \
@@ -103,12 +103,12 @@ nano-scores: setup ## what both reach on 200 scenes that nothing was chosen by
 			--set data_path=$(DATA)_held_out label_path=$(DATA)_held_out/labels_nano || exit 1; \
 	done; done
 	for size in prismer prismerz; do \
-		$(RUN) -m dataset.scenes.facts --data $(DATA)_held_out \
+		$(RUN) -m nano.scenes.facts --data $(DATA)_held_out \
 			$$(ls -t logging/caption_$${size}_nano/results/coco_tes*[0-9t].json | head -1) || exit 1; \
 	done
-	$(RUN) -m helpers.caption_baseline --train_list $(DATA)/coco_karpathy_train.json \
+	$(RUN) -m nano.caption_baseline --train_list $(DATA)/coco_karpathy_train.json \
 		--test_gt $(DATA)_held_out/coco_karpathy_test_gt.json
-	$(RUN) -m helpers.vqa_baseline --train_list $(DATA)/vqav2_train_val.json --test_list $(DATA)_held_out/vqav2_test.json
+	$(RUN) -m nano.vqa_baseline --train_list $(DATA)/vqav2_train_val.json --test_list $(DATA)_held_out/vqav2_test.json
 
 # The other two tasks on Scenes: they show the scripts, and leave nothing in nano/.
 
@@ -116,7 +116,7 @@ nano-pretrain: setup ## pre-train on captions from new weights
 	$(RUN) train_pretrain.py --overwrite --exp_name make_nano_scenes --config configs/pretrain_nano.yaml
 
 nano-classification: setup ## tell 32 kinds of solids apart after four examples of each
-	$(RUN) -m dataset.scenes --classes --out $(DATA)_classes --train 4 --test 10 --seed 3
+	$(RUN) -m nano.scenes --classes --out $(DATA)_classes --train 4 --test 10 --seed 3
 	mkdir -p logging/pretrain_make_nano
 	cp nano/caption_prismer_nano/model.* logging/pretrain_make_nano/
 	$(RUN) train_classification.py --overwrite --exp_name make_nano --config configs/classification_nano.yaml

@@ -3,10 +3,10 @@
     python demo.py                                            # helpers/images, with the embedded prismer_nano
     python demo.py --question "How many red cubes are there?"
     python demo.py --exp_name prismer_base --images photos --labels photo_labels
-    python demo.py --experts depth,edge --evidence            # with these alone; what each word attended to
+    python demo.py --experts depth,edge --attribution            # with these alone; what each word attended to
     python demo.py --json | jq .                              # nothing but JSON on stdout
 
-Captions go to `<stem>.txt` beside each image, or into the JSON; labels and evidence to their folders, from
+Captions go to `<stem>.txt` beside each image, or into the JSON; labels and attribution to their folders, from
 where demo_vis.py draws them. All flags: docs/demo.md.
 """
 
@@ -17,12 +17,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataset.outputs import Outputs, add_flag
-from helpers.cli import UNREADABLE_IMAGES, add_output_dir, named_path, names, natural, printable, run, saying
+from common.cli import UNREADABLE_IMAGES, add_output_dir, named_path, names, natural, printable, run, saying
+from common.overwrite import Outputs, add_flag
 
 if TYPE_CHECKING:
-    from experts.images import ImageFile
-    from helpers.config import Backends
+    from experts.dataset_images import ImageFile
+    from experts.registry import Backends
 
 STDOUT = Path("-")
 LONGEST = 48  # columns of the table that names line up in; a longer one has a line of its own width
@@ -63,10 +63,10 @@ def main() -> int:
         help="write JSON to a file, or without one to stdout, instead of a text file beside each image",
     )
     parser.add_argument(
-        "--evidence",
+        "--attribution",
         type=named_path,
         nargs="?",
-        const=Path("helpers/evidence"),
+        const=Path("helpers/attribution"),
         metavar="FOLDER",
         help="write what each word attended to, and what each expert changed (default: %(const)s)",
     )
@@ -86,19 +86,20 @@ def demo(args: argparse.Namespace) -> int:
     if args.json not in (None, STDOUT):
         outputs.check([args.json])
     # Imported here, so that --help and a mistyped flag are answered at once.
+    from common.files import write_text
+    from common.progress import progress_bar
+    from common.yaml_config import read_config
     from dataset.captions import caption_dataset, demo_label_folder
-    from dataset.coverage import label_coverage
-    from dataset.files import write_text
     from dataset.images import turned_when_shown
-    from dataset.progress import progress_bar
+    from dataset.label_coverage import label_coverage
     from dataset.text import clean_question, is_long_question
-    from experts.images import images_to_label
+    from experts.dataset_images import images_to_label
     from experts.runner import generate_labels
-    from helpers.config import DemoConfig, read_config
-    from helpers.evidence import Told, evidence_file, write_evidence
-    from helpers.experiments import find_model
-    from helpers.library import Answerer, Captioner
-    from helpers.parallel.processes import use_device
+    from helpers.checkpoints.experiments import find_model
+    from helpers.inference.attribution_file import Told, attribution_file, write_attribution
+    from helpers.inference.captioner import Answerer, Captioner
+    from helpers.training.distribution.processes import use_device
+    from helpers.training.settings import DemoConfig
 
     config = read_config(args.config, DemoConfig, "demo")
     images, labels = args.images or config.data_path, args.labels or config.label_path
@@ -111,8 +112,8 @@ def demo(args: argparse.Namespace) -> int:
     writes_captions = kind == "caption" and args.json is None
     if writes_captions:
         outputs.check(Path(image.path).with_suffix(".txt") for image in listed)
-    if args.evidence is not None:
-        outputs.check(evidence_file(args.evidence, image.label) for image in listed)
+    if args.attribution is not None:
+        outputs.check(attribution_file(args.attribution, image.label) for image in listed)
     if args.device:
         use_device(args.device)
 
@@ -131,10 +132,10 @@ def demo(args: argparse.Namespace) -> int:
         for note in report.notes:
             print(note, file=sys.stderr)
 
-    dataset = caption_dataset("demo", "test", images, model.visual(labels, experts))
+    dataset = caption_dataset("demo", "test", images, model.image_config(labels, experts))
     if experts and lost < len(dataset):
         print(label_coverage(dataset), file=sys.stderr)
-    settings = {"evidence": args.evidence is not None, **decoding(args, model.usage.decoding, kind)}
+    settings = {"attribution": args.attribution is not None, **decoding(args, model.usage.decoding, kind)}
     if kind == "caption":
         predictions = model.captions(dataset, batch_size, **settings)
     else:
@@ -145,10 +146,10 @@ def demo(args: argparse.Namespace) -> int:
             path = (images / image).with_suffix(".txt")
             with outputs.writing(path):
                 write_text(path, found.text + "\n")
-        if found.evidence is not None:
-            path = evidence_file(args.evidence, dataset.folder.label_key(image))
+        if found.attribution is not None:
+            path = attribution_file(args.attribution, dataset.folder.label_key(image))
             with outputs.writing(path):
-                write_evidence(path, Told(found.text, question, found.evidence))
+                write_attribution(path, Told(found.text, question, found.attribution))
         rows.append({"image": image, kind: found.text, "score": found.score})
         if found.ranked:
             rows[-1]["ranked"] = dict(found.ranked)
@@ -176,7 +177,7 @@ def check_experts(
     experts: Sequence[str], backends: "Backends", images: "Sequence[ImageFile]", labels: Path
 ) -> None:
     """Names the experts that cannot make the labels that are lacking, and how to go on without them."""
-    from experts.available import check_usable, unavailable
+    from experts.preflight import check_usable, unavailable
     from experts.runner import WEIGHTS
 
     check_usable(experts, unavailable(images, experts, backends, labels, WEIGHTS))
@@ -194,7 +195,7 @@ def decoding(args: argparse.Namespace, usual: dict[str, int], kind: str) -> dict
 
 def write_record(path: Path, record: dict[str, Any], outputs: Outputs) -> None:
     """Writes JSON to a file, or to stdout."""
-    from dataset.files import json_text, write_json
+    from common.files import json_text, write_json
 
     if path == STDOUT:
         print(json_text(record, indent=2), end="")

@@ -1,6 +1,6 @@
 """Draws what the experts saw: a picture of each image with its labels and caption, and a report of all.
 
-    python demo.py --evidence      # captions the images in helpers/images, leaves labels and evidence
+    python demo.py --attribution      # captions the images in helpers/images, leaves labels and attribution
     python demo_vis.py             # draws them into helpers/pictures; needs no window
     python demo_vis.py --only depth,edge --columns 3
 
@@ -13,13 +13,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataset.outputs import Outputs, add_flag
-from helpers.cli import UNREADABLE_IMAGES, named_path, natural, printable, run
-from model.errors import UserError
+from common.cli import UNREADABLE_IMAGES, named_path, natural, printable, run
+from common.errors import UserError
+from common.overwrite import Outputs, add_flag
 
 if TYPE_CHECKING:
-    from helpers.evidence import Told
-    from model.evidence import Evidence
+    from helpers.inference.attribution_file import Told
+    from model.attribution import Attribution
     from model.modalities import Modality
 
 SHEET, REPORT = "contact_sheet", "report.html"
@@ -37,9 +37,9 @@ def main() -> int:
         "--labels", type=named_path, default=Path("helpers/labels"), help="default: %(default)s"
     )
     parser.add_argument(
-        "--evidence",
+        "--attribution",
         type=named_path,
-        default=Path("helpers/evidence"),
+        default=Path("helpers/attribution"),
         help="where demo.py wrote it, if it did",
     )
     parser.add_argument(
@@ -64,11 +64,11 @@ def draw(args: argparse.Namespace) -> int:
     from dataset.captions import demo_label_folder
     from dataset.class_tables import read_class_tables
     from dataset.images import MissingImage, UnreadableImage, list_images, read_image
-    from helpers.evidence import evidence_file, read_evidence
-    from helpers.figures.figure import draw_figure, draw_sheet, save_picture, thumbnail
-    from helpers.figures.label_names import label_names
-    from helpers.figures.pictures import draw_panels, experts_in
+    from helpers.figures.class_legend import label_names
+    from helpers.figures.image_page import draw_figure, draw_sheet, save_picture, thumbnail
+    from helpers.figures.label_pictures import draw_panels, experts_in
     from helpers.figures.report import Report
+    from helpers.inference.attribution_file import attribution_file, read_attribution
 
     if not args.images.is_dir():
         raise UserError(f"image folder {args.images} is missing; name yours with --images")
@@ -103,13 +103,15 @@ def draw(args: argparse.Namespace) -> int:
                 code = UNREADABLE_IMAGES
             else:
                 key = f"{demo_label_folder(args.images)}/{Path(name).with_suffix('').as_posix()}"
-                text, evidence = told(args.images / name, read_evidence(evidence_file(args.evidence, key)))
+                text, attribution = told(
+                    args.images / name, read_attribution(attribution_file(args.attribution, key))
+                )
                 panels = draw_panels(image, key, args.labels, experts, tables)
                 with outputs.writing(pictures[name]):
-                    save_picture(draw_figure(panels, name, text, args.columns, evidence), pictures[name])
+                    save_picture(draw_figure(panels, name, text, args.columns, attribution), pictures[name])
                 print(printable(str(pictures[name])))
                 sheet.append((name, text, thumbnail(image)))
-                report.add(*sheet[-1], panels, evidence)
+                report.add(*sheet[-1], panels, attribution)
             if sheet and (len(sheet) == SHEET_ROWS * args.columns or place == len(images)):
                 path = sheets.pop(0)
                 with outputs.writing(path):
@@ -134,10 +136,10 @@ def chosen(experts: "list[Modality]", only: str | None) -> "list[Modality]":
     return [entry for entry in experts if entry.name in wanted]
 
 
-def told(image: Path, found: "Told | None") -> "tuple[str | None, Evidence | None]":
-    """What is written below an image, and the evidence for it, if there is any.
+def told(image: Path, found: "Told | None") -> "tuple[str | None, Attribution | None]":
+    """What is written below an image, and the attribution for it, if there is any.
 
-    That is the caption in the text file beside it, or what the evidence was told of: an answer, or a
+    That is the caption in the text file beside it, or what the attribution was told of: an answer, or a
     caption that was written as JSON alone.
     """
     file = image.with_suffix(".txt")
@@ -145,13 +147,14 @@ def told(image: Path, found: "Told | None") -> "tuple[str | None, Evidence | Non
     if found is None:
         return text or None, None
     if found.question is not None:
-        return f"{found.question} {found.text}", found.evidence
+        return f"{found.question} {found.text}", found.attribution
     if text and text != found.text:
         print(
-            f"{printable(str(image))}: the evidence is that of another caption, and left out", file=sys.stderr
+            f"{printable(str(image))}: the attribution is that of another caption, and left out",
+            file=sys.stderr,
         )
         return text, None
-    return found.text, found.evidence
+    return found.text, found.attribution
 
 
 if __name__ == "__main__":

@@ -15,14 +15,14 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.cli import add_output_dir, names, natural, run
-from model.errors import UserError
+from common.cli import add_output_dir, names, natural, run
+from common.errors import UserError
 
 if TYPE_CHECKING:
     import gradio
 
     from helpers.web.actions import Actions
-    from helpers.web.models import WebModels
+    from helpers.web.loaded_models import WebModels
 
 EXAMPLES = Path(__file__).resolve().parent / "helpers" / "images"
 KEPT = 600  # seconds that an upload's file is kept; what is read of it goes with the visitor
@@ -59,9 +59,9 @@ def serve(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="prismer_web_", ignore_cleanup_errors=True) as folder:
         tempfile.tempdir = folder  # for whatever writes temporary files: uploads, labels, Gradio
         # Imported here, so that --help and a mistyped flag are answered at once.
-        from helpers.parallel.processes import use_device
+        from helpers.training.distribution.processes import use_device
         from helpers.web.actions import Actions
-        from helpers.web.models import WebModels
+        from helpers.web.loaded_models import WebModels
         from helpers.web.page import CSS
 
         if args.device:
@@ -134,8 +134,8 @@ def build_page(actions: "Actions", models: "WebModels") -> "gradio.Blocks":
         with gr.Row(elem_classes="pr-tiles"):
             tiles = {tile(name): gr.HTML(web_page.tile(name), elem_id=tile(name)) for name in models.experts}
         explain = gr.Checkbox(label="Show what each word was read from", visible=bool(models.experts))
-        evidence = gr.HTML(elem_id="evidence")
-        parts = {"captions": captions, "answers": answers, "evidence": evidence} | tiles
+        attribution = gr.HTML(elem_id="attribution")
+        parts = {"captions": captions, "answers": answers, "attribution": attribution} | tiles
 
         def look(path: str | None, chosen: list[str], explained: bool, request: gr.Request):
             for changes in actions.look(request.session_hash, path, chosen, explained):

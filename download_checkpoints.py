@@ -10,9 +10,9 @@ Run it in the project's folder. What is here is checked and kept, what was inter
 import argparse
 import re
 
-from dataset.outputs import add_flag
-from helpers.cli import add_output_dir, run
-from model.errors import UserError
+from common.cli import add_output_dir, run
+from common.errors import UserError
+from common.overwrite import add_flag
 
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
@@ -21,8 +21,8 @@ def main() -> int:
     parser = _parser()
     args = parser.parse_args()
     # Imported here, so that --help and a mistyped flag are answered at once.
-    from helpers.download import hub, released
-    from helpers.download.downloads import download
+    from helpers.checkpoints import hub_cache, released
+    from helpers.checkpoints.downloads import download
 
     files = []
     if args.download_experts:
@@ -38,11 +38,11 @@ def main() -> int:
         return 0
     download(files, force=args.force_redownload, overwrite=args.overwrite, hide_bar=args.hide_tqdm)
     if args.download_experts or args.download_pca:
-        from helpers.download.pca import convert_pca
+        from helpers.checkpoints.pca import convert_pca
 
         convert_pca(released.PCA_PICKLE, released.PCA_ARRAYS, args.force_redownload or args.overwrite)
     folders = sorted({str(file.target.parent) for file in files if file.target is not None})
-    print("all is in place:", ", ".join([*folders, f"the hub's cache {hub.cache()}"]))
+    print("all is in place:", ", ".join([*folders, f"the hub's cache {hub_cache.cache()}"]))
     return 0
 
 

@@ -15,10 +15,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataset.files import write_atomically
-from dataset.outputs import Outputs, add_flag
-from helpers.cli import named_path, run
-from model.errors import UserError
+from common.cli import named_path, run
+from common.errors import UserError
+from common.files import write_atomically
+from common.overwrite import Outputs, add_flag
 
 if TYPE_CHECKING:
     from accelerate.commands.config.config_args import ClusterConfig
@@ -101,7 +101,7 @@ def cluster_config(args: argparse.Namespace) -> "ClusterConfig":
         compute_environment="LOCAL_MACHINE",
         # MULTI_GPU is what makes accelerate start torchrun. CPU processes need that as well: MULTI_CPU would
         # start a single process here and leave the others to an mpirun. Which device a process then
-        # takes is found out by the process itself (helpers/parallel/processes.py).
+        # takes is found out by the process itself (helpers/training/distribution/processes.py).
         distributed_type="MULTI_GPU" if processes > 1 else "NO",
         use_cpu=gpus == 0,
         debug=False,

@@ -14,8 +14,8 @@ import sys
 
 import psutil
 
-from helpers.failures import USER_ERROR
-from model.errors import one_line
+from common.errors import one_line
+from common.failures import USER_ERROR
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ Starts from `logging/pretrain_<exp_name>`, or goes on from `logging/caption_<exp
 
 import argparse
 
-from helpers.cli import run, training_parser
+from common.cli import run, training_parser
 
 
 def main() -> None:
@@ -21,14 +21,14 @@ def main() -> None:
 def train(args: argparse.Namespace) -> None:
     """Trains, evaluating after each epoch; or with `--evaluate` only evaluates."""
     # Imported here, so that --help and a mistyped flag are answered at once.
+    from common.yaml_config import read_config
     from dataset.captions import CaptionDataset, caption_dataset
-    from helpers.caption_evaluation import evaluate_captions
-    from helpers.config import read_config
-    from helpers.evaluation import warn_of_overlap
-    from helpers.models import Usage
-    from helpers.session import Session
-    from helpers.task_configs import CaptionConfig
-    from helpers.training import Training
+    from helpers.checkpoints.load import InferenceDefaults
+    from helpers.evaluation.caption_evaluation import evaluate_captions
+    from helpers.evaluation.prediction import warn_of_overlap
+    from helpers.training.run import Session
+    from helpers.training.settings import CaptionConfig
+    from helpers.training.trainer import Training
     from model.captioning import PrismerCaption
 
     # What is to be done: every mistake in it is found here, before anything is loaded or written.
@@ -40,7 +40,7 @@ def train(args: argparse.Namespace) -> None:
             config.dataset,
             split,
             config.data_path,
-            session.visual(),
+            session.image_config(),
             prefix=config.prefix,
             train_list=config.train_list,
             test_list=config.test_list,
@@ -62,7 +62,7 @@ def train(args: argparse.Namespace) -> None:
 
     if session.is_main:
         warn_of_overlap(train_loader.dataset, test_loader.dataset)
-    usage = Usage(prefix=config.prefix, decoding=config.decoding)
+    usage = InferenceDefaults(prefix=config.prefix, decoding=config.decoding)
     training = Training(session, train_loader, usage, score="CIDEr")
     for epoch in training.epochs():
         for batch in training.batches():

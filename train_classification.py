@@ -9,7 +9,7 @@ Starts from `logging/pretrain_<exp_name>`, or goes on from `logging/classificati
 
 import argparse
 
-from helpers.cli import run, training_parser
+from common.cli import run, training_parser
 
 
 def main() -> None:
@@ -22,25 +22,25 @@ def train(args: argparse.Namespace) -> None:
     # Imported here, so that --help and a mistyped flag are answered at once.
     from typing import Any
 
+    from common.yaml_config import read_config
     from dataset.classification import classification_dataset
-    from helpers.config import read_config
-    from helpers.evaluation import Results, Scores, conclude, predict_all, warn_of_overlap
-    from helpers.models import Usage
-    from helpers.session import Session
-    from helpers.task_configs import ClassificationConfig
-    from helpers.training import Training
+    from helpers.checkpoints.load import InferenceDefaults
+    from helpers.evaluation.prediction import Results, Scores, conclude, predict_all, warn_of_overlap
+    from helpers.training.run import Session
+    from helpers.training.settings import ClassificationConfig
+    from helpers.training.trainer import Training
     from model.captioning import PrismerCaption
     from model.inputs import Experts
 
     # What is to be done: every mistake in it is found here, before anything is loaded or written.
     config = read_config(args.config, ClassificationConfig, changes=args.changes)
     session = Session("classification", PrismerCaption, config, args)
-    test_set = classification_dataset("test", config.data_path, session.visual())
+    test_set = classification_dataset("test", config.data_path, session.image_config())
     test_loader = session.test_loader(test_set)
     train_loader = None
     if not args.evaluate:
         options = {"prefix": config.prefix, "shots": config.shots}
-        train_set = classification_dataset("train", config.data_path, session.visual(), **options)
+        train_set = classification_dataset("train", config.data_path, session.image_config(), **options)
         train_loader = session.train_loader(train_set)
     model = session.build()
     if args.dry_run:
@@ -78,7 +78,7 @@ def train(args: argparse.Namespace) -> None:
 
     if session.is_main:
         warn_of_overlap(train_set, test_set)
-    training = Training(session, train_loader, Usage(prefix=config.prefix), score="top1")
+    training = Training(session, train_loader, InferenceDefaults(prefix=config.prefix), score="top1")
     for epoch in training.epochs():
         for batch in training.batches():
             experts = session.inputs(batch)

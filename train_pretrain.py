@@ -9,7 +9,7 @@ Writes `logging/pretrain_<exp_name>`, where the other tasks start from.
 
 import argparse
 
-from helpers.cli import run, training_parser
+from common.cli import run, training_parser
 
 
 def main() -> None:
@@ -20,32 +20,32 @@ def main() -> None:
 def train(args: argparse.Namespace) -> None:
     """Trains, evaluating after each epoch; or with `--evaluate` only evaluates."""
     # Imported here, so that --help and a mistyped flag are answered at once.
+    from common.errors import UserError
+    from common.yaml_config import read_config
     from dataset.captions import caption_dataset
     from dataset.pretraining import pretraining_dataset
     from dataset.transforms import PRE_TRAINING_SCALE
-    from helpers.caption_evaluation import evaluate_captions
-    from helpers.config import read_config
-    from helpers.evaluation import warn_of_overlap
-    from helpers.models import Usage
-    from helpers.session import Session
-    from helpers.task_configs import PretrainConfig
-    from helpers.training import Training
+    from helpers.checkpoints.load import InferenceDefaults
+    from helpers.evaluation.caption_evaluation import evaluate_captions
+    from helpers.evaluation.prediction import warn_of_overlap
+    from helpers.training.run import Session
+    from helpers.training.settings import PretrainConfig
+    from helpers.training.trainer import Training
     from model.captioning import PrismerCaption
-    from model.errors import UserError
 
     # What is to be done: every mistake in it is found here, before anything is loaded or written.
     config = read_config(args.config, PretrainConfig, changes=args.changes)
     session = Session("pretrain", PrismerCaption, config, args)
     test_loader = None
     if config.test_dataset is not None:
-        visual, data_path = session.visual(), config.source_path("coco")
+        visual, data_path = session.image_config(), config.source_path("coco")
         test_loader = session.test_loader(caption_dataset(config.test_dataset, "test", data_path, visual))
     elif args.evaluate:
         raise UserError(f"{args.config}: --evaluate needs the key 'test_dataset'; set it to coco")
     train_loader = None
     if not args.evaluate:
         paths = {name: config.source_path(name) for name in config.dataset}
-        visual = session.visual(crop_scale=PRE_TRAINING_SCALE)
+        visual = session.image_config(crop_scale=PRE_TRAINING_SCALE)
         options = {
             "prefix": config.prefix,
             "captions_per_image": config.captions_per_image,
@@ -69,7 +69,7 @@ def train(args: argparse.Namespace) -> None:
 
     if session.is_main and test_loader is not None:
         warn_of_overlap(train_loader.dataset, test_loader.dataset)
-    usage = Usage(prefix=config.prefix, decoding=config.decoding)
+    usage = InferenceDefaults(prefix=config.prefix, decoding=config.decoding)
     training = Training(session, train_loader, usage, score="CIDEr", lr_by_epoch=True)
     for epoch in training.epochs():
         for batch in training.batches():

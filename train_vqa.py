@@ -9,7 +9,7 @@ Starts from `logging/pretrain_<exp_name>`, or goes on from `logging/vqa_<exp_nam
 
 import argparse
 
-from helpers.cli import named_path, run, training_parser
+from common.cli import named_path, run, training_parser
 
 
 def main() -> None:
@@ -26,18 +26,18 @@ def train(args: argparse.Namespace) -> None:
     # Imported here, so that --help and a mistyped flag are answered at once.
     from typing import Any
 
-    from dataset.joined import JoinedDataset
+    from common.errors import UserError
+    from common.yaml_config import read_config
+    from dataset.concat import ConcatDataset
     from dataset.questions import question_dataset, read_answers
     from dataset.text import MAX_WORDS
-    from helpers.config import read_config
-    from helpers.cut_texts import say_cut_texts
-    from helpers.evaluation import Results, Scores, conclude, predict_all, warn_of_overlap
-    from helpers.metrics.vqa import Reference, score_answers
-    from helpers.models import Usage
-    from helpers.session import Session
-    from helpers.task_configs import VQAConfig
-    from helpers.training import Training
-    from model.errors import UserError
+    from helpers.checkpoints.load import InferenceDefaults
+    from helpers.evaluation.cut_texts import say_cut_texts
+    from helpers.evaluation.prediction import Results, Scores, conclude, predict_all, warn_of_overlap
+    from helpers.evaluation.vqa_accuracy import Reference, score_answers
+    from helpers.training.run import Session
+    from helpers.training.settings import VQAConfig
+    from helpers.training.trainer import Training
     from model.inputs import Experts
     from model.vqa import PrismerVQA
 
@@ -52,17 +52,22 @@ def train(args: argparse.Namespace) -> None:
     lists = {"train_list": config.train_list, "test_list": config.test_list}
     # The original's answers depend on which questions share a batch, so `compat` keeps them apart.
     test_set = question_dataset(
-        config.dataset[0], "test", config.data_path, session.visual(), by_image=not config.compat, **lists
+        config.dataset[0],
+        "test",
+        config.data_path,
+        session.image_config(),
+        by_image=not config.compat,
+        **lists,
     )
     test_loader = session.test_loader(test_set)
     train_loader, sources = None, []
     if not args.evaluate:
         options = lists | {"questions_per_image": config.questions_per_image}
         sources = [
-            question_dataset(name, "train", config.data_path, session.visual(), **options)
+            question_dataset(name, "train", config.data_path, session.image_config(), **options)
             for name in config.dataset
         ]
-        train_loader = session.train_loader(JoinedDataset(sources))
+        train_loader = session.train_loader(ConcatDataset(sources))
     for split, datasets in (("training", sources), ("test", [test_set])):
         if session.is_main and (long := sum(dataset.long_questions() for dataset in datasets)):
             print(f"{long} {split} questions have more than {MAX_WORDS} words: what is beyond is not read")
@@ -120,7 +125,7 @@ def train(args: argparse.Namespace) -> None:
 
     if session.is_main:
         warn_of_overlap(train_loader.dataset, test_set)
-    usage = Usage(prefix="", answers=answers, k=config.k_test, answering=config.decoding)
+    usage = InferenceDefaults(prefix="", answers=answers, k=config.k_test, answering=config.decoding)
     training = Training(session, train_loader, usage, score="accuracy", lr_by_epoch=True)
     for epoch in training.epochs():
         for batch in training.batches():

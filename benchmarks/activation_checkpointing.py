@@ -5,7 +5,7 @@ import torch
 from benchmarks.measure import peak_memory, print_table, start, take_turns
 from benchmarks.networks import experts, network
 from benchmarks.saved_activations import saved_activations
-from helpers.parallel.activation_checkpointing import checkpoint_activations
+from helpers.training.distribution.activation_checkpointing import checkpoint_activations
 from model.captioning import PrismerCaption
 
 PREFIX = "A picture of"

@@ -4,10 +4,10 @@ from unittest.mock import patch
 
 import torch
 
-from benchmarks import plain
+from benchmarks import baseline
 from benchmarks.measure import print_table, start, take_turns
 from benchmarks.networks import experts, network
-from model import generation
+from model import beam_search
 from model.captioning import PrismerCaption
 
 PREFIX = "A picture of"
@@ -23,8 +23,10 @@ def main() -> None:
     def plain_way() -> tuple[list[str], list[float]]:
         # The search itself is ours in both: what differs is where the logits come from.
         with (
-            patch.object(model.expert_encoder, "forward", lambda x, _: plain.encode(model.expert_encoder, x)),
-            patch.object(generation, "Beams", plain.Beams),
+            patch.object(
+                model.expert_encoder, "forward", lambda x, _: baseline.encode(model.expert_encoder, x)
+            ),
+            patch.object(beam_search, "Beams", baseline.Beams),
         ):
             return model.generate(image, PREFIX, return_scores=True)
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from benchmarks import plain
+from benchmarks import baseline
 from benchmarks.measure import count_flops, print_table, start, take_turns
 from benchmarks.networks import experts, network
 from model.captioning import PrismerCaption
@@ -18,7 +18,7 @@ def main() -> None:
     matrix = torch.randn(side, side)
     ways = {
         f"peak: product of {side} x {side} matrices": lambda: matrix @ matrix,
-        "the plain way": lambda: plain.encode(encoder, image),
+        "the plain way": lambda: baseline.encode(encoder, image),
         "ours": lambda: encoder(image),
     }
     flops = count_flops(ways["ours"])

@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 
 from benchmarks.measure import in_fresh_process, machine, peak_so_far, print_table
-from dataset.scenes.scene import render_scene
-from experts.base import Setting, Target
+from experts.base import RuntimeConfig, Target
 from experts.registry import passes
+from nano.scenes.scene import render_scene
 from tests.parity.released_experts import write_expert
 
 EXPERTS = ("depth", "normal", "seg_coco", "edge", "obj_detection", "ocr_detection")
@@ -50,7 +50,7 @@ def measure(expert: str, entry: dict[str, Any], weights: Path, images: int, devi
     """Loads an expert and labels images, one after the other: a row of the table."""
     (step,) = passes({expert: entry}, batch_size=1)
     began = time.perf_counter()
-    network = step.module.load(step.modalities, step.options, Setting(torch.device(device), weights))
+    network = step.module.load(step.modalities, step.options, RuntimeConfig(torch.device(device), weights))
     load = time.perf_counter() - began
     seconds: dict[str, list[float]] = {"prepare": [], "network": [], "label": []}
     for seed in range(images + 1):

@@ -25,24 +25,24 @@ import torch
 from torch import Tensor
 from torch.autograd import DeviceType
 
-from benchmarks import memory_plan, plain
+from benchmarks import baseline, memory_plan
 from benchmarks.networks import TOKENIZER, texts
-from dataset.files import write_json
-from helpers.config import read_model_size
-from helpers.models import build_model
-from helpers.optimisation import build_optimizer
-from helpers.parallel.compilation import compile_model
-from helpers.parallel.graphs import record_losses
-from helpers.parallel.precision import lower_blocks
-from helpers.parallel.preparation import prepare_model
-from helpers.parallel.processes import start_accelerator
-from helpers.parallel.replay import MOST_IMAGES, replay_inference
-from helpers.stepping import Stepper
-from helpers.task_configs import prismer_config
+from common.files import write_json
+from helpers.checkpoints.load import build_model
+from helpers.performance.bf16_blocks import lower_blocks
+from helpers.performance.compilation import compile_model
+from helpers.performance.inference_graphs import MOST_IMAGES, replay_inference
+from helpers.performance.training_graphs import record_losses
+from helpers.training.distribution.preparation import prepare_model
+from helpers.training.distribution.processes import start_accelerator
+from helpers.training.optimizer_step import Stepper
+from helpers.training.schedule import build_optimizer
+from helpers.training.settings import prismer_config
+from model.answer_ranking import rank
+from model.beam_search import Prompt
 from model.encoder import fixed_instance_indices
-from model.generation import Prompt
 from model.prismer import Prismer
-from model.ranking import rank
+from model.sizes import read_model_size
 from model.vqa import PrismerVQA
 
 Mode = Literal["plain", "eager", "recorded", "compiled", "graphs"]  # graphs: compiled and recorded
@@ -144,7 +144,7 @@ class Trainer:
         """Of a batch."""
         if self.mode == "plain":
             with torch.device(self.bench.device):
-                return plain.caption_loss(self.prismer, self.experts, captions(self.batch), PREFIX)
+                return baseline.caption_loss(self.prismer, self.experts, captions(self.batch), PREFIX)
         if isinstance(self.prismer, PrismerVQA):
             questions = [text.removeprefix(PREFIX) for text in captions(self.batch)]
             return self.model(self.experts, questions, ["two cones"] * self.batch, self.weights)
@@ -227,7 +227,9 @@ def encode(bench: Bench, batch: int) -> dict[str, Any]:
     """The encoder alone."""
     asked = Asked(bench, "captioning", batch)
     encoder = asked.model.expert_encoder
-    return asked.measure(lambda: encoder(asked.experts), lambda: plain.encode(encoder, asked.experts), batch)
+    return asked.measure(
+        lambda: encoder(asked.experts), lambda: baseline.encode(encoder, asked.experts), batch
+    )
 
 
 def rank_answers(bench: Bench, batch: int, questions: int, k: int) -> dict[str, Any]:
@@ -239,8 +241,8 @@ def rank_answers(bench: Bench, batch: int, questions: int, k: int) -> dict[str, 
     prompt = Prompt(ids, real, real.sum(dim=1))
 
     def plain_way() -> Any:
-        encoded = plain.encode(model.expert_encoder, asked.experts)
-        return plain.rank(model.text_decoder, encoded, prompt, answers, mask, k)
+        encoded = baseline.encode(model.expert_encoder, asked.experts)
+        return baseline.rank(model.text_decoder, encoded, prompt, answers, mask, k)
 
     def ours() -> Any:
         return rank(model.text_decoder, model.expert_encoder(asked.experts), prompt, answers, mask, k)

@@ -17,16 +17,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 from PIL import Image
 
+from benchmarks.fake_expert import StandIn
 from benchmarks.measure import machine, print_table
-from benchmarks.stand_in import StandIn
 from dataset.images import read_image
-from dataset.scenes.scene import render_scene
-from experts.base import Setting, Target
-from experts.images import images_to_label
-from experts.nano.backend import LABELS, NanoExpert
+from experts.base import RuntimeConfig, Target
+from experts.dataset_images import images_to_label
+from experts.label_writer import write_label
 from experts.registry import BACKENDS, passes
 from experts.runner import generate_labels
-from experts.write import write_label
+from nano.expert.backend import LABELS, NanoExpert
+from nano.scenes.scene import render_scene
 
 BATCH = 16
 _DISTINCT = 8  # to render a scene takes longer than to label it
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=64, help="default: %(default)s")
     parser.add_argument("--side", type=int, default=640, help="of the images, pixels (default: %(default)s)")
     args = parser.parse_args()
-    BACKENDS["normal"]["stand_in"] = "benchmarks.stand_in"
+    BACKENDS["normal"]["stand_in"] = "benchmarks.fake_expert"
     spent = [_clocked(NanoExpert), _clocked(StandIn)]
     print(f"\n{__doc__.splitlines()[0]}\n{machine()}, {args.images} images of {args.side} pixels", flush=True)
     rows = []
@@ -111,7 +111,7 @@ def _label_serially(data_path: Path, save_path: Path, backends: Mapping[str, Any
     """Reads a batch, runs the network on it, writes its labels, reads the next."""
     images = images_to_label(data_path)
     for work in passes(backends, BATCH):
-        expert = work.module.load(work.modalities, work.options, Setting(torch.device("cpu"), Path()))
+        expert = work.module.load(work.modalities, work.options, RuntimeConfig(torch.device("cpu"), Path()))
         for start in range(0, len(images), BATCH):
             batch = images[start : start + BATCH]
             pictures = [read_image(Path(image.path)) for image in batch]

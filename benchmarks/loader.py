@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset, default_collate
 
+from benchmarks.baseline import embedding_map
 from benchmarks.measure import print_table, start, take_turns
-from benchmarks.plain import embedding_map
+from common.files import ROOT
 from dataset.captions import CaptionDataset, caption_dataset
 from dataset.collate import collate
 from dataset.loader import Loader
-from dataset.samples import Visual
-from dataset.scenes.write import Options, write_data
-from helpers.config import ROOT
-from helpers.models import prepare_inputs
+from dataset.samples import ImageConfig
+from helpers.checkpoints.load import prepare_inputs
 from model.inputs import PrepareInputs
 from model.modules.label_map import LabelMap
+from nano.scenes.dataset_files import Options, write_data
 
 EXPERTS = ("depth", "normal", "seg_scenes", "edge", "obj_detection", "ocr_detection")
 SCENES = 8  # of each split
@@ -54,7 +54,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         write_data(Options(Path(folder), 0, long_side, True), SCENES, SCENES, 1)
-        visual = Visual(
+        visual = ImageConfig(
             label_path=Path(folder) / "labels",
             experts=EXPERTS,
             image_resolution=image,

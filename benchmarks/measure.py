@@ -14,7 +14,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from dataset.workers import spread
+from common.workers import parallel_map
 
 T = TypeVar("T")
 
@@ -85,7 +85,7 @@ def _work_and_peak(work: Callable[..., Any], args: tuple[Any, ...]) -> int:
 
 def in_fresh_process(work: Callable[..., T], *args: Any) -> T:
     """What a piece of work returns that a process of its own does, with as many threads of torch."""
-    (result,) = spread(partial(_with_threads, torch.get_num_threads(), work), [args], 1, fresh=True)
+    (result,) = parallel_map(partial(_with_threads, torch.get_num_threads(), work), [args], 1, fresh=True)
     return result
 
 

@@ -18,14 +18,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.measure import print_table
 from benchmarks.networks import TOKENIZER, experts
 from benchmarks.saved_activations import GpuFunctions, Saved, saved_activations
-from helpers.config import ROOT, read_config, read_model_size
-from helpers.models import build_model, without_memory
-from helpers.parallel.sharding import Sharding, unwrap
-from helpers.task_configs import CaptionConfig, PretrainConfig, TaskConfig, VQAConfig, prismer_config
+from common.files import ROOT
+from common.yaml_config import read_config
+from helpers.checkpoints.load import build_model, without_memory
+from helpers.training.distribution.sharding import Sharding, unwrap
+from helpers.training.settings import CaptionConfig, PretrainConfig, TaskConfig, VQAConfig, prismer_config
 from model.captioning import PrismerCaption
 from model.config import PrismerConfig
 from model.modules.label_map import LabelMap
 from model.prismer import Prismer
+from model.sizes import read_model_size
 from model.vqa import PrismerVQA
 
 Task = Literal["pre-training", "captioning", "VQA"]
@@ -50,7 +52,7 @@ class State:
 
     Attributes:
         parameters: that it keeps.
-        copies: of frozen weights, in autocast's type (helpers/parallel/precision.py).
+        copies: of frozen weights, in autocast's type (helpers/performance/bf16_blocks.py).
         gradients: that it keeps.
         optimizer: AdamW's moments.
         whole_parameters: gathered from all processes, at the worst moment.
@@ -71,7 +73,7 @@ class State:
 
 
 def state(model: Prismer, sharding: Sharding, processes: int, precision: torch.dtype) -> State:
-    """What each mode of helpers/parallel/sharding.py leaves on a process.
+    """What each mode of helpers/training/distribution/sharding.py leaves on a process.
 
     Args:
         model: in float32.

@@ -6,12 +6,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from helpers.config import read_model_size
-from helpers.models import build_model
+from helpers.checkpoints.load import build_model
 from model.config import PrismerConfig
 from model.modalities import EMBEDDING_DIM, Kind, modality
 from model.modules.label_map import LabelMap
 from model.prismer import Prismer
+from model.sizes import read_model_size
 
 EXPERTS = ("depth", "normal", "seg_coco", "edge", "obj_detection", "ocr_detection")
 CLASSES = {"seg_coco": 133, "obj_detection": 20, "ocr_detection": 5}  # classes, instances, words

@@ -2,11 +2,11 @@
 
 import torch
 
-from benchmarks import plain
+from benchmarks import baseline
 from benchmarks.measure import print_table, start, take_turns
 from benchmarks.networks import experts, network, texts
-from model.generation import Prompt
-from model.ranking import Ranking, rank
+from model.answer_ranking import Ranking, rank
+from model.beam_search import Prompt
 from model.vqa import PrismerVQA
 
 ANSWERS = 3128
@@ -26,7 +26,9 @@ def main() -> None:
         return Prompt(ids[:questions], real[:questions], real[:questions].sum(dim=1))
 
     def plain_way(k: int) -> Ranking:
-        return plain.rank(decoder, plain.encode(model.expert_encoder, image), prompt(1), answers, mask, k)
+        return baseline.rank(
+            decoder, baseline.encode(model.expert_encoder, image), prompt(1), answers, mask, k
+        )
 
     def ours(k: int, questions: int) -> Ranking:
         # Repeated, as `Prismer.encode` does where images differ in how many questions they have.

@@ -11,7 +11,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from helpers.parallel.precision import kept_copies
+from helpers.performance.bf16_blocks import kept_copies
 from model.prismer import Prismer
 
 # What autocast does on a GPU to the functions that the model calls: these compute in its type,

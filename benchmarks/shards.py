@@ -14,14 +14,14 @@ import torch
 from benchmarks.file_server import serve
 from benchmarks.loader import EXPERTS, SAMPLES, reader
 from benchmarks.measure import print_table, start, take_turns
+from common.workers import parallel_map
 from dataset.captions import CaptionDataset, caption_dataset
 from dataset.collate import collate
-from dataset.places import Url
-from dataset.samples import Visual
-from dataset.scenes.write import Options, write_data
+from dataset.location import Url
+from dataset.samples import ImageConfig
 from dataset.shards.pack import pack
-from dataset.workers import spread
 from model.modalities import modality
+from nano.scenes.dataset_files import Options, write_data
 
 SCENES = 32
 SHARD_SIZE = 16
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def open_data(place: Path | Url, side: int, augment: bool = True) -> CaptionDataset:
-    visual = Visual(
+    visual = ImageConfig(
         label_path=place / "labels",
         experts=EXPERTS,
         image_resolution=side,
@@ -64,7 +64,7 @@ def open_data(place: Path | Url, side: int, augment: bool = True) -> CaptionData
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
     """A web server for a folder, in a process of its own; its address."""
-    with closing(spread(serve, [folder], 1, fresh=True)) as server:
+    with closing(parallel_map(serve, [folder], 1, fresh=True)) as server:
         yield next(server)
 
 

@@ -2,10 +2,10 @@
 
 import torch
 
-from benchmarks import plain
+from benchmarks import baseline
 from benchmarks.measure import peak_memory, print_table, start, take_turns
 from benchmarks.networks import experts, network
-from helpers.optimisation import build_optimizer
+from helpers.training.schedule import build_optimizer
 from model.captioning import PrismerCaption
 
 PREFIX = "A picture of"
@@ -34,7 +34,7 @@ class Trainer:
         """The loss of a batch, scalar."""
         captions = [CAPTION] * BATCH
         if self.plain:
-            return plain.caption_loss(self.model, self.experts, captions, PREFIX)
+            return baseline.caption_loss(self.model, self.experts, captions, PREFIX)
         return self.model(self.experts, captions, PREFIX)
 
     def step(self) -> None:

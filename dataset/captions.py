@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from common.errors import UserError
+from common.limited_warnings import SparingLog
 from dataset.ground_truth import ImageId, check_references, read_ground_truth, read_nocaps
 from dataset.image_list import (
     Split,
@@ -16,11 +18,9 @@ from dataset.image_list import (
     read_list,
 )
 from dataset.images import list_images
-from dataset.places import Url
-from dataset.samples import ImageFolder, ImageLabelDataset, Visual
-from dataset.sparing_log import SparingLog
+from dataset.location import Url
+from dataset.samples import ImageConfig, ImageFolder, ImageLabelDataset
 from dataset.text import training_caption
-from model.errors import UserError
 
 logger = SparingLog(__name__)
 
@@ -104,7 +104,7 @@ class CaptionDataset(ImageLabelDataset):
         self,
         rows: Sequence[CaptionRow],
         folder: ImageFolder,
-        visual: Visual,
+        visual: ImageConfig,
         *,
         prefix: str = "",
         references: dict[ImageId, list[str]] | None = None,
@@ -145,7 +145,7 @@ def caption_dataset(
     name: str,
     split: Split,
     data_path: Path | Url | str,
-    visual: Visual,
+    visual: ImageConfig,
     *,
     prefix: str = "",
     train_list: str | None = None,

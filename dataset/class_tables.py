@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from dataset.pickles import FETCH
-from model.errors import UserError, first_line
+from common.errors import UserError, first_line
+from common.pickles import FETCH
 from model.modalities import EMBEDDING_DIM, modality
 
 BACKGROUND_TABLE = "background"

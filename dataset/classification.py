@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dataset.files import leads_out
-from dataset.image_list import Split, check_data_path, is_unicode, parse_json, read_text
+from common.errors import UserError
+from common.files import leads_out
+from common.strict_json import is_unicode
+from dataset.image_list import Split, check_data_path, parse_json, read_text
 from dataset.images import list_images
-from dataset.places import Url
-from dataset.samples import ImageFolder, ImageLabelDataset, Visual, open_images
-from dataset.shards.folder import ShardFolder
+from dataset.location import Url
+from dataset.samples import ImageConfig, ImageFolder, ImageLabelDataset, open_images
+from dataset.shards.shard_folder import ShardFolder
 from dataset.text import training_caption
-from model.errors import UserError
 
 FOLDERS: dict[Split, str] = {"train": "imagenet_train", "test": "imagenet"}
 ANSWERS = Path("imagenet", "imagenet_answer.json")  # class index -> name
@@ -50,7 +51,7 @@ class ClassificationDataset(ImageLabelDataset):
         rows: Sequence[tuple[str, int]],
         names: Sequence[str],
         folder: ImageFolder,
-        visual: Visual,
+        visual: ImageConfig,
         *,
         prefix: str = "",
         training: bool = False,
@@ -70,7 +71,7 @@ class ClassificationDataset(ImageLabelDataset):
 
 
 def classification_dataset(
-    split: Split, data_path: Path | Url | str, visual: Visual, *, prefix: str = "", shots: int = 1
+    split: Split, data_path: Path | Url | str, visual: ImageConfig, *, prefix: str = "", shots: int = 1
 ) -> ClassificationDataset:
     """Opens `imagenet_train` or `imagenet` below `data_path`, a folder of images for each class.
 

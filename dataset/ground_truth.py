@@ -4,8 +4,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from dataset.image_list import is_unicode, parse_json, read_text
-from model.errors import UserError
+from common.errors import UserError
+from common.strict_json import is_unicode
+from dataset.image_list import parse_json, read_text
 
 ImageId = int | str
 DOMAINS = ("in-domain", "near-domain", "out-domain")  # of NoCaps' images, as seen from COCO

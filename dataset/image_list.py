@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from dataset import json_text
-from dataset.files import open_file
-from dataset.places import Url, as_place
-from dataset.shards.folder import ShardFile
-from dataset.text import is_unicode
-from model.errors import UserError
+from common import strict_json
+from common.errors import UserError
+from common.files import open_file
+from common.strict_json import is_unicode
+from dataset.location import Url, as_place
+from dataset.shards.shard_folder import ShardFile
 
 Split = Literal["train", "test"]
 # What programs write into a cell for "no value". An answer may be "none", so only these spellings count.
@@ -91,8 +91,8 @@ def parse_json(path: Path | Url, text: str) -> Any:
 
 def _parsed(text: str, where: Callable[[int], str]) -> Any:
     try:
-        return json_text.parse_json(text)
-    except json_text.JSONDecodeError as error:
+        return strict_json.parse_json(text)
+    except strict_json.JSONDecodeError as error:
         raise UserError(f"{where(error.lineno)}: not JSON ({error.msg})") from None
 
 
@@ -145,7 +145,7 @@ def _no_text(cell: str | None) -> str | None:
         return "which stands for no value; leave the row out or fill it in"
     if cell and cell.lstrip()[:1] in ("[", "{"):
         # A list as Python writes it, or as JSON.
-        parses = [_does_parse(parse, cell.strip()) for parse in (ast.literal_eval, json_text.parse_json)]
+        parses = [_does_parse(parse, cell.strip()) for parse in (ast.literal_eval, strict_json.parse_json)]
         if not any(parses):
             return None  # a text that begins so
         return "not one text; give each text a row of its own, or write the list as .json"

@@ -12,12 +12,12 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from dataset.files import open_file
-from dataset.names import key_of, refuse_shared_keys
-from dataset.shards.folder import IMAGES as SUFFIXES
-from dataset.shards.folder import ShardFile, is_image
-from dataset.sparing_log import SparingLog
-from model.errors import UserError, one_line
+from common.errors import UserError, one_line
+from common.files import open_file
+from common.limited_warnings import SparingLog
+from dataset.shards.shard_folder import IMAGES as SUFFIXES
+from dataset.shards.shard_folder import ShardFile, is_image
+from dataset.string_array import key_of, refuse_shared_keys
 
 logger = SparingLog(__name__)
 ImageSource = Path | ShardFile | bytes | BinaryIO | Image.Image

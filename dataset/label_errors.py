@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from model.errors import UserError, one_line
+from common.errors import UserError, one_line
 
 
 class MissingLabel(UserError):

@@ -9,19 +9,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dataset.json_text import parse_json
+from common.errors import UserError
+from common.strict_json import parse_json
 from dataset.label_errors import MissingLabel, reading
+from dataset.location import Url, as_place
 from dataset.packed_labels import SUFFIX as PACKED
 from dataset.packed_labels import packed_size, unpack_label
-from dataset.places import Url, as_place
-from dataset.shards.folder import ShardFile, ShardFolder, open_folder
-from dataset.words import Word, read_words, words_of
-from model.errors import UserError
+from dataset.shards.shard_folder import ShardFile, ShardFolder, open_folder
+from dataset.word_labels import Word, read_words, words_of
 from model.modalities import BACKGROUND, EMBEDDING_DIM, Kind, Modality, modality
 
 T = TypeVar("T")
 NO_CLASS = -1  # in a table of instances: an id without a class
-MANIFEST = "manifest.json"  # beside the labels of an expert that ran here (experts/manifest.py)
+MANIFEST = "manifest.json"  # beside the labels of an expert that ran here (dataset/label_manifest.py)
 _MODES = {1: "L", 3: "RGB"}  # channels -> Pillow's name for them
 # Scripts under experts/ that write labels: one a kind, and one for every continuous quantity.
 _SCRIPTS = {Kind.SEMANTIC: "segmentation", Kind.INSTANCE: "objdet", Kind.WORDS: "ocrdet"}

@@ -5,11 +5,11 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from dataset.workers import end_with_the_run, starting
+from common.workers import end_with_the_run, starting
 
 
 class Loader(DataLoader):
-    """A `DataLoader`; see `dataset/workers.py` for what its workers do besides reading."""
+    """A `DataLoader`; see `common/workers.py` for what its workers do besides reading."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, worker_init_fn=_begin, **options)

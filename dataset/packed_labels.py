@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from dataset.json_text import parse_json
+from common.strict_json import parse_json
 
 LONG_SIDE = 480  # pixels; labels are used at 224, after a crop that keeps at least half of the area
 SUFFIX = ".webp"

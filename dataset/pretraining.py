@@ -3,26 +3,26 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from common.errors import UserError
 from dataset.captions import caption_dataset
-from dataset.crawled import CrawledDataset
+from dataset.concat import ConcatDataset
 from dataset.image_list import check_data_path
-from dataset.joined import JoinedDataset
-from dataset.places import Url
-from dataset.samples import ImageFolder, ImageLabelDataset, Visual
-from model.errors import UserError
+from dataset.img2dataset import Img2Dataset
+from dataset.location import Url
+from dataset.samples import ImageConfig, ImageFolder, ImageLabelDataset
 
 CRAWLED = ("cc12m", "cc3m_sgu")  # folders of images with a caption file each; the others have a list
 
 
 def pretraining_dataset(
     data_paths: Mapping[str, Path | Url],
-    visual: Visual,
+    visual: ImageConfig,
     *,
     prefix: str = "",
     captions_per_image: int = 1,
     weights: Mapping[str, float] | None = None,
     samples_per_epoch: int | None = None,
-) -> JoinedDataset:
+) -> ConcatDataset:
     """Opens the sources; samples of which anything is missing or damaged are skipped, and counted.
 
     Args:
@@ -31,7 +31,7 @@ def pretraining_dataset(
         visual: how images and labels are read.
         prefix: what captions begin with.
         captions_per_image: captions of a sample, see `caption_dataset`.
-        weights: each source's share of an epoch, see `JoinedDataset`.
+        weights: each source's share of an epoch, see `ConcatDataset`.
         samples_per_epoch: likewise.
 
     Raises:
@@ -44,9 +44,9 @@ def pretraining_dataset(
     def open_source(name: str, data_path: Path | Url) -> ImageLabelDataset:
         if name in CRAWLED:
             folder = ImageFolder(check_data_path(data_path) / name, name)
-            return CrawledDataset(folder, visual, **options)
+            return Img2Dataset(folder, visual, **options)
         return caption_dataset(name, "train", data_path, visual, tolerant=True, **options)
 
     sources = [open_source(name, path) for name, path in data_paths.items()]
     shares = None if weights is None else [weights[name] for name in data_paths]
-    return JoinedDataset(sources, shares, samples_per_epoch)
+    return ConcatDataset(sources, shares, samples_per_epoch)

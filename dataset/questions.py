@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.errors import UserError
+from common.strict_json import is_unicode
 from dataset.image_list import (
     Split,
     check_data_path,
     checked_id,
     custom_list,
-    is_unicode,
     parse_json,
     read_list,
     read_text,
 )
-from dataset.places import Url
-from dataset.samples import ImageFolder, ImageLabelDataset, Visual
+from dataset.location import Url
+from dataset.samples import ImageConfig, ImageFolder, ImageLabelDataset
 from dataset.text import clean_question, is_long_question
-from model.errors import UserError
 
 QuestionId = int | str
 VG_WEIGHT = 0.2  # of an answer in Visual Genome, which has one answer a question
@@ -76,7 +76,7 @@ class QuestionDataset(ImageLabelDataset):
         self,
         rows: Sequence[tuple[str, tuple[Question, ...]]],
         folder: ImageFolder,
-        visual: Visual,
+        visual: ImageConfig,
         *,
         training: bool = False,
         questions_per_image: int = 1,
@@ -121,7 +121,7 @@ def question_dataset(
     name: str,
     split: Split,
     data_path: Path | Url | str,
-    visual: Visual,
+    visual: ImageConfig,
     *,
     train_list: str | None = None,
     test_list: str | None = None,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import fsspec
 import urllib3
 
-from model.errors import UserError, one_line
+from common.errors import UserError, one_line
 
 ATTEMPTS = 5
 BACK_OFF = 0.25  # seconds before the second attempt; doubles with each further one

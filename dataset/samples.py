@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from common.errors import UserError
+from common.limited_warnings import SparingLog
 from dataset.images import UnreadableImage, read_image
 from dataset.label_errors import DamagedLabel
 from dataset.labels import LabelReader
-from dataset.names import key_of, refuse_shared_keys
-from dataset.order import Order, shuffled
-from dataset.places import Url
-from dataset.shards.folder import Files, ShardFile, ShardFolder, open_folder
-from dataset.sparing_log import SparingLog
+from dataset.location import Url
+from dataset.shards.shard_folder import Files, ShardFile, ShardFolder, open_folder
+from dataset.shuffle import Order, shuffled
+from dataset.string_array import key_of, refuse_shared_keys
 from dataset.transforms import FINE_TUNING_SCALE, JointTransform
-from model.errors import UserError
 
 
 def open_images(folder: Path | Url) -> Files:
@@ -51,7 +51,7 @@ class ImageFolder:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Visual:
+class ImageConfig:
     """How images and labels are read, the same for all data sets of a task.
 
     Attributes:
@@ -113,7 +113,7 @@ class ImageLabelDataset(Dataset, ABC):
         self,
         images: Sequence[str],
         folder: ImageFolder,
-        visual: Visual,
+        visual: ImageConfig,
         training: bool = False,
         tolerant: bool = False,
         files: Files | None = None,

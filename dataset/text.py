@@ -1,7 +1,6 @@
 """Captions and questions: cleaned as the released models were trained, and written as sentences."""
 
 import re
-from typing import Any
 
 MAX_WORDS = 30  # of a question, and of a caption beside its image
 MOST_WORDS = 512  # of a training caption, which is cut by its tokens; no text tower reads more
@@ -45,13 +44,3 @@ def _plain(question: str) -> str:
 
 def _cut(text: str, words: int = MAX_WORDS) -> str:
     return " ".join(text.split(" ")[:words])
-
-
-def is_unicode(text: Any) -> bool:
-    """Whether a text has whole characters alone; what is no text passes."""
-    try:
-        return text.isascii() or bool(text.encode())
-    except AttributeError:
-        return True
-    except UnicodeEncodeError:
-        return False

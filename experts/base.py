@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dataset.words import Word
-from model.config import STRICT
+from common.validation import STRICT
+from dataset.word_labels import Word
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class NoOptions:
 
 
 @dataclass(frozen=True)
-class Setting:
+class RuntimeConfig:
     """Where and how a network runs.
 
     Attributes:

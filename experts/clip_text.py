@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
-from dataset.pickles import FETCH_PCA, read_pickle
-from experts.chunks import fixed_chunks
-from experts.hub import from_hub, local_files
-from experts.pretrained import load_checkpoint
-from model.errors import UserError, one_line
+from common.errors import UserError, one_line
+from common.pickles import FETCH_PCA, read_pickle
+from experts.fixed_batches import fixed_chunks
+from experts.hub_networks import from_hub, local_files
+from experts.transformers_loading import load_checkpoint
 from model.modalities import EMBEDDING_DIM
 
 CHECKPOINT = "openai/clip-vit-large-patch14"

@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dataset.transforms import picture_bytes
-from experts.base import Label, Setting, Target
-from experts.chunks import fixed_chunks
+from experts.base import Label, RuntimeConfig, Target
+from experts.fixed_batches import fixed_chunks
 
 SIDE = 480  # images are squashed to SIDE x SIDE
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -44,7 +44,7 @@ class DenseExpert(ABC):
     def __init__(
         self,
         network: nn.Module,
-        setting: Setting,
+        setting: RuntimeConfig,
         side: int = SIDE,
         resampling: Image.Resampling = Image.Resampling.BILINEAR,
     ) -> None:

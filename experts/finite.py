@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.errors import UserError
 from experts.base import Expert, Label, Target
-from model.errors import UserError
 
 
 class NotFinite(UserError):

@@ -16,12 +16,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pydantic import Field
 
-from dataset.places import Place, as_place
-from experts.registry import check_names
-from helpers.cli import UNREADABLE_IMAGES, named_path, run
-from helpers.config import ROOT, Backends, PositiveInt, Workers, read_config
-from model.config import STRICT
-from model.errors import UserError
+from common.cli import UNREADABLE_IMAGES, named_path, run
+from common.errors import UserError
+from common.files import ROOT
+from common.validation import STRICT
+from common.yaml_config import PositiveInt, Workers, read_config
+from dataset.location import Location, as_place
+from experts.registry import Backends, check_names
 from model.modalities import MODALITIES, Kind
 
 SEGMENTATIONS = tuple(name for name, modality in MODALITIES.items() if modality.kind is Kind.SEMANTIC)
@@ -44,7 +45,7 @@ class GenerateConfig:
     """
 
     __pydantic_config__ = STRICT
-    data_path: Place
+    data_path: Location
     save_path: Path
     datasets: list[str] = field(default_factory=list)
     backends: Backends

@@ -5,8 +5,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from common.cli import run
 from experts.generate import main
-from helpers.cli import run
 
 if __name__ == "__main__":
     run(lambda: main(["edge"]))

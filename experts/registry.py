@@ -10,15 +10,19 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from model.errors import UserError
+from common.errors import UserError
+from common.validation import validate
 from model.modalities import MODALITIES
-from model.validation import validate
 
-_NANO = "experts.nano.backend"
+_NANO = "nano.expert.backend"
 _SEGMENTATION = {
     "mask2former": "experts.segmentation.mask2former",
-    "hub": "experts.segmentation.hub",
+    "hub": "experts.segmentation.hub_models",
 }
+
+# For each expert, the network that makes its labels: a name, or a mapping with `name`, `batch_size` if it
+# is to differ, and the network's own options (experts/registry.py).
+Backends = dict[str, str | dict[str, Any]]
 
 BACKENDS: dict[str, dict[str, str]] = {
     "depth": {"nano": _NANO, "dpt": "experts.depth.dpt", "depth_anything": "experts.depth.depth_anything"},
@@ -41,7 +45,7 @@ BACKENDS: dict[str, dict[str, str]] = {
 
 
 @dataclass(frozen=True)
-class Pass:
+class ExpertJob:
     """One run of a network over the images.
 
     Attributes:
@@ -59,7 +63,7 @@ class Pass:
     batch_size: int
 
 
-def passes(backends: Mapping[str, str | Mapping[str, Any]], batch_size: int) -> list[Pass]:
+def passes(backends: Mapping[str, str | Mapping[str, Any]], batch_size: int) -> list[ExpertJob]:
     """Groups experts by the network that makes their labels, and says which comes first.
 
     The order is that of `MODALITIES`. There depth is the first, so that its labels lie on disk, where the
@@ -74,7 +78,7 @@ def passes(backends: Mapping[str, str | Mapping[str, Any]], batch_size: int) -> 
         UserError: an expert, a backend or an option that there is not; the message lists those there are.
     """
     check_names(backends)
-    found: list[Pass] = []
+    found: list[ExpertJob] = []
     for expert in MODALITIES:
         if expert not in backends:
             continue
@@ -83,10 +87,10 @@ def passes(backends: Mapping[str, str | Mapping[str, Any]], batch_size: int) -> 
         name, own_batch_size = settings.pop("name"), settings.pop("batch_size", batch_size)
         module = backend_module(BACKENDS[expert][name])
         options = validate(settings, module.Options, f"backend '{name}' of expert '{expert}'")
-        new = Pass(name, module, (expert,), options, own_batch_size)
+        new = ExpertJob(name, module, (expert,), options, own_batch_size)
         for index, other in enumerate(found):
             if (other.module, other.options, other.batch_size) == (module, options, own_batch_size):
-                found[index] = Pass(name, module, (*other.modalities, expert), options, own_batch_size)
+                found[index] = ExpertJob(name, module, (*other.modalities, expert), options, own_batch_size)
                 break
         else:
             found.append(new)

@@ -3,7 +3,7 @@
 Finished labels are skipped, so a run can be stopped and started at any time. Processes started by
 `accelerate launch` share the images. An image that cannot be read or labelled is passed over and reported;
 the next run tries it again. Images in shards get their labels in shards of the same names
-(`experts/shards.py`).
+(`experts/shard_labelling.py`).
 """
 
 import errno
@@ -20,24 +20,24 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from tqdm import tqdm
 
-from dataset.files import write_text
+from common.errors import UserError
+from common.files import write_text
+from common.overwrite import Outputs
+from common.progress import progress_bar
 from dataset.images import UnreadableImage
 from dataset.loader import Loader
-from dataset.outputs import Outputs
-from dataset.places import Url, as_place
-from dataset.progress import progress_bar
-from dataset.shards.folder import ShardFolder
-from dataset.shards.write import check_list, write_list
-from experts.base import Expert, Setting, Target
+from dataset.location import Url, as_place
+from dataset.shards.shard_folder import ShardFolder
+from dataset.shards.writer import check_list, write_list
+from experts.base import Expert, RuntimeConfig, Target
+from experts.dataset_images import images_and_shards
 from experts.finite import NotFinite, decode_one, predict_each
-from experts.images import images_and_shards
-from experts.loading import Images, Loaded, batched, one_ahead
-from experts.plan import Task, make_plan
-from experts.registry import Pass, passes
-from experts.report import Outcome, Report, combine
-from experts.shards import Item, Items, LabelShards
-from experts.write import packed_label, remove_if_empty, write_label
-from model.errors import UserError
+from experts.image_loading import Images, Loaded, batched, one_ahead
+from experts.label_plan import Task, make_plan
+from experts.label_writer import packed_label, remove_if_empty, write_label
+from experts.registry import ExpertJob, passes
+from experts.run_report import Outcome, Report, combine
+from experts.shard_labelling import Item, Items, LabelShards
 
 T = TypeVar("T")
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -107,7 +107,7 @@ def generate_labels(
         save_path,
     )
     experts = [expert for each in work for expert in each.modalities]
-    setting = Setting(state.device, weights, _DTYPES[precision])
+    setting = RuntimeConfig(state.device, weights, _DTYPES[precision])
     outcomes: list[Outcome] = []  # of the passes
     try:
         for each, tasks in zip(work, plan.tasks, strict=True):
@@ -133,14 +133,14 @@ def generate_labels(
     return report
 
 
-def find_setting(weights: Path | str, precision: Precision) -> Setting:
+def find_setting(weights: Path | str, precision: Precision) -> RuntimeConfig:
     """Where and how this process runs networks.
 
     Raises:
         UserError: the device has no such precision.
     """
     device = PartialState(cpu=not torch.accelerator.is_available()).device
-    return Setting(device, Path(weights), _DTYPES[_resolved(precision, device)])
+    return RuntimeConfig(device, Path(weights), _DTYPES[_resolved(precision, device)])
 
 
 def _resolved(precision: Precision, device: torch.device) -> str:
@@ -171,9 +171,9 @@ def _from_main(state: PartialState, make: Callable[[], T], save_path: Path) -> T
 
 
 def _run_pass(
-    work: Pass,
+    work: ExpertJob,
     items: Items,
-    setting: Setting,
+    setting: RuntimeConfig,
     save_path: Path,
     num_workers: int,
     num_writers: int,
@@ -276,7 +276,7 @@ def _make_labels(expert: Expert, loaded: Loaded, raw: Any, item: Item, save_path
 def _check_files(
     folders: Sequence[Path | Url],
     save_path: Path,
-    work: Sequence[Pass],
+    work: Sequence[ExpertJob],
     packed: dict[str, ShardFolder],
     overwrite: bool,
 ) -> None:

@@ -1,0 +1,1 @@
+"""What the scripts share: training, evaluation, checkpoints, inference, figures and the web demo."""

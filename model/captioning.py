@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from common.errors import UserError
+from model.answer_ranking import Ranking
+from model.beam_search import Prompt, beam_search
 from model.decoder import IGNORE
-from model.errors import UserError
-from model.generation import Prompt, beam_search
 from model.modules.label_map import LabelMap
 from model.prismer import Prismer
-from model.ranking import Ranking
 
 MAX_CAPTION_TOKENS = 30  # of a training caption, unless others are asked for
 

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
+from common.validation import STRICT
 from model.modalities import MODALITIES
 
-STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
 Layers = Annotated[int, Field(ge=1, le=1_000)]
 Deviation = Annotated[float, Field(ge=0)]

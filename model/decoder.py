@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.cache import DecoderCache
 from model.config import PrismerConfig, TextConfig
+from model.kv_cache import DecoderCache
 from model.modules.initialisation import init_weights
 from model.modules.roberta import DecoderLayer, Embeddings, LMHead, RobertaLayer
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.errors import UserError
 from model.config import PrismerConfig, VisionConfig
-from model.errors import UserError
 from model.modalities import Kind, Modality, modality
 from model.modules.label_map import LabelMap
 from model.modules.norm import LayerNorm, without_autocast

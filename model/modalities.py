@@ -7,7 +7,7 @@ that writes its labels (`experts/`).
 from dataclasses import dataclass
 from enum import StrEnum
 
-from model.errors import UserError
+from common.errors import UserError
 
 BACKGROUND = 255  # the value of a byte label map where there is no class, no instance, no word
 EMBEDDING_DIM = 64  # width of a class or word embedding: CLIP text features reduced by PCA

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
+from common.errors import UserError
+from model.answer_ranking import Ranking, rank
+from model.beam_search import Prompt
 from model.config import FreezeMode, PrismerConfig
 from model.decoder import Places, TextDecoder, loss_places
 from model.encoder import ExpertEncoder
-from model.errors import UserError
 from model.freeze import freeze
-from model.generation import Prompt
 from model.modules.label_map import LabelMap
-from model.ranking import Ranking, rank
 
 MAX_QUESTION_TOKENS = 35
 

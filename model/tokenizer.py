@@ -8,8 +8,8 @@ from tokenizers import AddedToken
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerBase, RobertaTokenizer
 
-from model.errors import UserError
-from model.hub import check_connection
+from common.errors import UserError
+from common.hub import check_connection
 
 FILES = ("vocab.json", "merges.txt")
 MASK = AddedToken("<mask>", lstrip=True, special=True)  # takes the space before it, as roberta-base's does

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from model.answer_ranking import Ranking, join_rankings
+from model.beam_search import Prompt, beam_search
 from model.decoder import IGNORE
-from model.generation import Prompt, beam_search
 from model.modules.label_map import LabelMap
 from model.prismer import MAX_QUESTION_TOKENS, Prismer
-from model.ranking import Ranking, join_rankings
 
 QUESTIONS_AT_ONCE = 32  # each keeps the keys and values of its image's tokens in every layer
 

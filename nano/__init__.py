@@ -1,1 +1,1 @@
-"""The embedded miniature's files, and what is measured with it."""
+"""The embedded miniature: the Scenes data set, its expert, its tokenizer, its training and its weights."""

@@ -4,7 +4,7 @@
     python -m nano.ablation --parallel 8            # everything, eight trainings at once
 
 It needs the Scenes and the nano experts' labels (`make nano-data nano-labels`), and for `exact_labels`
-those of the renderer: `python -m dataset.scenes` with `nano-data`'s numbers, without `--no-labels`. Each
+those of the renderer: `python -m nano.scenes` with `nano-data`'s numbers, without `--no-labels`. Each
 training is one of `nano.train`, with few steps; its captions of the test scenes are judged, and the result is
 a JSON file below logging/ablation. What has a result, or weights, is not trained again. At the end come a
 table (Markdown) and a picture of all results of so many steps.
@@ -24,12 +24,11 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from dataset.files import write_json
-from dataset.scenes.facts import read_captions, score
-from helpers.cli import natural, run
-from helpers.config import ROOT
-from helpers.experiments import LOGGING
-from model.errors import UserError
+from common.cli import natural, run
+from common.errors import UserError
+from common.files import ROOT, write_json
+from helpers.checkpoints.experiments import LOGGING
+from nano.scenes.facts import read_captions, score
 
 OUT = LOGGING / "ablation"
 CONFIG = ROOT / "configs" / "caption_nano.yaml"

@@ -21,25 +21,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.cli import experiment, named_path, natural, positive, run, whole
+from common.files import write_json
+from common.overwrite import Outputs, add_flag
+from common.yaml_config import read_config
 from dataset.captions import caption_dataset
-from dataset.files import write_json
-from dataset.outputs import Outputs, add_flag
+from dataset.label_manifest import read_backends
 from dataset.questions import question_dataset, read_answers
-from dataset.samples import Visual
-from experts.manifest import read_backends
-from helpers.checkpoint import write_weights
-from helpers.cli import experiment, named_path, natural, positive, run, whole
-from helpers.config import read_config, read_model_size
-from helpers.experiments import experiment_folder
-from helpers.models import DESCRIPTION, Usage, build_model, describe, prepare_inputs
-from helpers.optimisation import cosine_lr
-from helpers.parallel.recording import capture, warm_up
-from helpers.task_configs import CaptionConfig, VQAConfig, prismer_config
+from dataset.samples import ImageConfig
+from helpers.checkpoints.experiments import experiment_folder
+from helpers.checkpoints.load import DESCRIPTION, InferenceDefaults, build_model, describe, prepare_inputs
+from helpers.checkpoints.weight_files import write_weights
+from helpers.performance.cuda_graphs import capture, warm_up
+from helpers.training.schedule import cosine_lr
+from helpers.training.settings import CaptionConfig, VQAConfig, prismer_config
 from model.decoder import IGNORE, LABEL_SMOOTHING
 from model.inputs import PrepareInputs
 from model.prismer import Prismer
+from model.sizes import read_model_size
 from model.vqa import PrismerVQA
-from nano.memory import Pictures, Texts, read_pictures, read_texts, shifted
+from nano.scenes_in_memory import Pictures, Texts, read_pictures, read_texts, shifted
 
 TEXT = "ocr_detection"
 CARRIERS = 8  # of the encoder's tokens, the last ones, that the word is read off
@@ -86,7 +87,7 @@ def train(args: argparse.Namespace) -> None:
     outputs.check(files)
     size = read_model_size(config.prismer_model)
     network = prismer_config(config, size)
-    visual = Visual(
+    visual = ImageConfig(
         label_path=config.label_path,
         experts=config.experts,
         image_resolution=config.image_resolution,
@@ -109,8 +110,10 @@ def train(args: argparse.Namespace) -> None:
 
     backends = read_backends(config.label_path, network.experts)
     usages = (
-        Usage(prefix=config.prefix, decoding=config.decoding, backends=backends),
-        Usage(prefix="", answers=answers, k=vqa.k_test, answering=vqa.decoding, backends=backends),
+        InferenceDefaults(prefix=config.prefix, decoding=config.decoding, backends=backends),
+        InferenceDefaults(
+            prefix="", answers=answers, k=vqa.k_test, answering=vqa.decoding, backends=backends
+        ),
     )
     with outputs.writing(*files):
         for folder, usage in zip(folders, usages, strict=True):

@@ -13,14 +13,14 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-import helpers.session
-import helpers.training
+import helpers.training.run
+import helpers.training.trainer
 import train_caption
-from helpers.cli import run
-from helpers.config import ModelSize
-from helpers.saving.folders import find_checkpoints
-from helpers.saving.sharded_tensors import read_whole
-from helpers.saving.training_state import load_progress
+from common.cli import run
+from helpers.training.checkpoints.folders import find_checkpoints
+from helpers.training.checkpoints.sharded_tensors import read_whole
+from helpers.training.checkpoints.training_state import load_progress
+from model.sizes import ModelSize
 from tests.end_to_end.conftest import write_caption_config
 from tests.forked_script import FORK, codes, environments, settle
 from tests.model import tiny
@@ -101,14 +101,14 @@ def tiny_size(_name: str) -> ModelSize:
 @contextmanager
 def ready_to_fork() -> Iterator[None]:
     """One thread of torch, which must not have others in a process that is forked; a tiny network."""
-    threads, read = torch.get_num_threads(), helpers.session.read_model_size
+    threads, read = torch.get_num_threads(), helpers.training.run.read_model_size
     torch.set_num_threads(1)
-    helpers.session.read_model_size = tiny_size
+    helpers.training.run.read_model_size = tiny_size
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-        helpers.session.read_model_size = read
+        helpers.training.run.read_model_size = read
 
 
 def outcome(folder: Path) -> dict[str, object]:

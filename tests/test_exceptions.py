@@ -11,7 +11,7 @@ import dataset
 import experts
 import helpers
 import model
-from model.errors import UserError
+from common.errors import UserError
 
 
 def _ours() -> list[type[BaseException]]:

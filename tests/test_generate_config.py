@@ -10,7 +10,7 @@ from accelerate.commands.config.config_args import ClusterConfig, load_config_fr
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
 import generate_config
-from model.errors import UserError
+from common.errors import UserError
 
 
 @pytest.fixture

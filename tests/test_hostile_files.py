@@ -11,22 +11,23 @@ import numpy as np
 import pytest
 import torch
 
+from common.errors import UserError
+from common.yaml_config import read_config
 from dataset.class_tables import read_class_tables
 from dataset.ground_truth import read_ground_truth, read_nocaps
 from dataset.image_list import read_list
+from dataset.label_manifest import read_manifest
 from dataset.questions import read_answers, read_questions
-from dataset.shards.folder import ShardFolder, open_folder
-from dataset.shards.write import write_shard
-from dataset.words import read_words
+from dataset.shards.shard_folder import ShardFolder, open_folder
+from dataset.shards.writer import write_shard
+from dataset.word_labels import read_words
 from experts.generate import GenerateConfig
-from experts.manifest import read_manifest
-from helpers.checkpoint import read_weights, weight_files
-from helpers.config import read_config, read_model_size
-from helpers.evidence import read_evidence
-from helpers.models import read_description
-from helpers.saving.folders import read_marker
-from helpers.task_configs import CaptionConfig, VQAConfig
-from model.errors import UserError
+from helpers.checkpoints.load import read_description
+from helpers.checkpoints.weight_files import read_weights, weight_files
+from helpers.inference.attribution_file import read_attribution
+from helpers.training.checkpoints.folders import read_marker
+from helpers.training.settings import CaptionConfig, VQAConfig
+from model.sizes import read_model_size
 from model.tokenizer import load_tokenizer
 from tests.mutations import mutated
 
@@ -137,7 +138,7 @@ KINDS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], object]]] = {
     "words": ("a.json", lambda: _json({"0": {"text": "a", "features": [0.5] * 64}}), read_words),
     "words.pt": ("a.pt", _torch, read_words),
     "manifest": ("manifest.json", lambda: _json({"expert": "x"}), lambda path: read_manifest(path.parent)),
-    "evidence": ("a.json", lambda: _json({"text": "a", "log_probs": [0.1]}), read_evidence),
+    "attribution": ("a.json", lambda: _json({"text": "a", "log_probs": [0.1]}), read_attribution),
     "shard": ("00000.tar", _shard, _read_shards),
     "shards.json": (
         "shards.json",

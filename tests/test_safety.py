@@ -12,13 +12,13 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from common.errors import UserError
 from dataset.class_tables import read_class_tables
-from dataset.words import read_words
-from helpers.checkpoint import read_weights
-from helpers.models import load_model
-from helpers.saving.training_state import load_process
+from dataset.word_labels import read_words
+from helpers.checkpoints.load import load_model
+from helpers.checkpoints.weight_files import read_weights
+from helpers.training.checkpoints.training_state import load_process
 from model.captioning import PrismerCaption
-from model.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 PICKLE = "what is in a pickle is run"

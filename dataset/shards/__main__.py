@@ -3,8 +3,8 @@
 import argparse
 import sys
 
-from dataset.outputs import add_flag
-from helpers.cli import UNREADABLE_IMAGES, named_path, natural, run, whole
+from common.cli import UNREADABLE_IMAGES, named_path, natural, run, whole
+from common.overwrite import add_flag
 
 
 def main() -> int:
@@ -12,7 +12,7 @@ def main() -> int:
     args = _parser().parse_args()
     # Imported here, so that --help is answered at once.
     if args.command == "index":
-        from dataset.shards.write import check_list, write_list
+        from dataset.shards.writer import check_list, write_list
 
         for folder in args.folders:
             check_list(folder, args.overwrite)

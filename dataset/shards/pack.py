@@ -6,21 +6,21 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from dataset.files import check_dataset, remove_leftovers, write_bytes
+from common.errors import UserError, one_line
+from common.files import check_dataset, remove_leftovers, write_bytes
+from common.overwrite import Outputs
+from common.progress import progress_bar
+from common.strict_json import parse_json
+from common.workers import parallel_map
 from dataset.image_list import check_data_path
-from dataset.json_text import parse_json
 from dataset.labels import MANIFEST, LabelReader, read_instances, read_picture, sidecars
-from dataset.outputs import Outputs
 from dataset.packed_labels import SUFFIX as PACKED
 from dataset.packed_labels import pack_label
-from dataset.progress import progress_bar
-from dataset.shards.folder import LIST
-from dataset.shards.plan import Shard, plan_shards
+from dataset.shards.layout import Shard, plan_shards
+from dataset.shards.shard_folder import LIST
 from dataset.shards.tar_index import index_of, keys
-from dataset.shards.write import check_list, is_shard_of_ours, write_list, write_shard
-from dataset.words import read_words, words_as_json
-from dataset.workers import spread
-from model.errors import UserError, one_line
+from dataset.shards.writer import check_list, is_shard_of_ours, write_list, write_shard
+from dataset.word_labels import read_words, words_as_json
 from model.modalities import MODALITIES, Kind, Modality, modality
 
 Form = Literal["packed", "png"]
@@ -127,7 +127,9 @@ def _run(
 ) -> Packed:
     _check_folder(folder, shards, may_grow=name != "images")
     result = Packed(name)
-    for part in progress_bar(spread(job, shards, num_workers), desc=name, total=len(shards), unit="shard"):
+    for part in progress_bar(
+        parallel_map(job, shards, num_workers), desc=name, total=len(shards), unit="shard"
+    ):
         result.records += part.records
         result.kept += part.kept
         result.bytes += part.bytes

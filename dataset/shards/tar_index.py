@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset.files import write_bytes
-from dataset.names import Names, key_of
-from dataset.sparing_log import SparingLog
-from model.errors import one_line
+from common.errors import one_line
+from common.files import write_bytes
+from common.limited_warnings import SparingLog
+from dataset.string_array import Names, key_of
 
 logger = SparingLog(__name__)
 SUFFIX = ".index"  # of the file beside a tar

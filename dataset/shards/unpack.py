@@ -7,13 +7,15 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from dataset.files import check_dataset, leads_out, write_bytes
+from common.errors import UserError, one_line
+from common.files import check_dataset, leads_out, write_bytes
+from common.overwrite import Outputs
+from common.progress import progress_bar
+from common.workers import parallel_map
 from dataset.image_list import check_data_path
-from dataset.outputs import Outputs
 from dataset.packed_labels import SUFFIX as PACKED
 from dataset.packed_labels import unpack_label
-from dataset.progress import progress_bar
-from dataset.shards.folder import ShardFolder, open_folder
+from dataset.shards.layout import records_of
 from dataset.shards.pack import (
     MANIFEST,
     Packed,
@@ -22,9 +24,7 @@ from dataset.shards.pack import (
     copy_files,
     lists_to_copy,
 )
-from dataset.shards.plan import records_of
-from dataset.workers import spread
-from model.errors import UserError, one_line
+from dataset.shards.shard_folder import ShardFolder, open_folder
 from model.modalities import MODALITIES, modality
 
 
@@ -68,7 +68,7 @@ def unpack(
         raise UserError(f"{data_path / dataset}: there are no shards, of images or labels")
     outputs = Outputs("dataset.shards", overwrite, "name another --out")
     for expert, (files, target) in folders.items():
-        for _ in spread(
+        for _ in parallel_map(
             partial(_check, files, target, expert, outputs), range(len(files.shards)), num_workers
         ):
             pass
@@ -81,7 +81,9 @@ def _run(expert: str | None, files: ShardFolder, target: Path, outputs: Outputs,
     result = Packed(name)
     job = partial(_unpack, files, target, expert, outputs)
     numbers = range(len(files.shards))
-    for part in progress_bar(spread(job, numbers, num_workers), desc=name, total=len(numbers), unit="shard"):
+    for part in progress_bar(
+        parallel_map(job, numbers, num_workers), desc=name, total=len(numbers), unit="shard"
+    ):
         result.records += part.records
         result.bytes += part.bytes
         result.left_out |= part.left_out

@@ -9,12 +9,12 @@ from PIL import Image
 from torch import Tensor
 from transformers import DepthAnythingForDepthEstimation
 
-from experts.base import Setting
+from common.errors import UserError
+from common.validation import STRICT
+from experts.base import RuntimeConfig
 from experts.dense import IMAGENET_MEAN, IMAGENET_STD, DenseExpert, channels
 from experts.depth.label import depth_label
-from experts.hub import from_hub, local_files
-from model.config import STRICT
-from model.errors import UserError
+from experts.hub_networks import from_hub, local_files
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Pa
     return local_files(options.checkpoint)
 
 
-def load(modalities: Sequence[str], options: Options, setting: Setting) -> "DepthAnything":
+def load(modalities: Sequence[str], options: Options, setting: RuntimeConfig) -> "DepthAnything":
     """The expert with the weights of the hub or the folder."""
     network = from_hub(DepthAnythingForDepthEstimation, options.checkpoint)
     if network.config.depth_estimation_type != "relative":
@@ -47,7 +47,7 @@ class DepthAnything(DenseExpert):
 
     modality = "depth"
 
-    def __init__(self, network: DepthAnythingForDepthEstimation, setting: Setting) -> None:
+    def __init__(self, network: DepthAnythingForDepthEstimation, setting: RuntimeConfig) -> None:
         side = network.config.backbone_config.image_size
         super().__init__(network, setting, side, Image.Resampling.BICUBIC)
 

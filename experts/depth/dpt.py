@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from transformers import DPTConfig, DPTForDepthEstimation
 
-from dataset.pickles import read_torch
+from common.pickles import read_torch
 from experts.base import NoOptions as Options
-from experts.base import Setting
+from experts.base import RuntimeConfig
 from experts.dense import SIDE, DenseExpert
 from experts.depth.dpt_weights import converted
 from experts.depth.label import depth_label
-from experts.weights import load_weights, state_dict
+from experts.weight_loading import load_weights, state_dict
 
 FILE = "dpt_hybrid-midas-501f0c75.pt"
 
@@ -24,7 +24,7 @@ def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Pa
     return [weights / FILE]
 
 
-def load(modalities: Sequence[str], options: Options, setting: Setting) -> "Dpt":
+def load(modalities: Sequence[str], options: Options, setting: RuntimeConfig) -> "Dpt":
     """The expert with the released weights."""
     path = setting.weights / FILE
     state = converted(state_dict(read_torch(path), path), grid=SIDE // 16)

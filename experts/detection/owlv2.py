@@ -15,14 +15,14 @@ from torch import Tensor
 from torchvision.ops import box_convert, clip_boxes_to_image, remove_small_boxes
 from transformers import AutoTokenizer, Owlv2ForObjectDetection
 
-from experts.base import Label, Setting, Target
-from experts.class_names import class_names
+from common.validation import STRICT
+from dataset.class_names import class_names
+from experts.base import Label, RuntimeConfig, Target
 from experts.detection.detections import Detections, detections
 from experts.detection.label import InstanceLabels, Masks
 from experts.finite import check_finite
-from experts.hub import from_hub, local_files
-from experts.pretrained import load_checkpoint
-from model.config import STRICT
+from experts.hub_networks import from_hub, local_files
+from experts.transformers_loading import load_checkpoint
 from model.inputs import CLIP_MEAN, CLIP_STD
 
 TEMPLATE = "a photo of a {}"
@@ -49,7 +49,7 @@ def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Pa
     return local_files(options.checkpoint) + sorted(Path(options.checkpoint).glob("tokenizer*.json"))
 
 
-def load(modalities: Sequence[str], options: Options, setting: Setting) -> "Owlv2Expert":
+def load(modalities: Sequence[str], options: Options, setting: RuntimeConfig) -> "Owlv2Expert":
     """The expert with the weights of the checkpoint.
 
     Raises:
@@ -80,7 +80,7 @@ class Owlv2Expert:
         token_ids: Tensor,
         attention_mask: Tensor,
         options: Options,
-        setting: Setting,
+        setting: RuntimeConfig,
     ) -> None:
         """Makes the expert.
 

@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from experts.base import Label, Setting, Target
-from experts.detection.checkpoint import load_network
+from common.validation import STRICT
+from experts.base import Label, RuntimeConfig, Target
 from experts.detection.detections import Detections
 from experts.detection.label import InstanceLabels, Masks
 from experts.detection.network import UniDet, normalise
+from experts.detection.unidet_checkpoint import load_network
 from experts.resize import shortest_side
-from model.config import STRICT
 
 FILE = "Unified_learned_OCIM_RS200_6x+2x.pth"
 
@@ -42,7 +42,7 @@ def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Pa
     return [weights / FILE]
 
 
-def load(modalities: Sequence[str], options: Options, setting: Setting) -> "UniDetExpert":
+def load(modalities: Sequence[str], options: Options, setting: RuntimeConfig) -> "UniDetExpert":
     """The expert with the released weights."""
     return UniDetExpert(load_network(setting.weights / FILE), options, setting)
 
@@ -56,7 +56,7 @@ def prepare(image: Image.Image, channel_order: str) -> Tensor:
 class UniDetExpert:
     """Labels with a `UniDet`; see `experts.base.Expert`."""
 
-    def __init__(self, network: UniDet, options: Options, setting: Setting) -> None:
+    def __init__(self, network: UniDet, options: Options, setting: RuntimeConfig) -> None:
         self.network = network.to(setting.device, setting.dtype)
         self.setting = setting
         self.prepare = partial(prepare, channel_order=options.channel_order)

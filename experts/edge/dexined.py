@@ -9,12 +9,12 @@ from kornia.models.dexined import DexiNed
 from PIL import Image
 from torch import Tensor
 
-from dataset.pickles import read_torch
+from common.pickles import read_torch
 from experts.base import NoOptions as Options
-from experts.base import Setting
+from experts.base import RuntimeConfig
 from experts.dense import IMAGENET_MEAN, DenseExpert, channels
 from experts.finite import check_finite
-from experts.weights import load_weights, state_dict
+from experts.weight_loading import load_weights, state_dict
 
 FILE = "10_model.pth"
 
@@ -24,7 +24,7 @@ def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Pa
     return [weights / FILE]
 
 
-def load(modalities: Sequence[str], options: Options, setting: Setting) -> "Dexined":
+def load(modalities: Sequence[str], options: Options, setting: RuntimeConfig) -> "Dexined":
     """The expert with the released weights, whose keys are kornia's."""
     path = setting.weights / FILE
     state = state_dict(read_torch(path), path)

@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dataset.pickles import read_torch
+from common.pickles import read_torch
 from experts.base import NoOptions as Options
-from experts.base import Setting
+from experts.base import RuntimeConfig
 from experts.dense import IMAGENET_MEAN, IMAGENET_STD, DenseExpert, channels, resize, to_bytes
 from experts.finite import check_finite
 from experts.normal.network import NormalNetwork
-from experts.weights import load_weights, state_dict
+from experts.weight_loading import load_weights, state_dict
 
 FILE = "scannet.pt"
 
@@ -23,7 +23,7 @@ def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Pa
     return [weights / FILE]
 
 
-def load(modalities: Sequence[str], options: Options, setting: Setting) -> "NllAngMF":
+def load(modalities: Sequence[str], options: Options, setting: RuntimeConfig) -> "NllAngMF":
     """The expert with the released weights."""
     path = setting.weights / FILE
     state = state_dict(read_torch(path), path, "model")

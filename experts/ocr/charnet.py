@@ -9,18 +9,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dataset.pickles import read_torch
-from experts.base import Label, Setting, Target
-from experts.chunks import fixed_chunks
+from common.pickles import read_torch
+from common.validation import STRICT
+from experts.base import Label, RuntimeConfig, Target
 from experts.clip_text import CHECKPOINT, ClipText, clip_text_files
 from experts.dense import CHUNK, IMAGENET_MEAN, IMAGENET_STD, SIDE, channels, squash
+from experts.fixed_batches import fixed_chunks
 from experts.ocr import lexicon
 from experts.ocr.decode import Cells, read_words, select_cells
 from experts.ocr.label import words_label
 from experts.ocr.lexicon import Lexicon, read_lexicon
 from experts.ocr.network import CharNet
-from experts.weights import load_weights, state_dict
-from model.config import STRICT
+from experts.weight_loading import load_weights, state_dict
 
 FILE = "icdar2015_hourglass88.pth"
 
@@ -42,7 +42,7 @@ def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Pa
     return [weights / FILE, weights / lexicon.FILE, *clip_text_files(options.clip, weights)]
 
 
-def load(modalities: Sequence[str], options: Options, setting: Setting) -> "CharNetExpert":
+def load(modalities: Sequence[str], options: Options, setting: RuntimeConfig) -> "CharNetExpert":
     """The expert with the released weights."""
     words = read_lexicon(setting.weights / lexicon.FILE)
     embed = ClipText(options.clip, setting.weights, setting.device)
@@ -60,7 +60,7 @@ def read_network(path: Path) -> CharNet:
 class CharNetExpert:
     """Reads words, and embeds them; see `experts.base.Expert`."""
 
-    def __init__(self, network: CharNet, words: Lexicon, embed: ClipText, setting: Setting) -> None:
+    def __init__(self, network: CharNet, words: Lexicon, embed: ClipText, setting: RuntimeConfig) -> None:
         self.network = network.to(setting.device)
         self.lexicon = words
         self.embed = embed

@@ -6,8 +6,8 @@ from pathlib import Path
 from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 
-from dataset.pickles import FETCH
-from model.errors import UserError
+from common.errors import UserError
+from common.pickles import FETCH
 
 FILE = "GenericVocabulary.txt"
 _LEAST_SCORE = 0.80

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.errors import UserError
+from common.validation import STRICT
 from dataset.transforms import picture_bytes
-from experts.base import Label, Setting, Target
+from experts.base import Label, RuntimeConfig, Target
 from experts.clip_text import CHECKPOINT, ClipText, clip_text_files
 from experts.finite import check_finite
 from experts.ocr.label import words_label
-from model.config import STRICT
-from model.errors import UserError
 
 SIDE = 960  # images are looked over with the longer side at most so long
 _PACKAGES = ("rapidocr", "onnxruntime")
@@ -43,7 +43,7 @@ def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Pa
     return [*sorted(_folder().glob("models/*.onnx")), *clip_text_files(options.clip, weights)]
 
 
-def load(modalities: Sequence[str], options: Options, setting: Setting) -> "RapidOcrExpert":
+def load(modalities: Sequence[str], options: Options, setting: RuntimeConfig) -> "RapidOcrExpert":
     """The expert with the package's weights."""
     _folder()
     return RapidOcrExpert(ClipText(options.clip, setting.weights, setting.device))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.errors import UserError
+from common.errors import UserError
 
 _BLOCK = r"(layers\.\d+\.blocks\.\d+)"
 _PIXEL_LAYER = r"transformer\.(encoder\.layers\.\d+)"

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from experts.base import Label, Setting, Target
+from experts.base import Label, RuntimeConfig, Target
 from experts.segmentation.semantic import Scores, label_map, likely, semantic_scores
 
 _STRIDE = 32  # the network's input is padded to a multiple of it
@@ -21,7 +21,7 @@ Network = Callable[[Tensor], tuple[Tensor, Tensor]]
 UNUSED = {f"model.pixel_level_module.encoder.swin.layernorm.{name}" for name in ("weight", "bias")}
 
 
-def on_device(network: PreTrainedModel, setting: Setting) -> PreTrainedModel:
+def on_device(network: PreTrainedModel, setting: RuntimeConfig) -> PreTrainedModel:
     """Puts a Mask2Former or OneFormer where it is to run.
 
     In lower precision runs the backbone alone, which is most of the work. The decoders look at single

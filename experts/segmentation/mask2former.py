@@ -16,17 +16,17 @@ from PIL import Image
 from torch import Tensor
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
 
-from dataset.pickles import FETCH, read_pickle
-from experts.base import Setting
-from experts.class_names import class_names
-from experts.pretrained import quiet
+from common.errors import UserError, one_line
+from common.pickles import FETCH, read_pickle
+from common.validation import STRICT
+from common.weight_checks import check_weights
+from dataset.class_names import class_names
+from experts.base import RuntimeConfig
 from experts.resize import shortest_side
 from experts.segmentation.detectron2_keys import convert
 from experts.segmentation.expert import UNUSED, SegmentationExpert, on_device
-from model.config import STRICT
-from model.errors import UserError, one_line
+from experts.transformers_loading import quiet
 from model.modalities import MODALITIES
-from model.weights import check_weights
 
 FILES = {"seg_coco": "model_final_f07440.pkl", "seg_ade": "model_final_e0c58e.pkl"}
 MEAN = (123.675, 116.28, 103.53)
@@ -52,7 +52,7 @@ def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Pa
     return [weights / FILES[name] for name in modalities]
 
 
-def load(modalities: Sequence[str], options: Options, setting: Setting) -> SegmentationExpert:
+def load(modalities: Sequence[str], options: Options, setting: RuntimeConfig) -> SegmentationExpert:
     """The expert with the released weights."""
     networks = {}
     for name in modalities:

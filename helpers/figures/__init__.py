@@ -1,1 +1,1 @@
-"""Pictures of labels, captions and evidence."""
+"""Pictures of labels, captions and attribution, and reports of many images."""

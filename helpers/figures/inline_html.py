@@ -7,7 +7,7 @@ from html import escape
 from PIL import Image
 
 from helpers.figures.drawing import Colour
-from helpers.figures.pictures import Panel
+from helpers.figures.label_pictures import Panel
 
 STEPS = 8  # between the ends of a scale
 

@@ -9,11 +9,11 @@ from typing import Self
 
 from PIL import Image
 
-from dataset.files import write_atomically
-from helpers.figures.evidence_picture import draw_evidence
+from common.files import write_atomically
+from helpers.figures.attribution_picture import draw_attribution
 from helpers.figures.inline_html import inline, panel_key
-from helpers.figures.pictures import Panel
-from model.evidence import Evidence
+from helpers.figures.label_pictures import Panel
+from model.attribution import Attribution
 
 STYLE = """
 :root { color-scheme: light; }
@@ -66,7 +66,7 @@ class Report:
         text: str | None,
         small: Image.Image,
         panels: Sequence[Panel],
-        evidence: Evidence | None,
+        attribution: Attribution | None,
     ) -> None:
         """Adds an image.
 
@@ -75,7 +75,7 @@ class Report:
             text: its caption; None if there is none yet.
             small: its thumbnail.
             panels: it and its labels.
-            evidence: for the text, if there is any.
+            attribution: for the text, if there is any.
         """
         number = len(self._sheet) + 1
         shown, label = escape(text or "no caption yet"), escape(name)
@@ -89,9 +89,9 @@ class Report:
         )
         self._sections.writelines(_figure(panel, number) for panel in panels)
         self._sections.write("</div>\n")
-        if evidence is not None and evidence.words:
-            words = escape(" ".join(evidence.words))
-            picture = inline(draw_evidence(evidence))
+        if attribution is not None and attribution.words:
+            words = escape(" ".join(attribution.words))
+            picture = inline(draw_attribution(attribution))
             self._sections.write(
                 f'<div class="bars"><img src="{picture}" alt="What the words attended to: {words}"></div>\n'
             )

@@ -3,12 +3,12 @@
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from helpers.figures.evidence_picture import draw_evidence
+from common.errors import UserError
+from helpers.figures.attribution_picture import draw_attribution
 from helpers.web import page
-from helpers.web.models import WebModels
+from helpers.web.loaded_models import WebModels
 from helpers.web.uploads import read_upload
-from helpers.web.visits import Visit, Visits
-from model.errors import UserError
+from helpers.web.visitors import Visit, Visits
 
 Changes = dict[str, str]  # HTML by the part of the page; other parts stay as they are
 START = page.note("Drop an image, or choose an example.")
@@ -22,7 +22,7 @@ def tile(expert: str) -> str:
 class Actions:
     """Of all visitors; `session` tells them apart.
 
-    The parts are `captions`, `evidence`, `answers`, and a `tile` for each expert.
+    The parts are `captions`, `attribution`, `answers`, and a `tile` for each expert.
 
     Args:
         models: what runs.
@@ -40,7 +40,7 @@ class Actions:
         """Labels a new image expert by expert, then captions it; without an image clears the page."""
         self.leave(session)
         empty = {tile(name): page.tile(name) for name in self._models.experts}
-        yield {"captions": START, "evidence": "", "answers": ""} | empty
+        yield {"captions": START, "attribution": "", "answers": ""} | empty
         if path is None:
             return
         try:
@@ -97,10 +97,10 @@ class Actions:
         full = self._models.caption(visit, experts)
         less = self._models.caption(visit, chosen) if off else None
         told = page.captions(experts, full, less, off, self._models.caption_z(visit))
-        changes = {"captions": told, "evidence": ""}
+        changes = {"captions": told, "attribution": ""}
         for name, seen in visit.seen.items():
             changes[tile(name)] = page.tile(name, seen, off=name in off)
         if explain:
-            evidence = self._models.caption(visit, chosen, evidence=True).evidence
-            changes["evidence"] = page.evidence(draw_evidence(evidence))
+            attribution = self._models.caption(visit, chosen, attribution=True).attribution
+            changes["attribution"] = page.attribution(draw_attribution(attribution))
         return changes

@@ -9,8 +9,8 @@ from PIL import Image
 
 from helpers.figures.drawing import title
 from helpers.figures.inline_html import inline, panel_key
-from helpers.figures.pictures import Panel
-from helpers.library import Prediction
+from helpers.figures.label_pictures import Panel
+from helpers.inference.captioner import Prediction
 
 SHOWN_ANSWERS = 4
 CSS = """
@@ -56,8 +56,8 @@ footer { display: none !important; }
 .pr-legend i { display: inline-block; width: .75em; height: .75em; border-radius: 2px; margin-right: 4px; }
 .pr-legend .scale { display: flex; align-items: center; gap: 6px; width: 100%; }
 .pr-legend .scale b { flex: 1; height: .6em; border-radius: 2px; }
-.pr-evidence { overflow-x: auto; contain: inline-size; }
-.pr-evidence img { width: 100%; min-width: 900px; border-radius: 8px; }
+.pr-attribution { overflow-x: auto; contain: inline-size; }
+.pr-attribution img { width: 100%; min-width: 900px; border-radius: 8px; }
 @keyframes pr-pulse { from { opacity: .35 } to { opacity: 1 } }
 @media (min-width: 900px) { .pr-tiles { grid-template-columns: repeat(6, 1fr); } }
 """
@@ -144,9 +144,9 @@ def note(text: str) -> str:
     return f'<p class="pr-note">{escape(text)}</p>'
 
 
-def evidence(picture: Image.Image) -> str:
+def attribution(picture: Image.Image) -> str:
     """The picture of what the words were read from; it scrolls where the page is narrow."""
-    return f'<div class="pr-evidence"><img alt="Evidence by word" src="{inline(picture)}"></div>'
+    return f'<div class="pr-attribution"><img alt="Attribution by word" src="{inline(picture)}"></div>'
 
 
 def _card(who: str, found: Prediction, text: str, kind: str) -> str:

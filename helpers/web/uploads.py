@@ -5,8 +5,8 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from common.errors import UserError
 from dataset.images import read_image
-from model.errors import UserError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")  # what Pillow itself decodes; EPS would start a program
 LONG_SIDE = 1024  # pixels; models and experts see less of an image anyway

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.cache import LayerCache
 from model.config import TextConfig
+from model.kv_cache import LayerCache
 from model.modules.adaptor import LanguageAdaptor
 from model.modules.attention import attention_weights
 from model.modules.norm import LayerNorm

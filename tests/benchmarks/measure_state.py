@@ -10,9 +10,9 @@ from torch.distributed.tensor import DTensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.memory_plan import MODES, loss
-from helpers.optimisation import build_optimizer
-from helpers.parallel.processes import start_accelerator
-from helpers.parallel.sharding import distribute, unwrap
+from helpers.training.distribution.processes import start_accelerator
+from helpers.training.distribution.sharding import distribute, unwrap
+from helpers.training.schedule import build_optimizer
 from tests.benchmarks.nano_network import network
 
 

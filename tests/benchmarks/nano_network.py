@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 from benchmarks.networks import EXPERTS, TOKENIZER
-from helpers.config import read_model_size
-from helpers.models import build_model
+from helpers.checkpoints.load import build_model
 from model.captioning import PrismerCaption
 from model.config import FreezeMode, PrismerConfig
 from model.prismer import Prismer
+from model.sizes import read_model_size
 
 
 def network(freeze: FreezeMode, cls: type[Prismer] = PrismerCaption, dropout: float = 0.0) -> Prismer:

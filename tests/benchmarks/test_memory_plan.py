@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from benchmarks import memory_plan, saved_activations
 from benchmarks.measure import count_flops
-from helpers.models import without_memory
-from helpers.parallel.activation_checkpointing import checkpoint_activations
-from helpers.parallel.precision import kept_copies, lower_blocks
+from helpers.checkpoints.load import without_memory
+from helpers.performance.bf16_blocks import kept_copies, lower_blocks
+from helpers.training.distribution.activation_checkpointing import checkpoint_activations
 from model.captioning import PrismerCaption
 from model.modules.mlp import squared_relu
 from model.vqa import PrismerVQA

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dataset.samples import Visual
+from dataset.samples import ImageConfig
 from model.modalities import EMBEDDING_DIM, Kind, modality
 
 EXPERTS = ("depth", "normal", "seg_coco", "edge", "obj_detection", "ocr_detection")
 SIZE = (40, 30)  # width, height
 
 
-VISUAL = {field.name for field in fields(Visual)}
+VISUAL = {field.name for field in fields(ImageConfig)}
 
 
 class Disk:
@@ -68,7 +68,7 @@ class Disk:
         return path
 
 
-def visual_of(disk: Disk, **options: Any) -> Visual:
+def visual_of(disk: Disk, **options: Any) -> ImageConfig:
     """How its images and labels are read: small, with all experts, unless options say otherwise."""
     defaults = {"label_path": disk.labels, "experts": EXPERTS, "image_resolution": 32, "label_resolution": 16}
-    return Visual(**{**defaults, **options})
+    return ImageConfig(**{**defaults, **options})

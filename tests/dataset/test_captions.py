@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from common.errors import UserError
 from dataset.captions import CaptionDataset, caption_dataset, coco_image_id, demo_label_folder
 from dataset.collate import collate
-from dataset.order import shuffled
-from model.errors import UserError
+from dataset.shuffle import shuffled
 from model.modalities import MODALITIES
 from tests.dataset.disk import EXPERTS, SIZE, VISUAL, Disk, visual_of
 

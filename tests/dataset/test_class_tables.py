@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from common.errors import UserError
 from dataset.class_tables import read_class_tables
-from model.errors import UserError
 from model.modalities import EMBEDDING_DIM
 
 FEATURES = np.random.default_rng(0).random((2, EMBEDDING_DIM), dtype=np.float32)

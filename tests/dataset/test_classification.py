@@ -2,8 +2,8 @@
 
 import pytest
 
+from common.errors import UserError
 from dataset.classification import ClassificationDataset, classification_dataset
-from model.errors import UserError
 from tests.dataset.disk import Disk, visual_of
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from common.errors import UserError
 from dataset.labels import LabelReader
-from dataset.shards.folder import open_folder
 from dataset.shards.pack import pack
+from dataset.shards.shard_folder import open_folder
 from dataset.shards.tar_index import SUFFIX, index_of, make_index, read_index
-from dataset.shards.write import write_shard
-from model.errors import UserError
+from dataset.shards.writer import write_shard
 from model.modalities import EMBEDDING_DIM
 from tests.dataset.disk import EXPERTS, SIZE, Disk
 from tests.dataset.test_captions import add_custom, open_data

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from common.yaml_config import read_config
 from dataset.image_list import read_list
-from helpers.config import read_config
-from helpers.task_configs import CaptionConfig
+from helpers.training.settings import CaptionConfig
 from model.modalities import MODALITIES
 
 DOCS = Path(__file__).parents[2] / "docs"

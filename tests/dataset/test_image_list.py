@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import UserError
 from dataset.image_list import captions_of, read_list
-from model.errors import UserError
 
 ROWS = [{"image": "a/1.jpg", "caption": "one, two"}, {"image": "a/2.jpg", "caption": "zwölf"}]
 CAPTIONS = {

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
+from common.errors import UserError
 from dataset.images import UnreadableImage, list_images, read_image, stored_size, turned_when_shown
-from model.errors import UserError
 from tests.mutations import mutated
 
 GREY = np.arange(0, 256, 2, dtype=np.uint8).reshape(8, 16)

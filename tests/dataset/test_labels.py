@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
+from common.errors import UserError
 from dataset.label_errors import DamagedLabel
 from dataset.labels import LabelReader
-from dataset.words import read_words
-from model.errors import UserError
+from dataset.word_labels import read_words
 from model.modalities import EMBEDDING_DIM, MODALITIES
 from tests.dataset.disk import EXPERTS, SIZE, Disk
 

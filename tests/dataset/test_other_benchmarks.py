@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from common.files import ROOT
 from dataset.questions import question_dataset
-from dataset.samples import Visual
-from helpers.config import ROOT
-from helpers.metrics.vqa import Reference, score_answers
+from dataset.samples import ImageConfig
+from helpers.evaluation.vqa_accuracy import Reference, score_answers
 
 PAGE = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
 (LINES,) = re.findall(r"```python\n(import json\n.*?)```", PAGE, re.DOTALL)
@@ -71,7 +71,7 @@ def test_files_of_other_benchmarks_become_lists_that_are_scored(
         Path(file).parent.mkdir(exist_ok=True)
         Image.new("RGB", (8, 8)).save(file)
     exec(LINES, {})
-    visual = Visual(label_path=Path("none"), experts=(), image_resolution=8, label_resolution=8)
+    visual = ImageConfig(label_path=Path("none"), experts=(), image_resolution=8, label_resolution=8)
     dataset = question_dataset("custom", "test", name, visual, test_list="test.json")
     assert f"{name}/{dataset[0]['image']}" in IMAGES
     known = {key: Reference(each.references, each.type) for key, each in dataset.references().items()}

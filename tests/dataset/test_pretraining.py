@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-import dataset.names
+import dataset.string_array
+from common.errors import UserError
+from common.limited_warnings import MOST
 from dataset.collate import collate
-from dataset.joined import JoinedDataset
-from dataset.names import Names
+from dataset.concat import ConcatDataset
 from dataset.pretraining import pretraining_dataset
-from dataset.sparing_log import MOST
-from model.errors import UserError
+from dataset.string_array import Names
 from tests.dataset.disk import Disk, visual_of
 
 
@@ -24,7 +24,7 @@ def add_pair(disk: Disk, source: str, name: str, caption: str | bytes | None) ->
     return path
 
 
-def open_data(disk: Disk, *sources: str) -> JoinedDataset:
+def open_data(disk: Disk, *sources: str) -> ConcatDataset:
     return pretraining_dataset(dict.fromkeys(sources, disk.data), visual_of(disk, augment=False))
 
 
@@ -134,7 +134,7 @@ def test_names_are_kept_as_they_are() -> None:
 
 
 def test_names_that_are_gone_through_in_blocks_come_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset.names, "_AT_ONCE", 2)
+    monkeypatch.setattr(dataset.string_array, "_AT_ONCE", 2)
     assert list(Names(["a", "b", "c", "d", "e"])) == ["a", "b", "c", "d", "e"]
 
 

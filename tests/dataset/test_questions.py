@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from common.errors import UserError
 from dataset.collate import collate
-from dataset.joined import JoinedDataset
+from dataset.concat import ConcatDataset
 from dataset.questions import QuestionDataset, question_dataset, read_answers
-from model.errors import UserError
 from tests.dataset.disk import Disk, visual_of
 
 ROWS = [
@@ -31,7 +31,7 @@ def test_training_rows_of_two_lists(disk: Disk) -> None:
     add_images(disk, "vqav2", "vg")
     disk.write("vqav2_train_val.json", [row | {"dataset": "vqa"} for row in ROWS])
     disk.write("vg_qa.json", [{"dataset": "vg", "image": "b.png", "question": "Why?", "answer": "No"}])
-    data = JoinedDataset([open_data(disk), open_data(disk, "vg")])
+    data = ConcatDataset([open_data(disk), open_data(disk, "vg")])
     assert len(data) == 4
     batch = collate([data[index] for index in range(4)])
     assert batch["question"] == ["What is it?", "What is it?", "?", "Why?"]

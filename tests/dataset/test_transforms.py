@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 
 from dataset.randaugment import Operation, apply
-from dataset.samples import Visual
+from dataset.samples import ImageConfig
 from dataset.transforms import FINE_TUNING_SCALE, PRE_TRAINING_SCALE, JointTransform, crop_box
 
 
@@ -54,7 +54,7 @@ def test_training_images_alone_are_augmented_and_only_if_that_is_asked(
     augment: bool, training: bool, scale: tuple[float, float] | None, compat: bool
 ) -> None:
     sizes = {"image_resolution": 8, "label_resolution": 4}
-    visual = Visual(
+    visual = ImageConfig(
         label_path=".",
         experts=(),
         **sizes,

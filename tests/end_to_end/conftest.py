@@ -9,8 +9,8 @@ import pytest
 import torch
 import yaml
 
-from helpers.checkpoint import find_weights, read_weights
-from helpers.saving.folders import find_checkpoints
+from helpers.checkpoints.weight_files import find_weights, read_weights
+from helpers.training.checkpoints.folders import find_checkpoints
 from tests.forked_script import forked_script
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +45,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve scenes to train on and four to test on, with exact labels, in COCO's layout."""
     folder = tmp_path_factory.mktemp("scenes")
     flags = ("--train", "12", "--test", "4", "--seed", "5", "--size", "96", "--workers", "1")
-    done = forked_script("dataset/scenes/__main__.py", "--out", folder, *flags, cwd=folder)
+    done = forked_script("nano/scenes/__main__.py", "--out", folder, *flags, cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder
 

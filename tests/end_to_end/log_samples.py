@@ -11,9 +11,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from dataset.files import append_json_line
-from helpers.cli import run
-from helpers.training import Training
+from common.cli import run
+from common.files import append_json_line
+from helpers.training.trainer import Training
 
 batches = Training.batches
 last = int(sys.argv.pop(1))

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from demo import columns, print_table
-from experts.available import unavailable
-from experts.images import ImageFile
+from experts.dataset_images import ImageFile
+from experts.preflight import unavailable
 from tests.end_to_end.conftest import ROOT, script
 from tests.forked_script import forked_script
 
@@ -177,7 +177,7 @@ def test_flags(folder):
     before = {path.name: path.read_bytes() for path in images.iterdir()}
     flags = ("--experts", "ocr_detection,obj_detection", "--beams", 2, "--max_length", 30, "--batch_size", 2)
     flags += ("--labels", "labels", "--device", "cpu", "--images", images)
-    done = forked_script("demo.py", *flags, "--json", "--evidence", "evidence", cwd=folder)
+    done = forked_script("demo.py", *flags, "--json", "--attribution", "attribution", cwd=folder)
     assert done.returncode == 3, done.stderr
     for stage in ("loading ", "obj_detection, ocr_detection: ", "captions: "):
         assert stage in done.stderr
@@ -189,11 +189,13 @@ def test_flags(folder):
     assert {path.name: path.read_bytes() for path in images.iterdir()} == before
     assert {path.name for path in (folder / "labels").iterdir() if path.is_dir()} == set(told["experts"])
     for row in told["images"]:
-        evidence = json.loads((folder / f"evidence/some photos/{Path(row['image']).stem}.json").read_text())
-        assert evidence["text"] == row["caption"]
-        assert " ".join(evidence["words"]).capitalize() + "." == row["caption"]
-        assert list(evidence["masses"]) == ["rgb", "obj_detection", "ocr_detection"]
-        for masses in zip(*evidence["masses"].values(), strict=True):
+        attribution = json.loads(
+            (folder / f"attribution/some photos/{Path(row['image']).stem}.json").read_text()
+        )
+        assert attribution["text"] == row["caption"]
+        assert " ".join(attribution["words"]).capitalize() + "." == row["caption"]
+        assert list(attribution["masses"]) == ["rgb", "obj_detection", "ocr_detection"]
+        for masses in zip(*attribution["masses"].values(), strict=True):
             assert sum(masses) == pytest.approx(1, abs=1e-3)
         assert row["score"] < 0
 

@@ -13,15 +13,15 @@ import pytest
 import torch
 from PIL import Image
 
+from common.cli import UNREADABLE_IMAGES
+from common.errors import UserError
 from demo_vis import draw
-from helpers.cli import UNREADABLE_IMAGES
-from helpers.evidence import Told, write_evidence
-from helpers.figures.figure import MAX_BYTES
-from helpers.figures.label_names import label_names
-from helpers.figures.pictures import Panel, experts_in
+from helpers.figures.class_legend import label_names
+from helpers.figures.image_page import MAX_BYTES
+from helpers.figures.label_pictures import Panel, experts_in
 from helpers.figures.report import Report
-from model.errors import UserError
-from model.evidence import Evidence
+from helpers.inference.attribution_file import Told, write_attribution
+from model.attribution import Attribution
 from tests.forked_script import forked_script
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -56,19 +56,19 @@ def folders(tmp_path):
     return images, labels, tmp_path / "pictures"
 
 
-def evidence_for(folder: Path, question: str | None = None) -> Path:
-    """Evidence for the caption of the first image."""
+def attribution_for(folder: Path, question: str | None = None) -> Path:
+    """Attribution for the caption of the first image."""
     words = CAPTION.split()
     uniform = torch.full((len(words), 1, 1), 0.5)
     log_probs = torch.zeros(len(words))
-    found = Evidence(
+    found = Attribution(
         tuple(words),
         log_probs,
         {"rgb": uniform, "depth": uniform},
         torch.full((len(words), 64), 1 / 64),
         {"depth": log_probs - 1},
     )
-    write_evidence(folder / "images" / "one.json", Told(CAPTION, question, found))
+    write_attribution(folder / "images" / "one.json", Told(CAPTION, question, found))
     return folder
 
 
@@ -114,8 +114,8 @@ def test_draws_a_picture_of_each_image_a_sheet_and_a_report(folders, tmp_path):
     (images / "broken.png").write_bytes(b"no image")
     (images / "link.png").symlink_to(images / "nowhere.png")
     before = {path: path.read_bytes() for path in images.rglob("*") if path.is_file()}
-    evidence = evidence_for(tmp_path / "evidence")
-    done = demo_vis("--images", images, "--labels", labels, "--out", out, "--evidence", evidence)
+    attribution = attribution_for(tmp_path / "attribution")
+    done = demo_vis("--images", images, "--labels", labels, "--out", out, "--attribution", attribution)
     assert done.returncode == UNREADABLE_IMAGES, done.stderr
     assert done.stderr.splitlines() == [
         "skipped, not readable as an image: broken.png: cannot identify it as an image",
@@ -125,7 +125,7 @@ def test_draws_a_picture_of_each_image_a_sheet_and_a_report(folders, tmp_path):
     assert done.stdout.splitlines() == [str(out / name) for name in names]
     pictures = {path.stem: Image.open(path) for path in out.rglob("*.png")}
     assert pictures["one"].width == pictures["two"].width > 1000
-    assert pictures["one"].height > pictures["two"].height + 150  # the evidence
+    assert pictures["one"].height > pictures["two"].height + 150  # the attribution
     # The second has no labels: its panels are grey, where the first has a bright depth map.
     depth = {
         name: np.ptp(np.asarray(pictures[name].convert("L"))[60:220, 330:600]) for name in ("one", "two")
@@ -152,7 +152,7 @@ def test_draws_a_picture_of_each_image_a_sheet_and_a_report(folders, tmp_path):
 
 
 def arguments(images, labels, out, **changes):
-    values = {"images": images, "labels": labels, "out": out, "evidence": out / "none"}
+    values = {"images": images, "labels": labels, "out": out, "attribution": out / "none"}
     return argparse.Namespace(
         **values | {"class_tables": None, "only": None, "columns": 4, "overwrite": False} | changes
     )
@@ -177,14 +177,14 @@ def test_names_that_are_not_unicode(tmp_path):
     assert {"caf?.png", "<i>"} <= set(Page((tmp_path / "report.html").read_text(encoding="utf-8")).texts)
 
 
-def test_evidence_for_another_text(folders, capsys):
+def test_attribution_for_another_text(folders, capsys):
     images, labels, out = folders
-    evidence = evidence_for(out / "evidence")
+    attribution = attribution_for(out / "attribution")
     (images / "one.txt").write_text("Something else")
-    draw(arguments(images, labels, out, only="depth", evidence=evidence))
-    assert "one.png: the evidence is that of another caption, and left out" in capsys.readouterr().err
-    evidence_for(evidence, "What is it?")
-    draw(arguments(images, labels, out, only="depth", evidence=evidence))
+    draw(arguments(images, labels, out, only="depth", attribution=attribution))
+    assert "one.png: the attribution is that of another caption, and left out" in capsys.readouterr().err
+    attribution_for(attribution, "What is it?")
+    draw(arguments(images, labels, out, only="depth", attribution=attribution))
     page = Page((out / "report.html").read_text(encoding="utf-8"))
     assert page.texts.count(f"What is it? {CAPTION}") == 2
 

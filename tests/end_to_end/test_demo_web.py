@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.end_to_end.conftest import ROOT, script
-from tests.helpers.test_uploads import claiming
+from tests.helpers.web.test_uploads import claiming
 
 IMAGES = ROOT / "helpers" / "images"
 CONE, CUBES = IMAGES / "blue_cone_bread_sign.jpeg", IMAGES / "green_cubes_blue_cylinder.png"
@@ -147,7 +147,7 @@ def test_an_expert_switched_off_changes_the_caption(page):
     assert "sign" not in less.locator(".pr-text").inner_text()
     expect(page.locator("#tile-ocr_detection .pr-off")).to_be_visible()
     page.get_by_label("Show what each word was read from").check()
-    expect(page.locator("#evidence img")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#attribution img")).to_be_visible(timeout=PATIENCE)
     page.get_by_label("Text", exact=True).check()
     expect(less).to_have_count(0, timeout=PATIENCE)
     assert captions(page)[0] == full
@@ -213,7 +213,7 @@ def test_a_phone_needs_no_scrolling_sideways(browser, server):
     send(page, CONE)
     captions(page)
     page.get_by_label("Show what each word was read from").check()
-    expect(page.locator("#evidence img")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#attribution img")).to_be_visible(timeout=PATIENCE)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.context.close()
 

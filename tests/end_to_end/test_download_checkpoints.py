@@ -19,8 +19,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from helpers.download import released
-from helpers.download.released import SOURCE
+from helpers.checkpoints import released
+from helpers.checkpoints.released import SOURCE
 from tests.end_to_end.conftest import ROOT
 from tests.end_to_end.hub_server import Fault, Hub
 
@@ -30,7 +30,7 @@ LARGE = {".bin", ".safetensors", ".pth", ".pt", ".pkl"}
 WRAPPER = """
 import dataclasses, json, runpy, sys, time
 time.sleep = lambda seconds: None
-from helpers.download import released
+from helpers.checkpoints import released
 facts = json.loads(sys.argv.pop(1))
 for name in ("TABLES", "WORDS"):
     files = (dataclasses.replace(file, **facts[file.path]) for file in getattr(released, name))

@@ -8,9 +8,9 @@ from typing import get_args
 import pytest
 
 import demo
-from helpers.cli import training_parser
-from helpers.parallel.compilation import Compilation
-from helpers.parallel.sharding import Sharding
+from common.cli import training_parser
+from helpers.performance.compilation import Compilation
+from helpers.training.distribution.sharding import Sharding
 from tests.end_to_end.conftest import ROOT
 
 SCRIPTS = [
@@ -21,8 +21,8 @@ SCRIPTS = [
     "generate_config.py",
     *sorted(path.name for path in ROOT.glob("train_*.py")),
     *sorted(map(str, (ROOT / "experts").glob("generate*.py"))),
-    "helpers/build_class_tables.py",
-    "helpers/inspect_labels.py",
+    "experts/build_class_tables.py",
+    "experts/inspect_labels.py",
 ]
 HELP = """
 import argparse, runpy, sys

@@ -17,7 +17,7 @@ NAME = "me/prismer-nano"
 IMAGES = sorted((ROOT / "helpers" / "images").glob("*.[jp]*g"))[:2]
 CAPTION = f"""
 import json, sys
-from helpers.library import Captioner
+from helpers.inference.captioner import Captioner
 model = Captioner.from_pretrained(sys.argv[1])
 images = {[str(path) for path in IMAGES]}
 captions = [(found.text, found.score) for found in model.caption(images)]
@@ -27,8 +27,8 @@ PUSH = f"""
 print(model.push_to_hub("{NAME}", private=True, license="apache-2.0", metrics={{"CIDEr": 2.05}}))
 """
 MISTAKES = f"""
-from helpers.library import Answerer, Captioner
-from model.errors import UserError
+from helpers.inference.captioner import Answerer, Captioner
+from common.errors import UserError
 model = Captioner.from_pretrained("nano/caption_prismer_nano")
 for mistake in (lambda: Answerer.from_pretrained("me/unknown"), lambda: model.push_to_hub("{NAME}")):
     try:
@@ -97,7 +97,7 @@ def test_mistakes_are_a_line_each(hub, tmp_path):
 
 def test_the_example_of_the_readme_runs(hub, tmp_path):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(from helpers\.library.*?)```", text, re.DOTALL)
+    (code,) = re.findall(r"```python\n(from helpers\.inference\.captioner.*?)```", text, re.DOTALL)
     done = python(code, hub=hub, cwd=ROOT, HF_HUB_OFFLINE="1")
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.strip().splitlines()) >= 2

@@ -7,15 +7,15 @@ import torch
 
 from dataset.captions import caption_dataset
 from dataset.questions import question_dataset
-from dataset.samples import Visual
-from helpers.checkpoint import read_weights
-from helpers.config import read_model_size
-from helpers.models import build_model, load_model, prepare_inputs
+from dataset.samples import ImageConfig
+from helpers.checkpoints.load import build_model, load_model, prepare_inputs
+from helpers.checkpoints.weight_files import read_weights
 from model.captioning import PrismerCaption
 from model.config import PrismerConfig
+from model.sizes import read_model_size
 from model.vqa import PrismerVQA
 from nano import train
-from nano.memory import read_pictures, read_texts, shifted
+from nano.scenes_in_memory import read_pictures, read_texts, shifted
 from tests.end_to_end.conftest import ROOT, write_caption_config, write_config
 
 EXPERTS = ("depth", "obj_detection", "ocr_detection")
@@ -25,7 +25,7 @@ PREFIX = "A picture of"
 @pytest.fixture
 def lesson(scenes):
     """A lesson in evaluation mode on scenes, and their data sets."""
-    visual = Visual(
+    visual = ImageConfig(
         label_path=scenes / "labels", experts=EXPERTS, image_resolution=32, label_resolution=32, augment=False
     )
     captions = caption_dataset("coco", "train", scenes, visual, prefix=PREFIX, captions_per_image=5)

@@ -11,15 +11,16 @@ import pytest
 import torch
 import yaml
 
+from common.files import ROOT
 from dataset.captions import caption_dataset
 from dataset.collate import collate
-from dataset.samples import Visual
+from dataset.samples import ImageConfig
 from dataset.text import as_sentence
-from helpers.config import ROOT, read_model_size
-from helpers.models import prepare_inputs, restore_model, without_memory
+from helpers.checkpoints.load import prepare_inputs, restore_model, without_memory
 from model.captioning import PrismerCaption
 from model.config import PrismerConfig
 from model.prismer import Prismer
+from model.sizes import read_model_size
 from tests.dataset.disk import EXPERTS, Disk
 from tests.end_to_end.conftest import script
 from tests.parity.seeded_weights import seeded_tensor
@@ -54,7 +55,9 @@ def write_class_tables(folder: Path) -> None:
 def plain_captions(model: PrismerCaption, labels: Path, tables: Path) -> list[str]:
     """What the model says without all that is between it and demo.py."""
     resolution = model.config.image_resolution
-    visual = Visual(label_path=labels, experts=EXPERTS, image_resolution=resolution, label_resolution=224)
+    visual = ImageConfig(
+        label_path=labels, experts=EXPERTS, image_resolution=resolution, label_resolution=224
+    )
     dataset = caption_dataset("demo", "test", "photos", visual)
     inputs = prepare_inputs(EXPERTS, tables)(collate([dataset[0], dataset[1]]))
     return [as_sentence(text) for text in model.generate(inputs, "A picture of", max_length=LENGTH)]

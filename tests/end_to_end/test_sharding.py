@@ -1,6 +1,6 @@
 """The scripts with two processes on the CPU (gloo): DDP, ZeRO-2 and ZeRO-3.
 
-That the modes learn the same, and what each keeps in memory: `tests/helpers/test_sharding.py`.
+What each mode computes and keeps in memory: tests/helpers/training/distribution/test_sharding.py.
 """
 
 import json
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from helpers.saving.folders import find_checkpoints
-from helpers.saving.sharded_tensors import read_whole
-from helpers.saving.training_state import OPTIMIZER, load_progress
+from helpers.training.checkpoints.folders import find_checkpoints
+from helpers.training.checkpoints.sharded_tensors import read_whole
+from helpers.training.checkpoints.training_state import OPTIMIZER, load_progress
 from tests.end_to_end.conftest import write_caption_config, write_config
 from tests.forked import ready_to_fork
 from tests.forked_script import forked_script

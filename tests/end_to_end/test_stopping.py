@@ -20,14 +20,14 @@ from torch.distributed import run as launcher
 from torch.distributed.checkpoint.filesystem import FileSystem
 from torch.distributed.launcher.api import elastic_launch
 
-import helpers.caption_evaluation
-import helpers.parallel.processes
+import helpers.evaluation.caption_evaluation
+import helpers.training.distribution.processes
 import train_caption
-from helpers.cli import run
-from helpers.failures import LOST_PROCESS
-from helpers.saving.folders import checkpoint_folder, find_checkpoints
-from helpers.saving.training_state import load_progress
-from helpers.stepping import Stepper
+from common.cli import run
+from common.failures import LOST_PROCESS
+from helpers.training.checkpoints.folders import checkpoint_folder, find_checkpoints
+from helpers.training.checkpoints.training_state import load_progress
+from helpers.training.optimizer_step import Stepper
 from tests.forked import STEPS, Trainer, assert_same, fork, outcome, ready_to_fork, tiny_trainer
 from tests.forked_script import codes
 
@@ -95,7 +95,7 @@ def test_a_signal_stops_after_the_step_and_the_run_goes_on(whole, trainer, numbe
 
 def test_a_signal_in_an_evaluation_ends_the_run_at_once_and_the_evaluation_is_done_again(whole, trainer):
     def stop() -> None:
-        helpers.caption_evaluation.predict_all = lambda *_: signal_self(signal.SIGTERM)
+        helpers.evaluation.caption_evaluation.predict_all = lambda *_: signal_self(signal.SIGTERM)
 
     assert trainer.finish(prepare=stop) == [143], trainer.output()
     progress = load_progress(find_checkpoints(trainer.folder)[0])
@@ -165,7 +165,7 @@ def test_when_a_process_hangs_the_others_end_after_a_while(whole, tmp_path):
             time.sleep(1000)
 
     def prepare() -> None:
-        helpers.parallel.processes.PATIENCE = timedelta(seconds=5)
+        helpers.training.distribution.processes.PATIENCE = timedelta(seconds=5)
         on_step(2, hang)
 
     trainer = Trainer(tmp_path / "work", whole[2].config)

@@ -25,5 +25,5 @@ def test_the_tour(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "8 samples, global batch 4, 2 steps" in said
     assert names["caption"].text in said
-    assert isinstance(names["draw_evidence"](names["caption"].evidence), Image.Image)
+    assert isinstance(names["draw_attribution"](names["caption"].attribution), Image.Image)
     assert (Path(names["work"]) / "caption_tour" / "model.safetensors").is_file()

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
-from helpers.checkpoint import read_weights
-from helpers.convert import convert
-from helpers.saving.folders import find_checkpoints
+from helpers.checkpoints.convert import convert
+from helpers.checkpoints.weight_files import read_weights
+from helpers.training.checkpoints.folders import find_checkpoints
 from tests.end_to_end.conftest import newest_weights, script, write_caption_config
 from tests.forked_script import forked_script
 

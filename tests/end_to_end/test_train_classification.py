@@ -14,7 +14,7 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two training images and a test image of each of the 32 classes."""
     folder = tmp_path_factory.mktemp("classes")
     flags = ("--train", "2", "--test", "1", "--seed", "5", "--size", "64", "--workers", "1")
-    done = forked_script("dataset/scenes/__main__.py", "--classes", "--out", folder, *flags, cwd=folder)
+    done = forked_script("nano/scenes/__main__.py", "--classes", "--out", folder, *flags, cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from dataset.scenes.scene import render_scene
-from dataset.words import Word
+from common.validation import STRICT
+from dataset.word_labels import Word
 from experts import registry
 from experts.base import Label, Target
-from model.config import STRICT
+from nano.scenes.scene import render_scene
 
 EXPERTS = Path(__file__).resolve().parent.parent.parent / "experts"
 

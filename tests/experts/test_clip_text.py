@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import CLIPModel, CLIPTokenizer
 
+from common.errors import UserError
 from experts.clip_text import PCA, RELEASED_PCA, ClipText, clip_text_files, read_pca
-from model.errors import UserError
 from tests.experts.tiny_clip import WIDTH, save_clip, save_pca
 
 CPU = torch.device("cpu")

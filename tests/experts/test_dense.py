@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from experts.base import Setting, Target
+from common.errors import UserError
+from experts.base import RuntimeConfig, Target
 from experts.dense import DenseExpert, resize, to_bytes
 from experts.depth import dpt
 from experts.edge import dexined
 from experts.normal import nll_angmf
-from model.errors import UserError
 
 CPU = torch.device("cpu")
 WRONG = "weights of another network|holds no state dict"
@@ -29,7 +29,7 @@ class Reds(DenseExpert):
     modality = "depth"
 
     def __init__(self, dtype: torch.dtype = torch.float32) -> None:
-        super().__init__(nn.Conv2d(3, 1, 1, bias=False), Setting(CPU, Path(), dtype), side=6)
+        super().__init__(nn.Conv2d(3, 1, 1, bias=False), RuntimeConfig(CPU, Path(), dtype), side=6)
         nn.init.constant_(self.network.weight, 0)
         self.network.weight.data[0, 0] = 1
         self.seen: list[tuple[tuple[int, ...], torch.dtype]] = []
@@ -103,7 +103,7 @@ def test_a_file_that_is_not_whole_is_one_line(
     torch.save({"x": torch.ones(100)}, path)
     spoil(path)
     with pytest.raises(UserError, match=message) as error:
-        backend.load([], backend.Options(), Setting(CPU, tmp_path))
+        backend.load([], backend.Options(), RuntimeConfig(CPU, tmp_path))
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value)
     assert "download_checkpoints.py" in str(error.value)

@@ -10,7 +10,7 @@ import torch
 
 from dataset.shards.pack import pack
 from dataset.shards.tar_index import index_of, keys
-from dataset.words import Word
+from dataset.word_labels import Word
 from experts.depth.label import depth_label
 from experts.detection.cascade import Cascade
 from experts.detection.detections import detections
@@ -18,13 +18,13 @@ from experts.detection.label import draw
 from experts.detection.proposals import Proposals
 from experts.edge.dexined import edge_label
 from experts.finite import NotFinite
-from experts.nano import decode
 from experts.normal.nll_angmf import normal_label
 from experts.ocr.decode import Cells, read_words, select_cells
 from experts.ocr.label import words_label
 from experts.ocr.network import Heads
 from experts.runner import UNREADABLE_LOG, generate_labels
 from experts.segmentation.semantic import Scores, label_map, likely, semantic_scores
+from nano.expert import decode
 from tests.experts.conftest import Grey
 
 BACKENDS = {"depth": "grey", "ocr_detection": "grey"}

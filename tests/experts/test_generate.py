@@ -13,11 +13,11 @@ import pytest
 import yaml
 from PIL import Image
 
+from common.errors import UserError
 from experts import generate
 from experts.finite import check_finite
-from experts.nano.backend import LABELS
 from experts.runner import UNREADABLE_LOG
-from model.errors import UserError
+from nano.expert.backend import LABELS
 from tests.experts.conftest import EXPERTS
 from tests.forked_script import forked_script
 

@@ -15,9 +15,9 @@ import pytest
 import torch
 import yaml
 
-from experts.manifest import MANIFEST, read_manifest
-from experts.nano.backend import LABELS
+from dataset.label_manifest import MANIFEST, read_manifest
 from experts.runner import generate_labels
+from nano.expert.backend import LABELS
 from tests.experts.conftest import EXPERTS
 from tests.forked_script import FORK, forked_script, own_progress
 from tests.parity.released_experts import write_expert

@@ -4,8 +4,8 @@ from importlib import import_module
 
 import pytest
 
+from common.errors import UserError
 from experts.registry import BACKENDS, passes
-from model.errors import UserError
 from model.modalities import MODALITIES
 
 
@@ -15,7 +15,7 @@ def modalities(backends):
 
 def test_experts_of_one_backend_share_a_pass_in_the_registrys_order():
     (found,) = passes({"ocr_detection": "nano", "obj_detection": "nano", "depth": "nano"}, 16)
-    assert (found.backend, found.module.__name__) == ("nano", "experts.nano.backend")
+    assert (found.backend, found.module.__name__) == ("nano", "nano.expert.backend")
     assert found.modalities == ("depth", "obj_detection", "ocr_detection")
     assert (found.options, found.batch_size) == (found.module.Options(), 16)
 

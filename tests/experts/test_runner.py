@@ -14,11 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
-import experts.loading
-from dataset.files import temporary_name
+import experts.image_loading
+from common.errors import UserError
+from common.files import temporary_name
 from experts.finite import NotFinite
 from experts.runner import UNREADABLE_LOG, find_setting, generate_labels
-from model.errors import UserError
 from tests.experts.conftest import Grey
 
 BACKENDS = {"depth": "grey", "obj_detection": "grey", "ocr_detection": "grey"}
@@ -135,8 +135,10 @@ def test_passes_are_reported_together(scenes, tmp_path, grey, monkeypatch):
             raise NotFinite(f"no {len(grey.decoded) // 5}")
         return decode(raw, target)
 
-    read = experts.loading.read_image
-    monkeypatch.setattr(experts.loading, "read_image", lambda file: loaded.append(file.name) or read(file))
+    read = experts.image_loading.read_image
+    monkeypatch.setattr(
+        experts.image_loading, "read_image", lambda file: loaded.append(file.name) or read(file)
+    )
     monkeypatch.setattr(grey, "decode", fails)
     backends = {"depth": "grey", "ocr_detection": {"name": "grey", "batch_size": 7}}
     report = generate_labels(tmp_path / "data", tmp_path / "labels", backends, num_workers=0, num_writers=1)

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from common.errors import UserError
 from model.captioning import PrismerCaption
-from model.errors import UserError
 from model.prismer import CutTexts
 from model.tokenizer import load_tokenizer
 from tests.model import tiny

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from common.errors import UserError
 from model.config import PrismerConfig, TextConfig, VisionConfig
 from model.encoder import ExpertEncoder, patch_tokens, resize_positions, tokens
-from model.errors import UserError
 from model.modules.label_map import LabelMap
 from model.modules.mlp import quick_gelu
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from helpers.config import read_model_size
 from model.config import PrismerConfig
 from model.prismer import Prismer
+from model.sizes import read_model_size
 
 WIDTH = 128
 EXPERTS = ("depth", "normal", "seg_coco", "edge", "obj_detection", "ocr_detection")

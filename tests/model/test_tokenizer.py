@@ -5,8 +5,8 @@ import shutil
 import huggingface_hub
 import pytest
 
+from common.errors import UserError
 from model import tokenizer
-from model.errors import UserError
 from tests.model.tiny import TOKENIZER
 
 

@@ -31,10 +31,16 @@ from tests.mutants.mutations import Mutant, find_mutants
 ROOT = Path(__file__).resolve().parents[2]
 EQUIVALENT = Path(__file__).with_name("equivalent.txt")  # faults that change no behaviour, and why
 KEPT = ROOT / ".mutants"
-CODE = ("model", "dataset", "experts", "helpers")
-# The renderer, what trains the miniature's experts, pictures, the web page, and downloads.
-LEFT_OUT = ("dataset/scenes", "experts/nano/train", "experts/nano/data", "helpers/figures", "helpers/web")
-LEFT_OUT += ("helpers/download", "helpers/train_tokenizer", "helpers/build_class_tables", "experts/generate_")
+CODE = ("common", "model", "dataset", "experts", "helpers", "nano")
+# Pictures, the web page, downloads, and of the miniature all but what labels images.
+LEFT_OUT = ("helpers/figures", "helpers/web", "helpers/checkpoints/downloads", "helpers/checkpoints/fetch")
+LEFT_OUT += (
+    "helpers/checkpoints/hub_cache",
+    "helpers/checkpoints/pca",
+    "experts/build_class_tables",
+    "experts/generate_",
+)
+LEFT_OUT += ("nano/scenes", "nano/train", "nano/ablation", "nano/expert/train", "nano/expert/training_data")
 # Imported once, before processes are forked: all that takes long.
 PRELOADED = (
     "torch",

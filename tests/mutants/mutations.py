@@ -82,7 +82,7 @@ class Mutant:
         return source[: self.start] + self.text.encode() + source[self.end :]
 
     def describe(self, source: bytes, line: bool = True) -> str:
-        """Place and change; without the line it is true after changes elsewhere in the file, too."""
+        """Location and change; without the line it is true after changes elsewhere in the file, too."""
         before = b" ".join(source[self.start : self.end].split()).decode()
         place = f"{self.path}:{self.line}" if line else str(self.path)
         return f"{place}: {before[:70]} -> {self.text[:70]}"
@@ -181,9 +181,9 @@ def _replacements(node: ast.AST) -> Iterator[ast.AST]:
             if upper is not None:
                 yield _with(node, slice=_with(part, upper=None))
         case ast.Expr(value=ast.Call()) if not _is_told(node.value):
-            yield ast.Pass()
+            yield ast.ExpertJob()
         case ast.AugAssign():
-            yield ast.Pass()
+            yield ast.ExpertJob()
         case ast.Break():
             yield ast.Continue()
         case ast.Continue():

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from model.errors import UserError
+from common.errors import UserError
 from nano import ablation
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from dataset.captions import CaptionDataset, CaptionRow
 from dataset.collate import collate
 from dataset.randaugment import Operation, apply
-from dataset.samples import ImageFolder, Visual
+from dataset.samples import ImageConfig, ImageFolder
 from dataset.text import clean_caption, clean_question
 from model.modalities import BACKGROUND, MODALITIES, Kind
 
@@ -33,7 +33,9 @@ def read_case(name: str) -> dict:
     """The test sample of one of the golden's images, as a batch of one."""
     rows = [CaptionRow(f"val/{name}.png", 0, ())]
     folder = ImageFolder(CASE / "images" / "vqav2", "vqav2")
-    visual = Visual(label_path=CASE / "labels", experts=EXPERTS, image_resolution=96, label_resolution=224)
+    visual = ImageConfig(
+        label_path=CASE / "labels", experts=EXPERTS, image_resolution=96, label_resolution=224
+    )
     data = CaptionDataset(rows, folder, visual)
     return collate([data[0]])
 

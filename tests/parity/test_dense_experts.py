@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from experts.base import Setting, Target
+from experts.base import RuntimeConfig, Target
 from experts.depth import dpt, dpt_weights
 from experts.edge import dexined
 from experts.normal import nll_angmf
-from experts.weights import load_weights
+from experts.weight_loading import load_weights
 from tests.parity.released_experts import released, scannet
 from tests.parity.seeded_weights import seeded_state_dict
 
@@ -29,7 +29,7 @@ GOLDENS = FOLDER / "goldens" / "dense"
 def test_outputs_and_labels(name: str, backend: ModuleType, content: Callable, tmp_path: Path):
     (file,) = backend.files([name], backend.Options(), tmp_path)
     torch.save(content(seeded_state_dict(released(name))), file)
-    expert = backend.load([name], backend.Options(), Setting(torch.device("cpu"), tmp_path))
+    expert = backend.load([name], backend.Options(), RuntimeConfig(torch.device("cpu"), tmp_path))
     image = Image.open(GOLDENS / "image.png").convert("RGB")
     (raw,) = expert.predict([expert.prepare(image)])
     file.unlink()  # half a gigabyte

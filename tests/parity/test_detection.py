@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from experts.base import Setting, Target
+from experts.base import RuntimeConfig, Target
 from experts.detection import proposals, unidet
-from experts.detection.checkpoint import converted
 from experts.detection.label import draw
 from experts.detection.network import UniDet, normalise
+from experts.detection.unidet_checkpoint import converted
 from tests.parity.goldens import assert_matches
 from tests.parity.released_experts import released, unified
 from tests.parity.seeded_weights import seeded_state_dict
@@ -32,7 +32,7 @@ def expert(tmp_path_factory: pytest.TempPathFactory) -> unidet.UniDetExpert:
     """The network of released size, read from a file like the released one."""
     folder = tmp_path_factory.mktemp("weights")
     torch.save(unified(seeded_state_dict(SPEC)), folder / unidet.FILE)
-    loaded = unidet.load(["obj_detection"], unidet.Options(), Setting(torch.device("cpu"), folder))
+    loaded = unidet.load(["obj_detection"], unidet.Options(), RuntimeConfig(torch.device("cpu"), folder))
     (folder / unidet.FILE).unlink()  # half a gigabyte
     return loaded
 

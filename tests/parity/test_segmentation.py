@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from PIL import Image
 from transformers import Mask2FormerForUniversalSegmentation
 
-from experts.base import Setting, Target
-from experts.pretrained import quiet
+from experts.base import RuntimeConfig, Target
 from experts.segmentation import mask2former
 from experts.segmentation.detectron2_keys import library_names
 from experts.segmentation.expert import UNUSED, SegmentationExpert
 from experts.segmentation.semantic import semantic_scores
+from experts.transformers_loading import quiet
 from tests.parity.goldens import assert_matches
 from tests.parity.released_segmentation import reduced_weights, segmentation_spec, write_released
 
@@ -32,7 +32,7 @@ def golden() -> dict[str, np.ndarray]:
 def expert(tmp_path_factory: pytest.TempPathFactory) -> SegmentationExpert:
     folder = tmp_path_factory.mktemp("weights")
     write_released(folder / mask2former.FILES["seg_coco"], reduced_weights())
-    setting = Setting(torch.device("cpu"), folder)
+    setting = RuntimeConfig(torch.device("cpu"), folder)
     return mask2former.load(["seg_coco"], mask2former.Options(), setting)
 
 

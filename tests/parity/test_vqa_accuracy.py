@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.metrics.vqa import answer_accuracy
+from helpers.evaluation.vqa_accuracy import answer_accuracy
 
 GOLDEN = Path(__file__).parent / "goldens" / "vqa_accuracy.json"
 

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 from benchmarks.file_server import FileServer
 from dataset.captions import caption_dataset
 from dataset.classification import classification_dataset
-from dataset.places import Url
+from dataset.location import Url
 from dataset.pretraining import pretraining_dataset
 from dataset.questions import question_dataset
 from dataset.shards.pack import pack

@@ -14,7 +14,7 @@ from PIL import Image
 
 from benchmarks.file_server import FileServer
 from dataset.pretraining import pretraining_dataset
-from dataset.samples import Visual
+from dataset.samples import ImageConfig
 
 DOCS = Path(__file__).parents[3] / "docs" / "data.md"
 IMAGES = 200
@@ -62,7 +62,7 @@ def test_what_img2dataset_writes_is_read(site: Path, tmp_path: Path) -> None:
             check=False,
         )
     assert done.returncode == 0, done.stderr
-    visual = Visual(
+    visual = ImageConfig(
         label_path=tmp_path / "none", experts=(), image_resolution=32, label_resolution=16, augment=False
     )
     data = pretraining_dataset({"cc12m": tmp_path / "data"}, visual)

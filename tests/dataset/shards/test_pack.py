@@ -14,18 +14,18 @@ from PIL import Image
 
 import dataset.remote
 from benchmarks.file_server import FileServer
+from common.cli import UNREADABLE_IMAGES
+from common.errors import UserError
+from common.overwrite import Outputs
 from dataset.captions import CaptionDataset, CaptionRow
 from dataset.labels import LabelReader
-from dataset.outputs import Outputs
-from dataset.places import Url
+from dataset.location import Url
 from dataset.samples import ImageFolder
 from dataset.shards.__main__ import main
-from dataset.shards.folder import ShardFolder, open_folder
 from dataset.shards.pack import check_settings, copy_files, pack
+from dataset.shards.shard_folder import ShardFolder, open_folder
 from dataset.shards.unpack import unpack
-from dataset.shards.write import is_shard_of_ours, write_list
-from helpers.cli import UNREADABLE_IMAGES
-from model.errors import UserError
+from dataset.shards.writer import is_shard_of_ours, write_list
 from tests.dataset.disk import EXPERTS, Disk, visual_of
 from tests.dataset.shards.conftest import DATASET, NAMES
 

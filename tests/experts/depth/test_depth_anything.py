@@ -13,14 +13,14 @@ from transformers import (
     DPTImageProcessor,
 )
 
-from experts.base import Setting, Target
+from common.errors import UserError
+from experts.base import RuntimeConfig, Target
 from experts.depth import depth_anything
 from experts.depth.depth_anything import Options
 from experts.runner import generate_labels
-from model.errors import UserError
 from tests.parity.goldens import seed
 
-SETTING = Setting(torch.device("cpu"), Path())
+SETTING = RuntimeConfig(torch.device("cpu"), Path())
 SIDE = 56
 
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
-from experts.base import Setting
+from experts.base import RuntimeConfig
 from experts.depth.dpt import Dpt
 
 
@@ -17,5 +17,5 @@ class Same(nn.Module):
 
 def test_pixels_are_moved_to_minus_one_to_one() -> None:
     images = torch.tensor([0.0, 0.5, 1.0]).expand(1, 3, 1, 3)
-    expert = Dpt(Same(), Setting(torch.device("cpu"), Path()))
+    expert = Dpt(Same(), RuntimeConfig(torch.device("cpu"), Path()))
     assert expert.forward(images).tolist() == [[[-1.0, 0.0, 1.0]]]

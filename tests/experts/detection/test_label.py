@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
+from common.errors import UserError
 from experts.base import Target
 from experts.detection.detections import Detections
 from experts.detection.label import InstanceLabels, draw, read_depth
-from model.errors import UserError
 
 
 def plain_draw(boxes, classes, size, depth, masks):

@@ -8,13 +8,13 @@ import torch
 from PIL import Image
 from transformers import AutoTokenizer, CLIPTokenizer, Owlv2Config, Owlv2ForObjectDetection
 
+from common.errors import UserError
+from dataset.class_names import class_names
 from dataset.labels import LabelReader
-from experts.base import Setting, Target
-from experts.class_names import class_names
+from experts.base import RuntimeConfig, Target
 from experts.detection import owlv2
 from experts.detection.owlv2 import Options, Owlv2Expert
 from experts.runner import generate_labels
-from model.errors import UserError
 
 SIDE = 48
 LAYERS = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -47,7 +47,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def expert(checkpoint: Path) -> Owlv2Expert:
     options = Options(str(checkpoint), score_threshold=0.8)
-    return owlv2.load(["obj_detection"], options, Setting(torch.device("cpu"), Path()))
+    return owlv2.load(["obj_detection"], options, RuntimeConfig(torch.device("cpu"), Path()))
 
 
 def image(seed: int, size: tuple[int, int]) -> Image.Image:
@@ -146,5 +146,5 @@ def test_files_are_those_of_a_folder(checkpoint):
 def test_a_folder_without_a_network_is_named(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match=str(tmp_path)) as error:
-        owlv2.load([], Options(str(tmp_path)), Setting(torch.device("cpu"), Path()))
+        owlv2.load([], Options(str(tmp_path)), RuntimeConfig(torch.device("cpu"), Path()))
     assert "\n" not in str(error.value)

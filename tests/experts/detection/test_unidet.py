@@ -7,14 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
-from experts.base import Setting, Target
+from common.errors import UserError
+from experts.base import RuntimeConfig, Target
 from experts.detection import unidet
 from experts.detection.detections import Detections
-from model.errors import UserError
 
 
 def load(folder):
-    return unidet.load(["obj_detection"], unidet.Options(), Setting(torch.device("cpu"), folder))
+    return unidet.load(["obj_detection"], unidet.Options(), RuntimeConfig(torch.device("cpu"), folder))
 
 
 def test_the_file_is_the_released_one(tmp_path):
@@ -53,7 +53,7 @@ def test_a_missing_file(tmp_path):
 @pytest.mark.parametrize(("options", "red"), [({}, 2), ({"channel_order": "rgb"}, 0)])
 def test_the_network_sees_blue_first_unless_the_config_says(options, red):
     expert = unidet.UniDetExpert(
-        torch.nn.Identity(), unidet.Options(**options), Setting(torch.device("cpu"), Path())
+        torch.nn.Identity(), unidet.Options(**options), RuntimeConfig(torch.device("cpu"), Path())
     )
     pixels = expert.prepare(Image.new("RGB", (8, 6), (200, 100, 50)))[:, 0, 0].tolist()
     assert (pixels[red], pixels[1], pixels[2 - red]) == (200, 100, 50)
@@ -67,7 +67,7 @@ def test_boxes_are_cut_as_the_config_says(options, shown, tmp_path):
     (tmp_path / "depth").mkdir()
     Image.fromarray(depth).save(tmp_path / "depth" / "a.png")
     expert = unidet.UniDetExpert(
-        torch.nn.Identity(), unidet.Options(**options), Setting(torch.device("cpu"), Path())
+        torch.nn.Identity(), unidet.Options(**options), RuntimeConfig(torch.device("cpu"), Path())
     )
     boxes = torch.tensor([[4.0, 4, 6, 6], [3, 3, 12, 7], [1, 1, 9, 9], [0, 0, 10, 10]])
     found = Detections(boxes, torch.tensor([0.9, 0.8, 0.7, 0.6]), torch.arange(4), (10, 12))

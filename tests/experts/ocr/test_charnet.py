@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
-from experts.base import Setting, Target
+from common.errors import UserError
+from experts.base import RuntimeConfig, Target
 from experts.clip_text import PCA
+from experts.label_writer import write_label
 from experts.ocr import charnet, lexicon
 from experts.ocr.charnet import FILE, CharNetExpert, Options
 from experts.ocr.decode import select_cells
 from experts.ocr.network import CharNet
-from experts.write import write_label
-from model.errors import UserError
 from tests.experts.tiny_clip import save_clip, save_pca
 from tests.parity.drawn_heads import draw
 from tests.parity.seeded_weights import seeded_state_dict
@@ -40,7 +40,7 @@ def weights(tmp_path_factory) -> Path:
 def expert(weights, monkeypatch) -> CharNetExpert:
     monkeypatch.setattr(charnet, "CharNet", partial(CharNet, WIDTH))
     options = Options(clip=str(weights / "clip"))
-    return charnet.load(OCR, options, Setting(torch.device("cpu"), weights))
+    return charnet.load(OCR, options, RuntimeConfig(torch.device("cpu"), weights))
 
 
 def images(count: int) -> list[Image.Image]:

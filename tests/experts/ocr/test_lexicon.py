@@ -2,8 +2,8 @@
 
 import pytest
 
+from common.errors import UserError
 from experts.ocr.lexicon import Lexicon, read_lexicon
-from model.errors import UserError
 
 WORDS = Lexicon(["at", "Step", "stop", "MARKET", "motorway", "STEP"])
 

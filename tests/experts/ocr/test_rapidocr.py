@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from experts.base import Setting, Target
+from common.errors import UserError
+from experts.base import RuntimeConfig, Target
 from experts.clip_text import PCA
 from experts.ocr import rapidocr
 from experts.ocr.rapidocr import Options, RapidOcrExpert, split_line
-from model.errors import UserError
 from tests.experts.tiny_clip import save_clip, save_pca
 
 OCR = ["ocr_detection"]
@@ -24,7 +24,7 @@ def expert(tmp_path_factory) -> RapidOcrExpert:
     folder = tmp_path_factory.mktemp("weights")
     save_pca(folder / PCA)
     save_clip(folder)
-    return rapidocr.load(OCR, Options(clip=str(folder)), Setting(torch.device("cpu"), folder))
+    return rapidocr.load(OCR, Options(clip=str(folder)), RuntimeConfig(torch.device("cpu"), folder))
 
 
 def test_a_drawn_word_is_read_and_an_empty_image_is_not(expert):
@@ -88,7 +88,7 @@ def test_without_the_package_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(rapidocr, "find_spec", lambda name: None)
     for start in (
         lambda: rapidocr.files(OCR, Options(), tmp_path),
-        lambda: rapidocr.load(OCR, Options(), Setting(torch.device("cpu"), tmp_path)),
+        lambda: rapidocr.load(OCR, Options(), RuntimeConfig(torch.device("cpu"), tmp_path)),
     ):
         with pytest.raises(UserError, match="pip install rapidocr onnxruntime"):
             start()

@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from dataset.scenes.scene import render_scene
-from experts.base import Setting, Target
+from common.errors import UserError
+from experts.base import RuntimeConfig, Target
 from experts.segmentation import mask2former
 from experts.segmentation.expert import SegmentationExpert
-from model.errors import UserError
+from nano.scenes.scene import render_scene
 from tests.parity.released_segmentation import reduced_weights, write_released
 
 NAME = mask2former.FILES["seg_coco"]
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, weights: dict[str, np.ndarr
 
 @pytest.fixture(scope="module")
 def expert(folder: Path) -> SegmentationExpert:
-    return mask2former.load(["seg_coco"], mask2former.Options(), Setting(CPU, folder))
+    return mask2former.load(["seg_coco"], mask2former.Options(), RuntimeConfig(CPU, folder))
 
 
 def _scores(expert: SegmentationExpert, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -46,7 +46,7 @@ def test_the_network_is_given_blue_first_unless_asked_otherwise(folder):
     image = Image.new("RGB", (30, 20), (250, 120, 10))
     prepared = {}
     for order in ("bgr", "rgb"):
-        expert = mask2former.load(["seg_coco"], mask2former.Options(order), Setting(CPU, folder))
+        expert = mask2former.load(["seg_coco"], mask2former.Options(order), RuntimeConfig(CPU, folder))
         prepared[order] = pickle.loads(pickle.dumps(expert.prepare))(image)
     assert prepared["bgr"].shape == (3, 320, 480)
     assert prepared["bgr"].dtype == torch.uint8
@@ -71,7 +71,7 @@ def test_one_pass_labels_with_both_networks(tmp_path, weights, expert):
     write_released(tmp_path / NAME, weights)
     write_released(tmp_path / mask2former.FILES["seg_ade"], ade)
     assert all(path.is_file() for path in mask2former.files(BOTH, mask2former.Options(), tmp_path))
-    both = mask2former.load(BOTH, mask2former.Options(), Setting(CPU, tmp_path))
+    both = mask2former.load(BOTH, mask2former.Options(), RuntimeConfig(CPU, tmp_path))
     pixels = torch.from_numpy(render_scene([5, 9], long_side=64).image.transpose(2, 0, 1).copy())
     (raw,) = both.predict([pixels])
     labels = both.decode(raw, Target((20, 30)))
@@ -82,7 +82,7 @@ def test_one_pass_labels_with_both_networks(tmp_path, weights, expert):
 
 
 def test_in_lower_precision_the_decoders_stay_exact(folder, expert):
-    half = mask2former.load(["seg_coco"], mask2former.Options(), Setting(CPU, folder, torch.bfloat16))
+    half = mask2former.load(["seg_coco"], mask2former.Options(), RuntimeConfig(CPU, folder, torch.bfloat16))
     pixels = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     seen = []
     network = half.networks["seg_coco"].args[0]
@@ -99,7 +99,7 @@ def test_in_lower_precision_the_decoders_stay_exact(folder, expert):
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=f"{tmp_path / NAME}: missing.*download_checkpoints.py"):
-        mask2former.load(["seg_coco"], mask2former.Options(), Setting(CPU, tmp_path))
+        mask2former.load(["seg_coco"], mask2former.Options(), RuntimeConfig(CPU, tmp_path))
 
 
 def test_a_truncated_file_is_named(tmp_path, folder):
@@ -138,7 +138,7 @@ def test_weights_that_are_not_finite_are_named(tmp_path, weights):
 def test_a_file_of_other_classes_is_named(folder, tmp_path):
     (tmp_path / mask2former.FILES["seg_ade"]).symlink_to(folder / NAME)
     with pytest.raises(UserError, match=r"it knows 133 classes, not 150\); fetch it again"):
-        mask2former.load(["seg_ade"], mask2former.Options(), Setting(CPU, tmp_path))
+        mask2former.load(["seg_ade"], mask2former.Options(), RuntimeConfig(CPU, tmp_path))
 
 
 def _message(path: Path) -> str:

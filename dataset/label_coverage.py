@@ -1,0 +1,85 @@
+"""How many images of a data set have labels, before any label is read."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import UserError
+from dataset.labels import LabelReader, script
+from dataset.samples import ImageLabelDataset
+from model.modalities import Modality
+
+_LOOKED_AT = 1000  # samples of a data set
+_SHARDS = 16  # that these may lie in: each shard's index has to be read
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Labels of the images that were looked at.
+
+    Attributes:
+        images: that were looked at.
+        sampled: whether they are a part of the data set's samples.
+        labelled: how many of them have a label, by expert.
+    """
+
+    images: int
+    sampled: bool
+    labelled: Mapping[str, int]
+
+    def __str__(self) -> str:
+        of = f"{self.images:,} images that were looked at" if self.sampled else f"{self.images:,} images"
+        return f"labels of {of}: " + ", ".join(f"{name} {count:,}" for name, count in self.labelled.items())
+
+
+def label_coverage(dataset: ImageLabelDataset) -> Coverage:
+    """Looks for the labels of a data set's images; of a large one, of samples all over its list.
+
+    Raises:
+        UserError: an expert has no label of any of them.
+    """
+    samples = _some(dataset)
+    images = {dataset.images[sample]: sample for sample in samples}
+    reader = dataset.labels
+    found = dict.fromkeys((entry.name for entry in reader.modalities), 0)
+    for image, sample in images.items():
+        key, shard = dataset.folder.label_key(image), dataset.shard(sample)
+        for entry in reader.modalities:
+            found[entry.name] += reader.has(entry, key, shard)
+    coverage = Coverage(len(images), len(samples) < len(dataset), found)
+    for entry in reader.modalities:
+        if images and not found[entry.name] and not _may_have_none(reader, entry):
+            folder = reader.root / entry.name / dataset.folder.labels
+            raise UserError(
+                f"label folder {folder}: no label of {coverage.images:,} images of the list; run "
+                f"{script(entry)}, or take {entry.name} out of the experts"
+            )
+    return coverage
+
+
+def _some(dataset: ImageLabelDataset) -> list[int]:
+    """Samples all over a data set, or all that it has; where they are packed, of a few shards."""
+    if dataset.shards is None:
+        chosen = np.arange(len(dataset))
+    else:
+        numbers = np.unique(dataset.shards[dataset.shards >= 0])
+        chosen = np.flatnonzero(np.isin(dataset.shards, numbers[_spread(len(numbers), _SHARDS)]))
+    return chosen[_spread(len(chosen), _LOOKED_AT)].tolist()
+
+
+def _spread(length: int, most: int) -> np.ndarray:
+    """So many numbers below a length, evenly."""
+    return np.linspace(0, length - 1, min(length, most)).round().astype(np.int64)
+
+
+def _may_have_none(reader: LabelReader, entry: Modality) -> bool:
+    """Whether the expert looked at other images and found nothing in these, as an expert of words may."""
+    if not reader.may_lack(entry):
+        return False
+    folder = reader.root / entry.name
+    if not isinstance(folder, Path):
+        return True
+    return any(name.endswith((".png", ".tar")) for _, _, names in os.walk(folder) for name in names)

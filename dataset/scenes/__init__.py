@@ -1,6 +1,0 @@
-"""Scenes: a procedural image data set in the files and folders of COCO and VQAv2.
-
-`python -m dataset.scenes --out DIR --train N --test M --seed S` writes it; in memory:
-`dataset.scenes.scene.render_scene(seed)`. Reading order: lexicon, world, geometry, render, labels,
-captions, questions, scene, write.
-"""

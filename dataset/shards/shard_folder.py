@@ -1,0 +1,339 @@
+"""A folder of shards, on this machine or a web server, whose records are read by name like files.
+
+    <folder>/00000.tar 00001.tar ...   records: files of one key side by side (`a/b.jpg`, `a/b.txt`)
+    <folder>/00000.tar.index           where they are; made when it is missing
+    <folder>/shards.json               which shards there are; only a web server needs it
+
+img2dataset's `--output_format webdataset` is this layout.
+"""
+
+import errno
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from threading import RLock
+from typing import BinaryIO
+
+import numpy as np
+import torch
+
+from common.errors import UserError
+from common.files import leads_out
+from common.limited_warnings import SparingLog
+from common.strict_json import parse_json
+from dataset.location import Url
+from dataset.shards.reader import Background, OpenShard, TruncatedShard
+from dataset.shards.tar_index import SUFFIX, TarIndex, index_of, read_index
+from dataset.string_array import Names, refuse_shared_keys
+
+logger = logging.getLogger(__name__)
+LIST = "shards.json"
+IMAGES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".avif", ".gif", ".tif", ".tiff")  # suffixes
+_OPEN_SHARDS = 64  # of each folder, in each process: shards in use at once, and as many left over
+_THREADS = 16  # that fetch indices from a web server
+
+
+def is_image(name: str) -> bool:
+    """Whether a name is that of an image."""
+    return name.lower().endswith(IMAGES) and os.path.splitext(name)[1] != ""  # not a hidden file, as `.jpg`
+
+
+class ShardFolder:
+    """Shards of one modality, or of images with their captions.
+
+    A shard that cannot be read is *broken*: it is said once, and its records fail at once until `mend` is
+    called, so that no time is lost on each of them. Threads may share a folder.
+
+    Args:
+        root: the folder, or its address.
+        shards: names of the tar files.
+    """
+
+    def __init__(self, root: Path | Url, shards: Sequence[str]) -> None:
+        self.root, self.shards = root, list(shards)
+        self._opened: OrderedDict[int, OpenShard] = OrderedDict()
+        self._last: tuple[int, dict[str, bytes]] | None = None  # the record that was read last
+        self._lock, self._reader, self._log = RLock(), Background(), SparingLog(__name__)
+        # Shared memory: a worker spares the others the attempts.
+        self._broken = torch.zeros(len(self.shards), dtype=torch.bool).share_memory_()
+
+    def __str__(self) -> str:
+        return str(self.root)
+
+    def __getstate__(self) -> dict:
+        own = {"_opened": OrderedDict(), "_last": None, "_lock": None, "_reader": None}
+        return self.__dict__ | own
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._lock, self._reader = RLock(), Background()
+
+    def __truediv__(self, name: str) -> "ShardFile":
+        return ShardFile(self, name)
+
+    def number(self, shard: str) -> int | None:
+        """The number of a shard by its name."""
+        return self._numbers.get(shard)
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {shard: number for number, shard in enumerate(self.shards)}
+
+    def index(self, number: int) -> TarIndex:
+        """The index of a shard.
+
+        Raises:
+            UserError: the shard, or on a web server its index, cannot be read, or two pictures in it have
+                one key.
+        """
+        where = self.root / self.shards[number]
+        try:
+            index = self._load_index(number)
+        except (OSError, ValueError) as error:
+            raise UserError(f"shard {where}: cannot be read, or its index ({_reason(error)})") from None
+        refuse_shared_keys(filter(is_image, index.names), f"shard {where}")
+        return index
+
+    def _load_index(self, number: int) -> TarIndex:
+        tar = self.root / self.shards[number]
+        if isinstance(tar, Path):
+            return index_of(tar)
+        return read_index((self.root / f"{self.shards[number]}{SUFFIX}").read_bytes())
+
+    def is_broken(self, number: int) -> bool:
+        """Whether a shard could not be read when that was last tried."""
+        return bool(self._broken[number])
+
+    def mend(self) -> None:
+        """Lets broken shards be tried again."""
+        self._broken.zero_()
+
+    def locate(self, names: Sequence[str]) -> np.ndarray:
+        """The shard of each file, -1 where there is no such file; int32 (n,).
+
+        Raises:
+            UserError: a name is in two shards.
+        """
+        all_names, shards = self.files
+        order = self._order
+        wanted = Names(names).encoded
+        places = np.searchsorted(all_names.encoded, wanted, sorter=order).clip(max=max(len(order) - 1, 0))
+        found = np.full(len(wanted), -1, dtype=np.int32)
+        if len(order):
+            there = all_names.encoded[order[places]] == wanted
+            found[there] = shards[order[places]][there]
+            twice = there & (all_names.encoded[order[(places + 1) % len(order)]] == wanted) & (len(order) > 1)
+            if twice.any():
+                number = int(twice.argmax())
+                shard = self.shards[found[number]]
+                raise UserError(f"{self}: {names[number]} is in {shard} and in another shard; rename one")
+        return found
+
+    @cached_property
+    def _order(self) -> np.ndarray:
+        return np.argsort(self.files[0].encoded, kind="stable")
+
+    @cached_property
+    def files(self) -> tuple[Names, np.ndarray]:
+        """The names of all files, in the order of the shards, and each one's shard, int32 (n,).
+
+        Raises:
+            UserError: see `index`. All processes must find the same files, so nothing is left out here.
+        """
+        with ThreadPoolExecutor(_THREADS) as pool:
+            indices = list(pool.map(self.index, range(len(self.shards))))
+        lengths = [len(index.names) for index in indices]
+        encoded = [index.names.encoded for index in indices if len(index.names)]
+        names = Names.of(np.concatenate(encoded)) if encoded else Names(())
+        return names, np.repeat(np.arange(len(indices), dtype=np.int32), lengths)
+
+    def images(self) -> tuple[Names, np.ndarray]:
+        """The names of all images, in the order of the shards, and each one's shard, int32 (n,)."""
+        names, shards = self.files
+        chosen = np.fromiter(map(is_image, names), dtype=bool, count=len(names))
+        return Names.of(names.encoded[chosen]), shards[chosen]
+
+    def read(self, name: str, shard: int | None = None) -> bytes:
+        """A file's bytes; what stands beside it in its record is read in one go, and kept until the next.
+
+        Args:
+            name: of the file.
+            shard: its number; without it, all indices are searched.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            OSError: its shard cannot be read.
+        """
+        if shard is None:
+            shard = int(self.locate([name])[0])
+            if shard < 0:
+                raise FileNotFoundError(errno.ENOENT, "not in any shard", f"{self}/{name}")
+        with self._lock:
+            return self._read(name, shard)
+
+    def read_ahead(self, name: str, shard: int) -> None:
+        """Begins to read a record that will be asked for next: others can be read while a server answers."""
+        if not isinstance(self.root, Path):
+            self._reader.submit(self._try_to_read, name, shard)
+
+    def _try_to_read(self, name: str, shard: int) -> None:
+        with suppress(OSError):  # which `read` raises, too
+            self.read(name, shard)
+
+    def _read(self, name: str, shard: int) -> bytes:
+        if self._last is not None and self._last[0] == shard and name in self._last[1]:
+            return self._last[1][name]
+        opened = self._open(shard)
+        member = opened.index.find(name)
+        if member is None:
+            raise FileNotFoundError(errno.ENOENT, "not in the shard", f"{opened.place}/{name}")
+        members = opened.index.record(member)
+        start, end = opened.index.span(members)
+        try:
+            content = opened.read(start, end - start)
+        except OSError as error:
+            if isinstance(error, TruncatedShard):
+                raise
+            self._give_up(shard, error)
+            # Not a missing file, which for some labels means that there is nothing here.
+            raise OSError(errno.EIO, _reason(error), str(opened.place)) from None
+        record = {
+            opened.index.names[i]: content[opened.index.offsets[i] - start :][: opened.index.sizes[i]]
+            for i in members
+        }
+        self._last = (shard, record)
+        return record[name]
+
+    def has(self, name: str, shard: int | None = None) -> bool:
+        """Whether there is a file of this name (and its shard can be read)."""
+        if shard is None:
+            return bool(self.locate([name])[0] >= 0)
+        try:
+            with self._lock:
+                return self._open(shard).index.find(name) is not None
+        except OSError:
+            return False
+
+    def _open(self, number: int) -> "OpenShard":
+        shard = self._opened.get(number)
+        if shard is not None:
+            self._opened.move_to_end(number)
+            return shard
+        place = self.root / self.shards[number]
+        if self._broken[number]:
+            raise OSError(errno.EIO, "could not be read before", str(place))
+        try:
+            shard = OpenShard(place, self._load_index(number))
+        except (OSError, ValueError) as error:
+            self._give_up(number, error)
+            raise OSError(errno.EIO, _reason(error), str(place)) from None
+        self._opened[number] = shard
+        while len(self._opened) > _OPEN_SHARDS:
+            self._opened.popitem(last=False)
+        return shard
+
+    def _give_up(self, number: int, error: Exception) -> None:
+        if not self._broken[number]:
+            where = self.root / self.shards[number]
+            self._log.warning("shard %s: cannot be read (%s); its samples are skipped", where, _reason(error))
+        self._broken[number] = True
+        self._opened.pop(number, None)
+
+
+def _reason(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
+class ShardFile:
+    """A file in a shard, used as a `Path` is.
+
+    Args:
+        folder: where it is.
+        name: in the tar.
+        shard: the shard's number, if it is known.
+    """
+
+    def __init__(self, folder: ShardFolder, name: str, shard: int | None = None) -> None:
+        self.folder, self._name, self.shard = folder, PurePosixPath(name), shard
+
+    def __str__(self) -> str:
+        shard = "" if self.shard is None else f"/{self.folder.shards[self.shard]}"
+        return f"{self.folder}{shard}/{self._name}"
+
+    @property
+    def suffix(self) -> str:
+        """The name's suffix, with its dot."""
+        return self._name.suffix
+
+    def with_suffix(self, suffix: str) -> "ShardFile":
+        """Another file of the same record."""
+        return ShardFile(self.folder, str(self._name.with_suffix(suffix)), self.shard)
+
+    def is_file(self) -> bool:
+        """Whether it is there."""
+        return self.folder.has(str(self._name), self.shard)
+
+    def read_ahead(self) -> None:
+        """Begins to read it, if it comes from a server and its shard is known."""
+        if self.shard is not None:
+            self.folder.read_ahead(str(self._name), self.shard)
+
+    def read_bytes(self) -> bytes:
+        """All of it; see `ShardFolder.read`."""
+        return self.folder.read(str(self._name), self.shard)
+
+    def open(self, mode: str = "rb") -> BinaryIO:
+        """All of it, as a file for reading bytes."""
+        return BytesIO(self.read_bytes())
+
+
+Files = Path | ShardFolder  # a folder of files, or of shards
+
+
+def open_folder(root: Path | Url) -> Files:
+    """A folder as it is, or the shards in it.
+
+    Raises:
+        UserError: it is missing, or on a web server that has no list of its shards.
+    """
+    if isinstance(root, Path):
+        tars = tar_names(root)
+        if (root / LIST).is_file():
+            listed = _listed(root, (root / LIST).read_bytes())
+            if new := sorted(set(tars) - set(listed)):
+                text = "%s: reads %d shards that %s lacks (%s); run python -m dataset.shards index %s"
+                logger.warning(text, root, len(new), LIST, new[0], root)
+            tars = sorted({*tars, *listed})  # one that is missing is named when it is read
+        return ShardFolder(root, tars) if tars else root
+    try:
+        return ShardFolder(root, _listed(root, (root / LIST).read_bytes()))
+    except OSError as error:
+        raise UserError(
+            f"{root}: no shards there: {LIST} cannot be read ({error.strerror}); "
+            "where they are stored, run python -m dataset.shards index"
+        ) from None
+
+
+def tar_names(folder: Path) -> list[str]:
+    """The shards that lie in a folder, sorted; not what a Mac writes beside them (`._00000.tar`)."""
+    return sorted(path.name for path in folder.glob("[!.]*.tar") if path.is_file())
+
+
+def _listed(root: Path | Url, content: bytes) -> list[str]:
+    try:
+        names = [str(name) for name in parse_json(content)["shards"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{root / LIST}: damaged ({error}); run python -m dataset.shards index {root}"
+        ) from None
+    folder = root if isinstance(root, Path) else None
+    for name in names:
+        if leads_out(name, folder):  # its index would be written there
+            raise UserError(f"{root / LIST}: the name '{name}' leads out of the folder; remove the file")
+    return names

@@ -1,0 +1,55 @@
+"""Names of images: what joins them to their labels and captions, and how millions of them are kept."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from common.errors import UserError
+
+_AT_ONCE = 65_536  # names that are objects while others are gone through
+
+
+def key_of(name: str) -> str:
+    """What joins an image with its labels and captions: the name without its suffix."""
+    return os.path.splitext(name)[0]
+
+
+def refuse_shared_keys(images: Iterable[str], where: object) -> None:
+    """Makes sure that no two images have the same labels and captions. An image may come several times.
+
+    Raises:
+        UserError: two have one key; `where`, their folder, shard or list, is named.
+    """
+    found: dict[str, str] = {}
+    for image in images:
+        if (other := found.setdefault(key_of(image), image)) != image:
+            raise UserError(f"{where}: {other} and {image} would share labels and captions; rename one")
+
+
+class Names(Sequence[str]):
+    """Names in one block of memory, which processes share as it is.
+
+    Attributes:
+        encoded: as bytes, (n,).
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.encoded = np.array([os.fsencode(name) for name in names] or np.empty(0, "S1"))
+
+    @classmethod
+    def of(cls, encoded: np.ndarray) -> "Names":
+        """Names from their bytes."""
+        names = cls(())
+        names.encoded = encoded
+        return names
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), _AT_ONCE):  # far faster than one at a time
+            yield from map(os.fsdecode, self.encoded[start : start + _AT_ONCE].tolist())
+
+    def __getitem__(self, index: int) -> str:
+        return os.fsdecode(self.encoded[index])

@@ -1,0 +1,144 @@
+"""The backend `hub`: a Mask2Former or OneFormer of `transformers` that knows COCO's or ADE20K's classes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForUniversalSegmentation,
+    AutoTokenizer,
+    OneFormerConfig,
+    PreTrainedModel,
+)
+
+from common.errors import UserError
+from common.validation import STRICT
+from common.weight_checks import check_weights
+from dataset.class_names import class_names
+from experts.base import RuntimeConfig
+from experts.hub_networks import local_files
+from experts.segmentation.expert import UNUSED, Network, SegmentationExpert, on_device
+from experts.transformers_loading import load_checkpoint
+from model.modalities import MODALITIES
+
+CHECKPOINTS = {
+    "seg_coco": "facebook/mask2former-swin-large-coco-panoptic",
+    "seg_ade": "facebook/mask2former-swin-large-ade-semantic",
+}
+_TASK = "the task is semantic"  # what a OneFormer is told
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a config may set.
+
+    Attributes:
+        checkpoint: a folder, or a name on the hub; None takes that of the modality in `CHECKPOINTS`.
+    """
+
+    __pydantic_config__ = STRICT
+    checkpoint: str | None = None
+
+
+def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Path]:
+    """The checkpoint's, if it is a folder; the library looks after those of the hub."""
+    found = local_files(options.checkpoint) if options.checkpoint else []
+    return found and [*found, found[0].with_name("preprocessor_config.json")]
+
+
+def load(modalities: Sequence[str], options: Options, setting: RuntimeConfig) -> SegmentationExpert:
+    """The expert with the weights of the checkpoint.
+
+    Raises:
+        UserError: there is no such checkpoint, or it does not know the classes of a modality; or the
+            checkpoints of two modalities want images of different sizes.
+    """
+    networks, processors = {}, []
+    for name in modalities:
+        checkpoint = options.checkpoint or CHECKPOINTS[name]
+        processors.append(load_checkpoint(AutoImageProcessor.from_pretrained, checkpoint))
+        networks[name] = _load_network(checkpoint, name, setting)
+    processor = processors[0]
+    if any(other.to_dict() != processor.to_dict() for other in processors):
+        raise UserError(f"{' and '.join(modalities)} see images of different sizes: run them one at a time")
+    mean, std = (
+        [value / processor.rescale_factor for value in values]
+        for values in (processor.image_mean, processor.image_std)
+    )
+    return SegmentationExpert(networks, partial(prepare, processor=processor), mean, std, setting.device)
+
+
+def prepare(image: Image.Image, processor: Any) -> Tensor:
+    """An RGB image -> uint8 (3, h, w), of the size at which the checkpoint sees images."""
+    pixels = processor(image, do_rescale=False, do_normalize=False, return_tensors="pt")["pixel_values"]
+    return pixels[0].byte()
+
+
+def class_order(theirs: Sequence[str], ours: Sequence[str]) -> list[int]:
+    """Where a checkpoint has our classes.
+
+    Names decide, of which those before a comma count. A name that the other side lacks may be another
+    word for the class at the same place (COCO's "tree-merged" for "tree"), but not if most are like that.
+
+    Args:
+        theirs: the checkpoint's class names, in its order.
+        ours: those of a class table.
+
+    Returns:
+        For each of ours, its index in theirs.
+
+    Raises:
+        UserError: they are not the same classes.
+    """
+    places = {_word(name): place for place, name in enumerate(theirs)}
+    order = [places.get(_word(name)) for name in ours]
+    named = sum(place is not None for place in order)
+    filled = [index if place is None else place for index, place in enumerate(order)]
+    if len(theirs) != len(ours) or sorted(filled) != list(range(len(ours))) or named < len(ours) / 2:
+        raise UserError(f"{named} of its {len(theirs)} classes are among the {len(ours)} that are wanted")
+    return filled
+
+
+def _word(name: str) -> str:
+    return name.split(",")[0].strip().lower()
+
+
+def _load_network(checkpoint: str, modality: str, setting: RuntimeConfig) -> Network:
+    network, report = load_checkpoint(
+        AutoModelForUniversalSegmentation.from_pretrained,
+        checkpoint,
+        dtype=torch.float32,
+        output_loading_info=True,
+    )
+    if missing := sorted(report["missing_keys"] - UNUSED):
+        raise UserError(f"checkpoint '{checkpoint}': has no {missing[0]}")
+    check_weights(network.state_dict(), f"checkpoint '{checkpoint}'")
+    labels = network.config.id2label
+    try:
+        ours = class_names(MODALITIES[modality].classes)
+        order = class_order([labels[index] for index in sorted(labels)], ours)
+    except UserError as error:
+        raise UserError(f"checkpoint '{checkpoint}': not one for {modality}: {error}") from None
+    inputs = {}
+    if isinstance(network.config, OneFormerConfig):
+        tokenizer = load_checkpoint(AutoTokenizer.from_pretrained, checkpoint)
+        length = network.config.task_seq_len
+        task = tokenizer(_TASK, padding="max_length", max_length=length, return_tensors="pt")
+        inputs["task_inputs"] = (task["input_ids"] * task["attention_mask"]).to(setting.device)  # (1, length)
+    # The last class is "no object".
+    columns = torch.tensor([*order, len(order)], device=setting.device)
+    return partial(_forward, on_device(network, setting), columns, inputs)
+
+
+def _forward(
+    network: PreTrainedModel, columns: Tensor, inputs: dict[str, Tensor], pixels: Tensor
+) -> tuple[Tensor, Tensor]:
+    inputs = {name: values.expand(len(pixels), -1) for name, values in inputs.items()}
+    output = network(pixel_values=pixels, **inputs)
+    return output.class_queries_logits[..., columns], output.masks_queries_logits

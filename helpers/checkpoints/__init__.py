@@ -1,0 +1,1 @@
+"""Weights in and out: finding, reading, converting, describing and downloading them."""

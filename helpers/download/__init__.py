@@ -1,1 +1,0 @@
-"""Fetching what is released: from the hub, from GitHub, checked by size and hash."""

@@ -1,0 +1,1 @@
+"""Predicting a test set, scoring the predictions and writing result files."""

@@ -1,0 +1,211 @@
+"""Caption metrics: pycocoevalcap's scorers, so put together that what cannot run costs nothing else.
+
+`COCOEvalCap` starts SPICE before it computes anything, so that without SPICE's CoreNLP files every score
+is lost; here a metric that cannot run becomes a note, and the others stand.
+"""
+
+import os
+import subprocess
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+import pycocoevalcap
+from pycocoevalcap.bleu.bleu import Bleu
+from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.meteor.meteor import Meteor
+from pycocoevalcap.rouge.rouge import Rouge
+from pycocoevalcap.spice.spice import Spice
+
+from common.errors import UserError, one_line
+from helpers.evaluation.paired_results import match_results
+from helpers.evaluation.ptb_tokenizer import tokenize_java, tokenize_python
+from helpers.training.settings import Metric
+
+ImageId = int | str
+Captions = Mapping[ImageId, Sequence[str]]
+Tokens = dict[ImageId, list[str]]
+Scored = tuple[float | list[float], Sequence[Any]]
+
+METRICS = get_args(Metric)
+FAST_METRICS = ("bleu", "rouge", "cider")  # those that take no time to start
+JAVA_METRICS = {"meteor": "METEOR", "spice": "SPICE"}
+
+SPICE_FOLDER = Path(pycocoevalcap.__path__[0]) / "spice" / "lib"
+SPICE_JARS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
+SPICE_SOURCE = "stanford-corenlp-full-2015-12-09.zip"
+OPENED_PACKAGES = (
+    *(f"java.base/java.{name}" for name in ("lang", "util", "math", "net", "text", "io", "util.concurrent")),
+    "java.sql/java.sql",
+)
+
+
+@dataclass(frozen=True)
+class CaptionScores:
+    """What `score_captions` found.
+
+    Attributes:
+        metrics: score over all images by metric: Bleu_1 to Bleu_4, METEOR, ROUGE_L, CIDEr, SPICE, those
+            that were asked for and could be computed; none is scaled by 100.
+        cider: CIDEr of each image, if it was computed.
+        notes: one line for each thing that was skipped or is approximate, and why.
+    """
+
+    metrics: dict[str, float]
+    cider: dict[ImageId, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def table(self) -> str:
+        """The scores and the notes, a line each."""
+        lines = [f"{name:8s} {score:8.4f}" for name, score in self.metrics.items()]
+        return "\n".join(lines + [f"note: {note}" for note in self.notes])
+
+
+def score_captions(
+    results: Sequence[Mapping[str, Any]],
+    references: Captions,
+    metrics: Collection[str] = METRICS,
+) -> CaptionScores:
+    """Scores one caption an image against its references.
+
+    Args:
+        results: one {"image_id", "caption"} for each image of `references`.
+        references: the reference captions of each image.
+        metrics: which of `METRICS` to compute. METEOR takes seconds to start: leave it and SPICE out
+            (`FAST_METRICS`) where scores are wanted often.
+
+    Raises:
+        UserError: images without a result, twice in the results or without references; unknown metric.
+    """
+    return score_groups(results, references, {"all": references}, metrics)["all"]
+
+
+def score_groups(
+    results: Sequence[Mapping[str, Any]],
+    references: Captions,
+    groups: Mapping[str, Collection[ImageId]],
+    metrics: Collection[str] = METRICS,
+) -> dict[str, CaptionScores]:
+    """Scores each group of images as a data set of its own: CIDEr weighs words by this group's references.
+
+    Args:
+        results: one {"image_id", "caption"} for each image of `references`.
+        references: the reference captions of each image.
+        groups: images of `references` by the group's name; an image may be in several.
+        metrics: which of `METRICS` to compute.
+
+    Raises:
+        UserError: as for `score_captions`.
+    """
+    if unknown := sorted(set(metrics) - set(METRICS)):
+        raise UserError(f"unknown caption metric '{unknown[0]}'; known metrics: {', '.join(METRICS)}")
+    captions = match_results(results, references, "image", "caption")
+    notes: list[str] = []
+    gts, res, has_java = _tokenize(references, captions, notes)
+    if not has_java:
+        notes += [f"{name} skipped: it needs Java" for key, name in JAVA_METRICS.items() if key in metrics]
+        metrics = set(metrics) - set(JAVA_METRICS)
+    return {
+        name: _score({i: gts[i] for i in images}, {i: res[i] for i in images}, metrics, notes)
+        for name, images in groups.items()
+    }
+
+
+def _score(gts: Tokens, res: Tokens, metrics: Collection[str], notes: Sequence[str]) -> CaptionScores:
+    """The scores of tokenised captions."""
+    notes = [*notes]
+    scores: dict[str, float] = {}
+    cider: dict[ImageId, float] = {}
+    if "bleu" in metrics:
+        bleu, _ = Bleu(4).compute_score(gts, res, verbose=0)
+        scores |= {f"Bleu_{n}": float(score) for n, score in enumerate(bleu, 1)}
+    if "meteor" in metrics:
+        scores |= _attempt("METEOR", lambda: _meteor(gts, res), notes)
+    if "rouge" in metrics:
+        scores["ROUGE_L"] = float(Rouge().compute_score(gts, res)[0])
+    if "cider" in metrics:
+        score, per_image = Cider().compute_score(gts, res)
+        # It weighs words by how few images have them, so where all have the same it has nothing to weigh.
+        if score or Cider().compute_score(gts, {image: texts[:1] for image, texts in gts.items()})[0]:
+            scores["CIDEr"] = float(score)
+            cider = dict(zip(gts, map(float, per_image), strict=True))
+        else:
+            few = "one image" if len(gts) == 1 else "images with the same references"
+            notes.append(f"CIDEr skipped: of {few} it is 0 whatever the captions are")
+    if "spice" in metrics:
+        scores |= _attempt("SPICE", lambda: _spice(gts, res), notes)
+    return CaptionScores(scores, cider, notes)
+
+
+def _tokenize(
+    references: Captions, captions: Mapping[ImageId, str], notes: list[str]
+) -> tuple[Tokens, Tokens, bool]:
+    """Tokens of the references and of the captions, as the scorers want them, and whether Java works."""
+    flat = [text for texts in references.values() for text in texts] + list(captions.values())
+    has_java = True
+    try:
+        tokens = iter(tokenize_java(flat))
+    except OSError as error:
+        has_java = False
+        tokens = iter(tokenize_python(flat))
+        notes.append(f"scores are approximate: captions were split into words without Java ({error})")
+    gts = {image: [next(tokens) for _ in texts] for image, texts in references.items()}
+    res = {image: [next(tokens)] for image in captions}
+    return gts, res, has_java
+
+
+def _attempt(name: str, compute: Callable[[], Scored], notes: list[str]) -> dict[str, float]:
+    """The score, or none and a note. Java can fail in any way, and the other scores must survive it."""
+    try:
+        score, _ = compute()
+    except Exception as error:
+        notes.append(f"{name} skipped: {one_line(error)}")
+        return {}
+    return {name: float(score)}
+
+
+def _meteor(gts: Captions, res: Captions) -> Scored:
+    with _java_options("-Dfile.encoding=UTF-8"):
+        scorer = Meteor()
+    process = scorer.meteor_p
+    try:
+        return scorer.compute_score(gts, res)
+    except (OSError, ValueError) as error:  # it died: a pipe is broken or an answer is empty
+        process.kill()
+        said = process.stderr.read().decode(errors="replace").strip().splitlines()
+        raise RuntimeError(said[-1] if said else str(error)) from error
+    finally:
+        process.kill()
+        process.wait()
+        # After an error its lock is still held, and its `__del__`, which waits for it, would hang.
+        if scorer.lock.locked():
+            scorer.lock.release()
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+
+
+def _spice(gts: Captions, res: Captions) -> Scored:
+    if missing := [jar for jar in SPICE_JARS if not (SPICE_FOLDER / jar).exists()]:
+        raise FileNotFoundError(f"put {' and '.join(missing)} (from {SPICE_SOURCE}) into {SPICE_FOLDER}")
+    # SPICE's cache reads private fields of the JDK, which Java 17 forbids unless told otherwise.
+    with _java_options(*(f"--add-opens={package}=ALL-UNNAMED" for package in OPENED_PACKAGES)):
+        try:
+            return Spice().compute_score(gts, res)
+        except subprocess.CalledProcessError as error:
+            raise RuntimeError(f"its Java program ended with exit code {error.returncode}") from error
+
+
+@contextmanager
+def _java_options(*options: str) -> Iterator[None]:
+    """Options for every Java started inside. Java 8, which knows no `--add-opens`, does not read them."""
+    before = os.environ.get("JDK_JAVA_OPTIONS")
+    os.environ["JDK_JAVA_OPTIONS"] = " ".join([*([before] if before else []), *options])
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["JDK_JAVA_OPTIONS"]
+        else:
+            os.environ["JDK_JAVA_OPTIONS"] = before

@@ -1,0 +1,145 @@
+"""VQA accuracy by the rule of the VQA challenge: an answer is as right as people agree with it.
+
+Of ten people who answered a question each is left out in turn. If three of the others gave the answer it is
+wholly right, if fewer in part; the accuracy is the mean of the ten (0.3, 0.6, 0.9, 1 for one to four people).
+Answers are compared in a normal form (`normalise`), but as they are written where all people gave one answer.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from helpers.evaluation.paired_results import Id, match_results
+
+ENOUGH = 3  # of the others, who make an answer wholly right
+
+_TO_TEN = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_NUMBERS = {word: str(number) for number, word in enumerate(_TO_TEN)} | {"none": "0"}
+_ARTICLES = frozenset(("a", "an", "the"))
+_PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
+_COMMA_IN_NUMBER = re.compile(r"\d,\d")
+_STOP = re.compile(r"\.(?!\d)")  # not a decimal point
+_MOST_STOPS = 32  # how many the evaluator removes
+# Words that people write with an apostrophe too few; none of those that without it are another (were, ill).
+_WITH_APOSTROPHE = """
+    ain't aren't can't couldn't could've didn't doesn't don't hadn't hasn't haven't isn't mightn't might've
+    mustn't must've needn't not've oughtn't shan't shouldn't should've wasn't weren't won't wouldn't would've
+    he'd he's how'd how'll how's it'd it'll that's there'd there're there's they'd they'll they're they've
+    we've what'll what're what's what've when's where'd where's where've who'd who'll who's who've
+    why'll why're why's y'all you'd you'll you're you've ma'am o'clock 'twas
+    somebody'll somebody's someone'd someone'll someone's something'd something'll
+    couldn't've hadn't've he'd've it'd've mightn't've she'd've shouldn't've somebody'd've someone'd've
+    something'd've there'd've they'd've we'd've who'd've wouldn't've y'all'll y'all'd've you'd've 'ow's'at
+"""
+_CONTRACTIONS = {
+    word[:place] + word[place + 1 :]: word
+    for word in _WITH_APOSTROPHE.split()
+    for place, sign in enumerate(word)
+    if sign == "'"
+} | {"somebody'd": "somebodyd"}  # so in the evaluator
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What people say to a question.
+
+    Attributes:
+        answers: one a person; of one person at least.
+        type: what kind of question it is, if that is known.
+    """
+
+    answers: Sequence[str]
+    type: str | None = None
+
+
+@dataclass(frozen=True)
+class VQAScores:
+    """What `score_answers` found; accuracies are from 0 to 1.
+
+    Attributes:
+        accuracy: mean over all questions.
+        by_type: mean over the questions of a type and how many they are, in the order of the types' names.
+        per_question: of each question.
+    """
+
+    accuracy: float
+    by_type: dict[str, tuple[float, int]]
+    per_question: dict[Id, float]
+
+    def table(self) -> str:
+        """The accuracies of all questions and of each type in percent, a line each."""
+        rows = {"all": (self.accuracy, len(self.per_question))} | self.by_type
+        width = max(map(len, rows))
+        lines = (f"{name:{width}s} {100 * mean:8.2f} {count:8d}" for name, (mean, count) in rows.items())
+        return "\n".join([f"{'':{width}s} accuracy questions", *lines])
+
+
+def score_answers(results: Sequence[Mapping[str, Any]], references: Mapping[Id, Reference]) -> VQAScores:
+    """Scores one answer a question against what people answered.
+
+    Args:
+        results: one {"question_id", "answer"} for each question of `references`.
+        references: by question id.
+
+    Raises:
+        UserError: questions without a result, twice in the results or without references.
+    """
+    answers = match_results(results, references, "question", "answer")
+    accuracies = {key: answer_accuracy(text, references[key].answers) for key, text in answers.items()}
+    types: dict[str, list[float]] = {}
+    for key, accuracy in accuracies.items():
+        if (kind := references[key].type) is not None:
+            types.setdefault(kind, []).append(accuracy)
+    by_type = {kind: (_mean(types[kind]), len(types[kind])) for kind in sorted(types)}
+    return VQAScores(_mean(accuracies.values()), by_type, accuracies)
+
+
+def answer_accuracy(answer: str, references: Sequence[str]) -> float:
+    """How far people agree with an answer, 0 to 1.
+
+    Where several people all gave one answer, the challenge's evaluator compares both texts as written
+    (since March 2021); in all other cases it compares their normal forms. Of up to four people who answered
+    it is the share who gave this answer, which continues the rule for ten.
+
+    Args:
+        answer: the one to score, as the model says it.
+        references: one a person.
+    """
+    answer, given = _one_line(answer), [_one_line(text) for text in references]
+    if len(given) == 1 or len(set(given)) > 1:
+        answer, given = normalise(answer), [normalise(text) for text in given]
+    people, agree = len(given), given.count(answer)
+    if people == 1:
+        return float(agree)
+    enough = min(ENOUGH, people - 1)
+    # The person who is left out is one of those who agree, or one of the others.
+    agreeing, others = min((agree - 1) / enough, 1), min(agree / enough, 1)
+    return (agree * agreeing + (people - agree) * others) / people
+
+
+def normalise(answer: str) -> str:
+    """An answer in the normal form of the challenge's evaluator.
+
+    Small letters, single spaces, no articles; numbers up to ten as digits; apostrophes where they belong.
+    Punctuation vanishes, or becomes a space if it is always between two other characters: `x-ray` is
+    `x ray`, but if a number has a comma (`1,000`), all of it vanishes. Decimal points stay.
+    """
+    answer = _one_line(answer)
+    text = answer
+    comma_in_number = _COMMA_IN_NUMBER.search(answer)
+    for sign in _PUNCTUATION:
+        at_a_space = f"{sign} " in answer or f" {sign}" in answer
+        text = text.replace(sign, "" if at_a_space or comma_in_number else " ")
+    text = _STOP.sub("", text, count=_MOST_STOPS)
+    words = (_NUMBERS.get(word, word) for word in text.lower().split())
+    return " ".join(_CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\n", " ").replace("\t", " ").strip()
+
+
+def _mean(values: Iterable[float]) -> float:
+    values = list(values)
+    return sum(values) / len(values)

@@ -1,0 +1,81 @@
+"""The attribution for a text as a file: JSON that others can plot as well.
+
+`{"text", "question", "words", "log_probs", "masses", "effects", "latents", "tokens"}`; by modality, what
+`model.attribution.Attribution` says. `tokens` has for each word the rows of a square grid over the image.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from common.errors import UserError
+from common.files import write_json
+from common.strict_json import parse_json
+from model.attribution import Attribution
+
+
+@dataclass(frozen=True)
+class Told:
+    """A caption, or an answer and what was asked, as it was printed, and its attribution."""
+
+    text: str
+    question: str | None
+    attribution: Attribution
+
+
+def attribution_file(folder: Path, key: str) -> Path:
+    """Where the attribution of an image lies; `key` is that of its labels."""
+    return folder / f"{key}.json"
+
+
+def write_attribution(path: Path, told: Told) -> None:
+    """Writes a text and its attribution, rounded to four digits."""
+    attribution = told.attribution
+    content = {
+        "text": told.text,
+        "question": told.question,
+        "words": attribution.words,
+        "log_probs": _rounded(attribution.log_probs),
+        "masses": {name: _rounded(mass) for name, mass in attribution.masses.items()},
+        "effects": {name: _rounded(effect) for name, effect in attribution.effects.items()},
+        "latents": _rounded(attribution.latents),
+        "tokens": {name: _rounded(tokens) for name, tokens in attribution.tokens.items()},
+    }
+    write_json(path, content)
+
+
+def read_attribution(path: Path) -> Told | None:
+    """What `write_attribution` wrote; None if there is no such file.
+
+    Raises:
+        UserError: damaged.
+    """
+    try:
+        content = parse_json(path.read_bytes())
+        log_probs = torch.tensor(content["log_probs"])  # (w,)
+        attribution = Attribution(
+            words=tuple(content["words"]),
+            log_probs=log_probs,
+            tokens={name: torch.tensor(tokens) for name, tokens in content["tokens"].items()},
+            latents=torch.tensor(content["latents"]),
+            without={name: log_probs - torch.tensor(effect) for name, effect in content["effects"].items()},
+        )
+        return Told(content["text"], content["question"], attribution)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise UserError(
+            f"attribution {path}: damaged ({error!r}); delete it, or write it anew with demo.py --attribution"
+        ) from None
+
+
+def _rounded(values: Tensor) -> list[Any]:
+    """Nested lists of numbers with four significant digits."""
+
+    def rounded(value: Any) -> Any:
+        return [rounded(each) for each in value] if isinstance(value, list) else float(f"{value:.4g}")
+
+    return rounded(values.tolist())

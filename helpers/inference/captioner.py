@@ -1,0 +1,179 @@
+"""The models in a few lines, on image files.
+
+captioner = Captioner.from_pretrained("nano/caption_prismer_nano")  # a folder, or a name on the hub
+captions = captioner.caption(["a.jpg", "b.png"])
+print(captioner.caption("c.jpg").text)  # one image, or an iterator of any number
+answer = Answerer.from_pretrained("nano/vqa_prismer_nano").answer("a.jpg", "What color is the cube?")
+depth = captioner.label("a.jpg")["depth"]
+told = captioner.caption("a.jpg", experts=["depth", "edge"], attribution=True).attribution
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice, repeat
+
+from common.errors import UserError
+from dataset.captions import CaptionDataset
+from dataset.text import as_sentence, clean_question
+from helpers.checkpoints.load import check_decoding
+from helpers.inference.image_cache import AnyImage, Images, LooseImages, is_one
+from helpers.inference.predictor import Prediction, Predictor
+from helpers.inference.publish import Card
+from model.captioning import PrismerCaption
+from model.inputs import Experts
+from model.vqa import PrismerVQA
+
+CAPTION_DECODING = ("num_beams", "max_length", "min_length")
+ANSWER_DECODING = ("num_beams", "max_new", "min_new")
+
+
+class Captioner(Predictor[PrismerCaption]):
+    """Captions images."""
+
+    network = PrismerCaption
+    card = Card("image-to-text", 'captions = model.caption(["a.jpg", "b.png"])')
+
+    def caption(
+        self,
+        images: Images,
+        batch_size: int = 8,
+        *,
+        experts: Sequence[str] | None = None,
+        attribution: bool = False,
+        **decoding: float,
+    ) -> Prediction | list[Prediction] | Iterator[Prediction]:
+        """Captions an image, several, or those of an iterator; otherwise as `captions`."""
+        _check_options(decoding, CAPTION_DECODING)
+
+        def find(images: list[AnyImage], store: LooseImages) -> list[Prediction]:
+            dataset = self._dataset(images, experts, store)
+            found = self.captions(dataset, batch_size, attribution=attribution, **decoding)
+            return self.every(dataset, found)
+
+        return self._of_each(images, batch_size, find)
+
+    def captions(
+        self, dataset: CaptionDataset, batch_size: int, *, attribution: bool = False, **decoding: float
+    ) -> Iterator[tuple[str, Prediction]]:
+        """The readable images of a data set with their captions.
+
+        Args:
+            dataset: read as `visual` says.
+            batch_size: images at once.
+            attribution: whether to find out what the captions were read from (`model/attribution.py`).
+            decoding: settings of the beam search that are not to be those of the model's task.
+        """
+        prefix, settings = self.usage.prefix, self.usage.decoding | decoding
+
+        def predict(experts: Experts, indices: list[int]) -> list[Prediction]:
+            texts, scores = self.model.generate(experts, prefix, **settings, return_scores=True)
+            found = [Prediction(as_sentence(text), score) for text, score in zip(texts, scores, strict=True)]
+            if not attribution:
+                return found
+            starts = [self.model.start_ids(prefix)] * len(texts)
+            return self._with_attribution(
+                found, experts, starts, [" " * bool(prefix) + text for text in texts]
+            )
+
+        return self._predictions(dataset, batch_size, predict)
+
+
+class Answerer(Predictor[PrismerVQA]):
+    """Answers questions about images."""
+
+    network = PrismerVQA
+    card = Card("visual-question-answering", 'answer = model.answer("a.jpg", "What color is the cube?")')
+
+    def answer(
+        self,
+        images: Images,
+        questions: str | Iterable[str],
+        answers: Sequence[str] | None = None,
+        k: int | None = None,
+        batch_size: int = 8,
+        *,
+        experts: Sequence[str] | None = None,
+        attribution: bool = False,
+        **decoding: float,
+    ) -> Prediction | list[Prediction] | Iterator[Prediction]:
+        """Answers a question about each image.
+
+        Args:
+            images: see the class.
+            questions: one for each image, or one for all.
+            answers: choose from these; None: from those of the model's task, or if it has none, write freely,
+                as `[]` always does.
+            k: how many of them to score in full; None: as many as the model's task does.
+            batch_size: images at once.
+            experts: see the class.
+            attribution: whether to find out what the answers were read from (`model/attribution.py`).
+            decoding: `num_beams`, `max_new`, `min_new` and `length_penalty` that are not to be those of the
+                model's task, where answers are written freely.
+        """
+        _check_options(decoding, ANSWER_DECODING)
+        if isinstance(questions, Sequence) and not isinstance(questions, str):
+            count = 1 if is_one(images) else len(images) if isinstance(images, Sequence) else len(questions)
+            if len(questions) != count:
+                raise UserError(f"{len(questions)} questions for {count} images; give one for each, or one")
+        left = repeat(questions) if isinstance(questions, str) else iter(questions)
+
+        def find(images: list[AnyImage], store: LooseImages) -> list[Prediction]:
+            asked = list(islice(left, len(images)))
+            if len(asked) < len(images):
+                raise UserError("there are fewer questions than images; give one for each, or one")
+            dataset = self._dataset(images, experts, store)
+            found = self.answers(dataset, asked, batch_size, answers, k, attribution=attribution, **decoding)
+            return self.every(dataset, found)
+
+        return self._of_each(images, batch_size, find)
+
+    def answers(
+        self,
+        dataset: CaptionDataset,
+        questions: Sequence[str],
+        batch_size: int,
+        answers: Sequence[str] | None = None,
+        k: int | None = None,
+        *,
+        attribution: bool = False,
+        **decoding: float,
+    ) -> Iterator[tuple[str, Prediction]]:
+        """The readable images of a data set with the answers to their questions, otherwise as `answer`."""
+        if isinstance(answers, str) or not all(isinstance(answer, str) for answer in answers or ()):
+            raise UserError(f"answers must be a list of texts, got {answers!r}")
+        if k is not None and k < 1:
+            raise UserError(f"k must be a whole number from 1 on, got {k}")
+        choices = self.usage.answers if answers is None else list(answers)
+        settings = self.usage.answering | decoding
+        if choices and decoding:
+            raise UserError(
+                f"this model chooses its answer among {len(choices)}, so there is no beam search to set "
+                f"{' and '.join(decoding)} of; leave that out"
+            )
+
+        def predict(experts: Experts, indices: list[int]) -> list[Prediction]:
+            asked = [clean_question(questions[index]) for index in indices]
+            if choices:
+                ranking = self.model.rank(experts, asked, choices, self.usage.k if k is None else k)
+                rows = [[(choices[index], score) for index, score in row] for row in ranking.sorted()]
+                found = [Prediction(*row[0], ranked=tuple(row)) for row in rows]
+            else:
+                texts, scores = self.model.generate(experts, asked, **settings, return_scores=True)
+                found = [Prediction(text, score) for text, score in zip(texts, scores, strict=True)]
+            if not attribution:
+                return found
+            starts = [self.model.question_ids(question) for question in asked]
+            ends = self.model.ends([each.text for each in found])
+            return self._with_attribution(found, experts, starts, [f" {end}" for end in ends])
+
+        return self._predictions(dataset, batch_size, predict)
+
+
+def _check_options(decoding: Mapping[str, float], known: Sequence[str]) -> None:
+    try:
+        check_decoding(decoding, known)
+    except ValueError as error:
+        raise UserError(str(error).replace("key", "option", 1)) from None
+    _, most, least = known
+    if decoding.get(least, 0) > decoding.get(most, math.inf):
+        raise UserError(f"{least} {decoding[least]} is more than {most} {decoding[most]}")

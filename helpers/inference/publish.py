@@ -1,0 +1,176 @@
+"""A model as a folder that needs no other, which is what the Hugging Face hub stores.
+
+`config.json`, `model.safetensors`, the tokenizer's files, `class_tables/` with what its experts need, and a
+model card, `README.md`.
+"""
+
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from huggingface_hub import HfApi, ModelCardData, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
+
+from common.errors import UserError, first_line
+from common.files import ROOT, json_text, write_bytes
+from common.hub import check_connection
+from common.overwrite import NOTES, Outputs
+from dataset.class_tables import BACKGROUND_TABLE, read_class_tables
+from helpers.checkpoints.load import DESCRIPTION, HUB_DESCRIPTION, LoadedModel, describe
+from helpers.checkpoints.weight_files import write_weights
+from model.modalities import modality
+
+TABLES = "class_tables"
+FILES = (HUB_DESCRIPTION, "*.safetensors*", "vocab.json", "merges.txt", f"{TABLES}/*.npz")  # that are read
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model card says beside the network itself.
+
+    Attributes:
+        task: one of the hub's `pipeline_tag`s.
+        example: a line of Python, given `model`.
+        license: of the weights, as the hub abbreviates it; None leaves it open.
+        metrics: scores by name.
+    """
+
+    task: str
+    example: str
+    license: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+def find_folder(name: str | Path) -> Path:
+    """A folder as it is named, also relative to the project; of a model on the hub, its copy in the cache.
+
+    Raises:
+        UserError: there is no such folder, and the hub has no such model or cannot be reached.
+    """
+    for folder in (Path(name), ROOT / name):
+        if folder.is_dir():
+            return folder
+    files = {"repo_id": str(name), "allow_patterns": list(FILES)}
+    try:
+        check_connection()
+    except UserError as error:
+        try:
+            return Path(snapshot_download(**files, local_files_only=True))
+        except (OSError, HFValidationError):
+            raise UserError(f"model '{name}': no such folder, and {error}") from None
+    try:
+        return Path(snapshot_download(**files))
+    except (OSError, HTTPError, HfHubHTTPError, HFValidationError) as error:
+        raise UserError(
+            f"model '{name}': no such folder, and it cannot be fetched from the hub ({first_line(error)}); "
+            "check the name, the connection, or for a private model the token (hf auth login)"
+        ) from None
+
+
+def write_folder(
+    loaded: LoadedModel, folder: Path, class_name: str, card: Card, overwrite: bool = False
+) -> None:
+    """Writes a model and all it takes.
+
+    Args:
+        loaded: the model.
+        folder: made if it is not there.
+        class_name: of `helpers.inference.captioner`, which reads it.
+        card: for the model card.
+        overwrite: replace files in the folder that this did not write.
+
+    Raises:
+        UserError: there are such files.
+    """
+    model = loaded.model
+    weights, description = folder / "model.safetensors", folder / DESCRIPTION
+    files = {folder / name: content for name, content in _small_files(loaded, class_name, card)}
+    outputs = Outputs("save_pretrained", overwrite, "name another folder", "overwrite=True")
+    outputs.check([weights, description, *files])
+    with outputs.writing(weights):
+        write_weights(weights, model.state_dict())
+    outputs.remove(description)  # which would be read first
+    for path, content in files.items():
+        with outputs.writing(path):
+            write_bytes(path, content)
+
+
+def _small_files(loaded: LoadedModel, class_name: str, card: Card) -> Iterator[tuple[str, bytes]]:
+    """All that is not weights: names below the folder, and contents."""
+    model = loaded.model
+    description = describe(model.config, ".", Path(TABLES), loaded.usage)
+    yield HUB_DESCRIPTION, json_text(description | {"class_tables": TABLES}, indent=2).encode()
+    with TemporaryDirectory() as folder:  # which files there are, its library decides
+        model.tokenizer.backend_tokenizer.model.save(folder)  # the two files that we read
+        model.tokenizer.save_pretrained(folder)  # and those of other programs
+        yield from ((path.name, path.read_bytes()) for path in Path(folder).iterdir())
+    yield from _tables(loaded)
+    yield "README.md", card_text(loaded, class_name, card).encode()
+
+
+def push_folder(folder: Path, repository: str, *, private: bool | None, token: str | None) -> str:
+    """Makes a repository on the hub, if there is none, and puts a folder into it as one commit.
+
+    Returns:
+        Its address.
+
+    Raises:
+        UserError: the hub cannot be reached, or refuses.
+    """
+    api = HfApi(token=token)
+    check_connection()
+    try:
+        api.create_repo(repository, private=private, exist_ok=True)
+        api.upload_folder(
+            repo_id=repository, folder_path=folder, commit_message="Prismer", ignore_patterns=f"*{NOTES}"
+        )
+    except (OSError, HTTPError, HfHubHTTPError, HFValidationError) as error:
+        raise UserError(
+            f"'{repository}': cannot be pushed to {api.endpoint} ({first_line(error)}); "
+            "check the name, the connection and the token (hf auth login)"
+        ) from None
+    return f"{api.endpoint}/{repository}"
+
+
+def card_text(loaded: LoadedModel, class_name: str, card: Card) -> str:
+    """The model card: front matter for the hub, what the model is, how it is used, what it reaches."""
+    network = loaded.model.config
+    header = ModelCardData(
+        license=card.license, pipeline_tag=card.task, tags=["prismer", "vision-language", "safetensors"]
+    )
+    kind = "Prismer" if network.experts else "PrismerZ"
+    parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
+    sees = f"the labels of its experts ({', '.join(network.experts)})" if network.experts else "no labels"
+    parts = [
+        f"---\n{header.to_yaml()}\n---",
+        f"# {kind}",
+        f"A vision-language model ([arXiv 2303.02506](https://arxiv.org/abs/2303.02506)) of {parameters:,} "
+        f"parameters. Beside the image, {network.image_resolution} pixels wide, it reads {sees}.",
+        "```python\n"
+        f"from helpers.inference.captioner import {class_name}\n\n"
+        f'model = {class_name}.from_pretrained("<this repository>")\n{card.example}\n'
+        "```",
+    ]
+    if card.metrics:
+        rows = [f"| {name} | {value:.4g} |" for name, value in card.metrics.items()]
+        parts.append("\n".join(["| score | |", "|---|---|", *rows]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _tables(loaded: LoadedModel) -> Iterator[tuple[str, bytes]]:
+    """The class tables that the model's experts use, and the background's embedding."""
+    used = [modality(name) for name in loaded.model.config.experts]
+    if not any(entry.is_label_map for entry in used):
+        return
+    tables = read_class_tables(loaded.class_tables, [entry.classes for entry in used if entry.classes])
+    arrays = {
+        name: {"labels": np.array(tables.labels[name]), "features": features}
+        for name, features in tables.features.items()
+    }
+    for name, content in (arrays | {BACKGROUND_TABLE: {"features": tables.background}}).items():
+        file = io.BytesIO()
+        np.savez(file, **content)
+        yield f"{TABLES}/{name}.npz", file.getvalue()

@@ -1,1 +1,0 @@
-"""How a model is prepared for one process or many."""

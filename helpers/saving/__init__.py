@@ -1,1 +1,0 @@
-"""Checkpoints from which a run goes on to the bit."""

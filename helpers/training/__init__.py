@@ -1,0 +1,1 @@
+"""Training a model: settings, the run, the trainer, its checkpoints, several processes."""

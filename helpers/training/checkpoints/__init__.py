@@ -1,0 +1,1 @@
+"""Checkpoints of a run, from which training resumes bit for bit."""

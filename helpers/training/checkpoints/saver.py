@@ -1,0 +1,153 @@
+"""The checkpoints of a run: going on from the newest, writing others, keeping the last ones."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import accelerate
+import torch
+from torch.amp import GradScaler
+from torch.optim import Optimizer
+
+from common.errors import UserError
+from common.files import write_text
+from common.yaml_config import config_as_json
+from dataset.concat import ConcatDataset
+from dataset.samples import ImageLabelDataset
+from helpers.training.checkpoints.folders import checkpoint_folder, read_marker, remove_old, update_marker
+from helpers.training.checkpoints.random_state import restore_random_state
+from helpers.training.checkpoints.training_state import (
+    Progress,
+    load_optimizer,
+    load_process,
+    load_progress,
+    load_unreadable,
+    save_checkpoint,
+)
+from helpers.training.distribution.batch_norm import average_statistics, own_statistics, set_statistics
+from helpers.training.run import Session
+from helpers.training.tracking import METRICS
+
+
+class Saver:
+    """Saves and restores a run; every process must make the same calls.
+
+    Args:
+        session: its model is built; `checkpoint` is where the run goes on from.
+        optimizer: torch's.
+        scaler: of the loss.
+        description: of the model, see `describe`.
+        dataset: that the run trains on.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        optimizer: Optimizer,
+        scaler: GradScaler,
+        description: dict[str, Any],
+        dataset: ImageLabelDataset | ConcatDataset,
+    ) -> None:
+        self.session, self.optimizer, self.scaler, self.description = session, optimizer, scaler, description
+        self.dataset = dataset
+        self._newest: Path | None = None  # of this run
+        self._about = {
+            "seed": session.args.seed,
+            "samples": dataset.epoch_length,
+            "listed": len(dataset),
+            "config": config_as_json(session.config),
+            "versions": {module.__name__: module.__version__ for module in (torch, accelerate)},
+        }
+
+    def restore(self) -> Progress:
+        """Restores the optimizer where the run goes on, and tells how far it was.
+
+        Records of what will be done again are removed from the run's metrics.
+
+        Raises:
+            UserError: the checkpoint is of another model or data set.
+        """
+        session, folder = self.session, self.session.checkpoint
+        if folder is None:
+            return Progress()
+        progress, marker = load_progress(folder), read_marker(folder)
+        for key in ("seed", "samples"):
+            if progress.consumed and marker.get(key) != self._about[key]:
+                reason = f"made inside an epoch with {key} {marker.get(key)}, this run has {self._about[key]}"
+                raise UserError(f"{folder}: {reason}; go on with the same")
+        load_optimizer(folder, session.accelerator, session.model, self.optimizer)
+        if self.scaler.is_enabled() and marker.get("scaler"):
+            self.scaler.load_state_dict(marker["scaler"])
+        if marker.get("listed") == len(self.dataset):
+            self.dataset.recall_unreadable(load_unreadable(folder, session.accelerator))
+        self._newest = folder
+        if session.is_main:
+            rewind_metrics(session.folder / METRICS, progress)
+            done = f"{progress.epoch} epochs, {progress.consumed} samples of the next, {progress.step} steps"
+            print(f"goes on from {folder}: {done} are done")
+            for key, value in self._about["config"].items():
+                if (before := marker.get("config", {}).get(key)) != value:
+                    print(f"changed since: {key} was {json.dumps(before)}, is {json.dumps(value)}")
+        return progress
+
+    def restore_epoch(self, progress: Progress) -> dict[str, Any] | None:
+        """What this process had added up over the epoch that runs, if it goes on inside one.
+
+        Its random states and running statistics are restored, too; for another number of processes they
+        stay as they are.
+        """
+        if not progress.consumed:
+            return None
+        own, states = load_process(self._newest, self.session.accelerator)
+        if states is not None:
+            restore_random_state(states)
+            set_statistics(self.session.model, own["statistics"])
+        return own
+
+    def save(self, progress: Progress, sums: Mapping[str, Any]) -> None:
+        """Writes a checkpoint of where the run is, unless there is one, and removes the oldest.
+
+        Args:
+            progress: of the run.
+            sums: what this process has added up over the epoch, tensors and numbers.
+        """
+        session = self.session
+        folder = checkpoint_folder(session.folder, progress.step)
+        if folder == self._newest:
+            return
+        about = {"progress": asdict(progress), "scaler": self.scaler.state_dict(), **self._about}
+        statistics = own_statistics(session.model)
+        own = {**sums, "statistics": statistics, "unreadable": self.dataset.unreadable}
+        average_statistics(session.model, session.accelerator)
+        save_checkpoint(
+            folder, session.accelerator, session.model, self.optimizer, self.description, own, about
+        )
+        set_statistics(session.model, statistics)  # else weights would depend on when the run was saved
+        self._newest = folder
+        if session.is_main:
+            remove_old(session.folder, session.config.keep_last, progress.step)
+
+    def note(self, progress: Progress) -> None:
+        """Puts into the newest checkpoint how far the run is now that its epoch is evaluated."""
+        if self.session.is_main:
+            update_marker(self._newest, {"progress": asdict(progress)})
+
+
+def rewind_metrics(file: Path, progress: Progress) -> None:
+    """Removes the records of what is done again after a restart, and one that was cut off."""
+    if not file.is_file():
+        return
+    kept = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if not isinstance(record, dict) or not isinstance(record.get("epoch"), int):
+            continue
+        whole_epoch = "train_loss" in record
+        if record["epoch"] <= progress.epoch if whole_epoch else record.get("step", 0) <= progress.step:
+            kept.append(line + "\n")
+    write_text(file, "".join(kept))

@@ -1,0 +1,247 @@
+"""What a run needs to go on where it stopped, to the bit: what is in a checkpoint beside its marker.
+
+Weights and optimizer are written by torch.distributed.checkpoint, by each process its shard, as safetensors:
+they load on another number of processes and in another sharding mode, and nothing in them can be run. Each
+process adds what it alone knows: its random states, and its part of the epoch that runs.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object, send_to_device
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
+
+from common.errors import UserError, first_line
+from common.files import write_json
+from common.pickles import read_torch
+from common.validation import STRICT, validate
+from helpers.checkpoints.load import DESCRIPTION
+from helpers.checkpoints.weight_files import write_weights
+from helpers.training.checkpoints.folders import (
+    MARKER,
+    WEIGHTS,
+    begin_checkpoint,
+    complete_checkpoint,
+    fingerprint,
+    read_marker,
+    sync,
+    temporary_folder,
+)
+from helpers.training.checkpoints.random_state import random_state
+from helpers.training.checkpoints.sharded_tensors import own_shards, read_shards, write_shards
+from helpers.training.distribution.sharding import full_state_dict, unwrap
+
+T = TypeVar("T")
+
+BY_NAME = StateDictOptions(flatten_optimizer_state_dict=True)  # rather than by number
+OPTIMIZER = "optimizer."  # what the names of its tensors in a checkpoint begin with
+_STATE = "state."  # in torch's flat names of an optimizer's tensors
+
+
+@dataclass
+class Progress:
+    """How far a run has come, the same on every process.
+
+    Attributes:
+        epoch: epochs finished, their evaluation included.
+        consumed: samples of the epoch that runs that all processes together have trained on.
+        step: optimizer steps taken or skipped.
+        skipped_steps: of these, the ones whose loss or gradient was not finite.
+        best_score: of the evaluations; None before the first that had a score.
+    """
+
+    __pydantic_config__ = STRICT
+    epoch: int = 0
+    consumed: int = 0
+    step: int = 0
+    skipped_steps: int = 0
+    best_score: float | None = None
+
+    def improves(self, score: float | None) -> bool:
+        """Notes the score of an evaluation, and tells whether its weights are to be kept.
+
+        Of equal scores the newer weights are; while nothing has had a score, the newest.
+        """
+        if self.best_score is not None and (score is None or score < self.best_score):
+            return False
+        self.best_score = score
+        return True
+
+
+def save_checkpoint(
+    folder: Path,
+    accelerator: Accelerator,
+    model: nn.Module,
+    optimizer: Optimizer,
+    description: Mapping[str, Any],
+    own: Mapping[str, Any],
+    about: Mapping[str, Any],
+) -> None:
+    """Writes a checkpoint, complete or not at all; every process must call it, between two steps.
+
+    Args:
+        folder: the checkpoint's.
+        accelerator: its processes.
+        model: what `distribute` returned; its statistics are averaged.
+        optimizer: torch's.
+        description: of the model, `model.json`: with it the folder can be used as a model's.
+        own: what this process alone knows, tensors and numbers.
+        about: what the marker is to say, as JSON: `progress` and what else there is.
+
+    Raises:
+        UserError: on every process, if any could not write; what was there before is as it was.
+    """
+    main, rank = accelerator.is_main_process, accelerator.process_index
+    tensors = _tensors(model, optimizer)
+    temporary = temporary_folder(folder)
+
+    def write_share() -> dict[str, Any]:
+        """This process's files, and their fingerprints."""
+        write_shards(temporary, tensors, alone=accelerator.num_processes == 1)
+        files = own_shards(temporary, rank)
+        files.append(temporary / _process_file(rank))
+        torch.save({"random": random_state(), "own": send_to_device(dict(own), "cpu")}, files[-1])
+        if main:
+            files.append(temporary / DESCRIPTION)
+            write_json(files[-1], description, indent=2)
+        for path in files:
+            sync(path)
+        return {path.name: fingerprint(path) for path in files}
+
+    def complete(files: Mapping[str, Any]) -> None:
+        complete_checkpoint(folder, {"processes": accelerator.num_processes, **about}, files)
+
+    try:
+        _together(accelerator, lambda: begin_checkpoint(folder) if main else None)
+        shares = _together(accelerator, write_share)
+        files = {name: entry for share in shares for name, entry in share.items()}
+        _together(accelerator, lambda: complete(files) if main else None)
+    except _Failed as error:
+        if main:
+            shutil.rmtree(temporary, ignore_errors=True)
+        raise UserError(f"{folder}: cannot be written ({error}); mend that, then go on") from None
+
+
+def _tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
+    """Model and optimizer by name, each process's part; nothing is copied but tied weights."""
+    tensors: dict[str, Tensor] = {}
+    stored: set[int] = set()
+    for name, value in get_model_state_dict(unwrap(model)).items():
+        local = value.to_local() if isinstance(value, DTensor) else value
+        # A file of safetensors cannot say that two names share a tensor.
+        tied = local.numel() > 0 and local.data_ptr() in stored
+        tensors[WEIGHTS + name] = value.clone() if tied else value
+        stored.add(local.data_ptr())
+    state = get_optimizer_state_dict(unwrap(model), optimizer, options=BY_NAME)
+    return tensors | _optimizer_tensors(state)
+
+
+def _optimizer_tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors of an optimizer's flat state, as a checkpoint calls them; its settings are the config's."""
+    return {_checkpoint_name(name): value for name, value in state.items() if name.startswith(_STATE)}
+
+
+def _checkpoint_name(name: str) -> str:
+    return OPTIMIZER + name.removeprefix(_STATE)
+
+
+def _process_file(rank: int) -> str:
+    return f"process_{rank:05d}.pt"
+
+
+class _Failed(Exception):
+    """A process could not do its part; the message says why."""
+
+
+def _together(accelerator: Accelerator, action: Callable[[], T]) -> list[T]:
+    """Does something on every process, and gives what all of them got; all fail if one does."""
+    found, failure = None, None
+    try:
+        found = action()
+    except (OSError, RuntimeError) as error:  # the latter is how torch says that a disk is full
+        failure = first_line(error)
+    outcomes = [(found, failure)]
+    if accelerator.num_processes > 1:
+        outcomes = gather_object(outcomes)
+    for _, failure in outcomes:
+        if failure is not None:
+            raise _Failed(failure)
+    return [found for found, _ in outcomes]
+
+
+def load_optimizer(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: Optimizer) -> None:
+    """Restores an optimizer, after the model is distributed; every process must call it."""
+    state = get_optimizer_state_dict(unwrap(model), optimizer, options=BY_NAME)
+    saved = _optimizer_tensors(state)
+    read_shards(folder, saved, alone=accelerator.num_processes == 1)
+    state |= {name: saved[_checkpoint_name(name)] for name in state if name.startswith(_STATE)}
+    set_optimizer_state_dict(unwrap(model), optimizer, state, options=BY_NAME)
+
+
+def load_progress(folder: Path) -> Progress:
+    """How far a run was.
+
+    Raises:
+        UserError: the marker is damaged.
+    """
+    return validate(read_marker(folder).get("progress"), Progress, f"{folder / MARKER}: progress")
+
+
+def load_process(folder: Path, accelerator: Accelerator) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """What a process alone knew: `own` as it was saved, and its random states.
+
+    For another number of processes than it was saved by: what the first knew, and no states.
+    """
+    same = read_marker(folder).get("processes") == accelerator.num_processes
+    content = _read_process(folder, accelerator.process_index if same else 0)
+    return send_to_device(content["own"], accelerator.device), content["random"] if same else None
+
+
+def load_unreadable(folder: Path, accelerator: Accelerator) -> Tensor:
+    """The samples that could not be read, int (n,); each process takes on what some of the former knew."""
+    former = read_marker(folder).get("processes", 0)
+    ranks = range(accelerator.process_index, former, accelerator.num_processes)
+    found = [_read_process(folder, rank)["own"]["unreadable"] for rank in ranks]
+    return torch.cat(found) if found else torch.zeros(0, dtype=torch.int64)
+
+
+def _read_process(folder: Path, rank: int) -> dict[str, Any]:
+    path = folder / _process_file(rank)
+    content = read_torch(path, remedy="use the checkpoint before it", mmap=False)
+    if not isinstance(content, dict) or not content.keys() >= {"own", "random"}:
+        raise UserError(f"{path}: damaged; use the checkpoint before it")
+    return content
+
+
+def save_best(
+    folder: Path, accelerator: Accelerator, model: nn.Module, description: dict, original: bool = False
+) -> None:
+    """Writes the whole weights and their description (`model.json`) into the experiment's folder.
+
+    Args:
+        folder: of the experiment.
+        accelerator: its processes, which must all call it.
+        model: what `distribute` returned.
+        description: what `describe` gave.
+        original: write `pytorch_model.bin`, as the original does, too.
+    """
+    weights = full_state_dict(model)
+    if accelerator.is_main_process:
+        write_weights(folder / "model.safetensors", weights)
+        if original:
+            write_weights(folder / "pytorch_model.bin", weights)
+        write_json(folder / DESCRIPTION, description, indent=2)
+    accelerator.wait_for_everyone()

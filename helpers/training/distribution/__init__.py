@@ -1,0 +1,1 @@
+"""Preparing a model for one process or many."""

@@ -1,0 +1,279 @@
+"""The settings of each task: sections of `configs/{caption,vqa,pretrain,classification}.yaml`."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from common.errors import UserError
+from common.validation import STRICT, validate
+from common.yaml_config import Count, Name, NamedPath, PositiveInt, Rate, Workers
+from dataset.location import Location, Url
+from dataset.text import MAX_WORDS
+from experts.registry import Backends
+from helpers.training.distribution.activation_checkpointing import ActivationCheckpointing
+from model.captioning import MAX_CAPTION_TOKENS
+from model.config import FreezeMode, PrismerConfig
+from model.modalities import modality
+from model.sizes import ModelSize
+
+Metric = Literal["bleu", "meteor", "rouge", "cider", "spice"]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+Inference = Literal["rank", "generate"]
+Decoding = dict[str, int | float]
+
+
+def _expert_list(value: Any) -> Any:
+    """`none` and an empty list both mean PrismerZ."""
+    if value == "none":
+        return []
+    if isinstance(value, list):
+        try:
+            for name in value:
+                modality(str(name))
+        except UserError as error:
+            raise ValueError(error) from None
+    return value
+
+
+def _prefix(text: str) -> str:
+    """A caption's prefix without spaces around it: one space of its own parts it from the caption."""
+    if len(text.split()) >= MAX_WORDS:
+        raise ValueError(f"should have less than {MAX_WORDS} words")
+    return text.strip()
+
+
+def _sources(names: list[str]) -> list[str]:
+    """Data sets that are read as one: at least one, and none twice, since each has one share."""
+    if not names or len(set(names)) < len(names):
+        raise ValueError(
+            f"names a data set twice: {', '.join(names)}" if names else "is empty; name a data set"
+        )
+    return names
+
+
+Sources = AfterValidator(_sources)
+Prefix = Annotated[str, AfterValidator(_prefix)]
+Experts = Annotated[list[str], BeforeValidator(_expert_list)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskConfig:
+    """What every task reads: the network, its experts and their labels, how it is trained.
+
+    Attributes:
+        augment: crop, mirror and alter training images; mirroring is wrong where texts say left and right.
+        from_scratch: start from the backbones of the size, or new weights where it has none, instead of
+            `logging/pretrain_<exp_name>`.
+        warmup_steps: the learning rate rises linearly from `warmup_lr` over so many steps.
+        accumulate_steps: batches whose gradients make one optimizer step; each sample counts alike.
+        max_grad_norm: longer gradients are shortened to this norm; None: never.
+        max_skipped_steps: so many steps in a row whose loss or gradient is not finite end the run.
+        activation_checkpointing: what the blocks compute is computed again in the backward pass; their
+            inputs stay on the device (`full`) or wait in the host's memory (`offload`).
+        sync_batchnorm: the stems normalise over the samples of all processes.
+        save_every_steps: a checkpoint after each so many steps; 0: at the end of each epoch only.
+        keep_last: so many checkpoints are kept.
+        pytorch_model: write the best weights as `pytorch_model.bin`, as the original does, too.
+    """
+
+    __pydantic_config__ = STRICT
+    label_path: Location
+    class_tables: NamedPath
+    experts: Experts
+    prismer_model: str
+    image_resolution: PositiveInt
+    label_resolution: PositiveInt = 224
+    augment: bool = True
+    freeze: FreezeMode
+    from_scratch: bool = False
+    batch_size_train: PositiveInt
+    batch_size_test: PositiveInt = 8
+    num_workers: Workers = 4
+    init_lr: Rate
+    min_lr: Rate = 0.0
+    weight_decay: Rate = 0.05
+    warmup_steps: Count = 0
+    warmup_lr: Rate = 0.0
+    max_epoch: PositiveInt
+    accumulate_steps: PositiveInt = 1
+    max_grad_norm: PositiveFloat | None = None
+    max_skipped_steps: PositiveInt = 20
+    activation_checkpointing: ActivationCheckpointing = "none"
+    sync_batchnorm: bool = False
+    save_every_steps: Count = 0
+    keep_last: PositiveInt = 2
+    pytorch_model: bool = False
+    compat: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodingConfig(TaskConfig):
+    """A task whose model writes captions.
+
+    Attributes:
+        captions_per_image: with more than 1, an image is read and encoded once for so many of its captions,
+            which then count as one sample of `batch_size_train`.
+        max_caption_tokens: of a training caption, start token, prefix and end token included; the model cuts
+            longer ones.
+        metrics: what an evaluation computes; METEOR and SPICE need Java and seconds to start.
+    """
+
+    prefix: Prefix = ""
+    captions_per_image: PositiveInt = 1
+    max_caption_tokens: PositiveInt = MAX_CAPTION_TOKENS
+    num_beams: PositiveInt = 3
+    max_length: PositiveInt = 20
+    min_length: Count = 8
+    length_penalty: Finite = 1.0
+    metrics: list[Metric] = field(default_factory=lambda: list(get_args(Metric)))
+
+    def __post_init__(self) -> None:
+        if self.min_length > self.max_length:
+            raise ValueError(f"min_length {self.min_length} is more than max_length {self.max_length}")
+
+    @property
+    def decoding(self) -> Decoding:
+        """The settings of the beam search."""
+        return chosen(self, "num_beams", "max_length", "min_length", "length_penalty")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionConfig(DecodingConfig):
+    """A data-set section of `configs/caption.yaml`.
+
+    Attributes:
+        train_list, test_list: caption lists of a `custom` data set, relative to `data_path`.
+    """
+
+    dataset: Literal["coco", "nocaps", "custom"]
+    data_path: Location
+    train_list: Name | None = None
+    test_list: Name | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig(DecodingConfig):
+    """`configs/pretrain.yaml`.
+
+    Attributes:
+        dataset: the sources, read as one data set.
+        weights: each source's share of an epoch; by default every sample comes once.
+        samples_per_epoch: how long an epoch is; by default as long as all sources together.
+        test_dataset: captioned with the empty prefix and scored after each epoch; None: no evaluation.
+    """
+
+    dataset: Annotated[list[Literal["cc12m", "cc3m_sgu", "coco", "vg"]], Sources]
+    weights: dict[str, Annotated[float, Field(gt=0)]] | None = None
+    samples_per_epoch: PositiveInt | None = None
+    test_dataset: Literal["coco", "nocaps"] | None = None
+    cc12m_data_path: Location | None = None
+    cc3m_data_path: Location | None = None
+    coco_data_path: Location | None = None
+    vg_data_path: Location | None = None
+
+    def source_path(self, source: str) -> Path | Url:
+        """The folder that holds a source's images and its list, or its address."""
+        key = f"{'cc3m' if source == 'cc3m_sgu' else source}_data_path"
+        path: Path | Url | None = getattr(self, key)
+        if path is None:
+            raise UserError(f"config key '{key}' is missing; the data set '{source}' needs it")
+        return path
+
+
+@dataclass(frozen=True, kw_only=True)
+class VQAConfig(TaskConfig):
+    """`configs/vqa.yaml`.
+
+    Attributes:
+        dataset: the lists to train on, read as one data set; `[custom]` takes `train_list`, `test_list`.
+        train_list, test_list, answer_list: files relative to `data_path`; the public ones by default.
+        questions_per_image: with more than 1, an image is read and encoded once for so many of its
+            questions, which then count as one sample of `batch_size_train`.
+        inference: `rank` chooses among the answers of `answer_list`, `generate` writes.
+        k_test: how many answers are scored in full.
+        num_beams, max_new, min_new, length_penalty: of written answers, see `PrismerVQA.generate`.
+    """
+
+    dataset: Annotated[list[Literal["vqav2", "vg", "custom"]], Sources]
+    data_path: Location
+    train_list: Name | None = None
+    test_list: Name | None = None
+    answer_list: Name = "answer_list.json"
+    questions_per_image: PositiveInt = 1
+    inference: Inference = "rank"
+    k_test: PositiveInt = 16
+    num_beams: PositiveInt = 3
+    max_new: PositiveInt = 10
+    min_new: Count | None = None
+    length_penalty: Finite = -1.0
+
+    def __post_init__(self) -> None:
+        if self.min_new is not None and self.min_new > self.max_new:
+            raise ValueError(f"min_new {self.min_new} is more than max_new {self.max_new}")
+
+    @property
+    def decoding(self) -> Decoding:
+        """The settings of the beam search."""
+        return chosen(self, "num_beams", "max_new", "min_new", "length_penalty")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationConfig(TaskConfig):
+    """`configs/classification.yaml`.
+
+    Attributes:
+        shots: training images of each class, the first by name.
+        k_test: how many class names are scored in full.
+    """
+
+    dataset: Literal["imagenet"]
+    data_path: Location
+    prefix: Prefix = "A photo of a"
+    shots: PositiveInt = 1
+    inference: Literal["rank"] = "rank"
+    k_test: PositiveInt = 32
+    eval_every: PositiveInt = 5
+
+
+def chosen(config: TaskConfig, *keys: str) -> Decoding:
+    """These settings by name, without those that are left to the model."""
+    return {key: value for key in keys if (value := getattr(config, key)) is not None}
+
+
+def prismer_config(config: TaskConfig, size: ModelSize) -> PrismerConfig:
+    """The network that a task's config asks for.
+
+    Raises:
+        UserError: its text tower reads fewer tokens than the captions may have, or settings of the task do
+            not go with the size.
+    """
+    most = size.text.max_positions - size.text.pad_id - 1
+    if isinstance(config, DecodingConfig) and config.max_caption_tokens > most:
+        raise UserError(
+            f"max_caption_tokens {config.max_caption_tokens}: the text tower of {config.prismer_model} reads "
+            f"{most} tokens at most; lower it"
+        )
+    network = asdict(size) | {
+        key: getattr(config, key) for key in ("experts", "image_resolution", "label_resolution", "compat")
+    }
+    del network["tokenizer"], network["backbones"]
+    return validate(network, PrismerConfig, f"the config, with prismer_model {config.prismer_model}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig:
+    """The section `demo` of `configs/caption.yaml`; the checkpoint says the rest.
+
+    Attributes:
+        backends: for experts that are not to be run as the checkpoint says, or else `configs/experts.yaml`,
+            the network that labels images that have no label of them yet.
+    """
+
+    __pydantic_config__ = STRICT
+    data_path: NamedPath
+    label_path: NamedPath
+    batch_size: PositiveInt
+    backends: Backends = field(default_factory=dict)

@@ -1,0 +1,475 @@
+"""What the scripts do in each step and epoch, with a tiny network, in this process."""
+
+import importlib
+import json
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from accelerate.state import AcceleratorState
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
+
+import helpers.training.run
+import helpers.training.trainer
+from common.errors import UserError
+from common.yaml_config import read_config
+from dataset.samples import ImageLabelDataset
+from dataset.shuffle import shuffled
+from helpers.checkpoints.weight_files import find_weights, read_weights
+from helpers.training.checkpoints.folders import find_checkpoints
+from helpers.training.distribution import preparation
+from helpers.training.optimizer_step import Stepper
+from helpers.training.settings import CaptionConfig
+from model.captioning import PrismerCaption
+from model.freeze import LANGUAGE_LAYERS
+from model.vqa import PrismerVQA
+from tests.forked import tiny_size
+
+SAMPLES = 10
+SETTINGS = {
+    "label_path": "nowhere",
+    "class_tables": "nowhere",
+    "experts": "none",
+    "prismer_model": "tiny",
+    "image_resolution": 24,
+    "augment": False,
+    "freeze": "freeze_lang",
+    "from_scratch": True,
+    "batch_size_train": 2,
+    "batch_size_test": 3,
+    "num_workers": 0,
+    "init_lr": 0.01,
+    "min_lr": 0.001,
+    "weight_decay": 0.07,
+    "warmup_steps": 2,
+    "warmup_lr": 0.002,
+    "max_epoch": 3,
+    "accumulate_steps": 2,
+    "max_grad_norm": 5.0,
+}
+WRITING = {"num_beams": 2, "max_length": 12, "min_length": 9, "length_penalty": 0.5, "metrics": ["bleu"]}
+PER_TASK = {
+    "caption": {"dataset": "custom", "data_path": "data", "train_list": "a.json", "test_list": "b.json"}
+    | {"prefix": "A picture of", "max_caption_tokens": 20}
+    | WRITING,
+    "pretrain": {"dataset": ["vg"], "vg_data_path": "data", "coco_data_path": "data", "test_dataset": "coco"}
+    | {"prefix": "A photo of", "max_caption_tokens": 21}
+    | WRITING,
+    "vqa": {"dataset": ["custom"], "data_path": "data", "train_list": "a.json", "test_list": "b.json"}
+    | {"k_test": 3},
+    "classification": {"dataset": "imagenet", "data_path": "data", "prefix": "A photo of a", "shots": 5}
+    | {"k_test": 2, "eval_every": 2},
+}
+
+
+@dataclass
+class Seen:
+    """What a run did.
+
+    Attributes:
+        read: epoch and index of each sample that was read to train on, in order.
+        dataset: that was trained on last.
+        seeds: of torch's generator, by batch.
+        rates: learning rates of the steps.
+        losses: of the batches.
+        forward: arguments of the model's forward after the images, by batch.
+        asked: arguments of `generate` or `rank` after the images, by batch.
+        modes: whether the model was in training mode, by batch; False for those it is asked about.
+        stepper: the last one.
+        prepared: how the model was made ready.
+    """
+
+    read: list[tuple[int, int]] = field(default_factory=list)
+    dataset: ImageLabelDataset | None = None
+    seeds: list[int] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    forward: list[tuple[Any, ...]] = field(default_factory=list)
+    asked: list[tuple[tuple, dict]] = field(default_factory=list)
+    modes: list[tuple[str, bool]] = field(default_factory=list)
+    stepper: Stepper | None = None
+    prepared: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Scripts:
+    """Runs the scripts in a folder of their own, and sees what they do."""
+
+    work: Path
+    seen: Seen = field(default_factory=Seen)
+
+    def run(self, task: str, *flags: str, **changes: object) -> Path:
+        """Runs a script to its end; the experiment's folder."""
+        self.seen = Seen()
+        settings = SETTINGS | PER_TASK[task] | changes
+        content = {"mine": settings} if task == "caption" else settings
+        (self.work / "config.yaml").write_text(yaml.safe_dump(content))
+        section = ["--target_dataset", "mine"] if task == "caption" else []
+        name = f"train_{task}"
+        sys.argv = [name, "--exp_name", "tiny", "--config", "config.yaml", "--seed", "3", *section, *flags]
+        AcceleratorState._reset_state(reset_partial_state=True)
+        importlib.import_module(name).main()
+        return Path("logging") / f"{task}_tiny"
+
+
+def write_data(data: Path) -> None:
+    """Ten images to train on, of which some look alike to nobody, and four to test on; lists of all tasks."""
+    draw = np.random.default_rng(0)
+    folders = ("vg", "vqav2", "imagenet_train/n1", "imagenet_train/n2", "imagenet/n1", "imagenet/n2", "")
+    for folder in folders:
+        (data / folder).mkdir(parents=True, exist_ok=True)
+        for number in range(SAMPLES):
+            pixels = draw.integers(0, 256, (24, 24, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(data / folder / f"{number}.png")
+    texts = {"caption": "A Red ball.", "question": "what is it", "answer": "red", "weight": 0.5}
+    train = [{"image": f"{number}.png"} | texts for number in range(SAMPLES)]
+    references = {"caption": ["a red ball", "a ball"], "question": "Is it red", "answer": ["yes"] * 10}
+    test = [{"image": f"{number}.png", "question_id": number} | references for number in range(4)]
+    answers = ["no", "yes", "a very red ball", "blue"]
+    lists = {"a.json": train, "vg_caption.json": train, "b.json": test, "coco_karpathy_test.json": test}
+    lists |= {"imagenet/imagenet_class.json": {"n1": 0, "n2": 1}, "answer_list.json": answers}
+    lists |= {"imagenet/imagenet_answer.json": ["Tench", "Goldfish"]}
+    for name, content in lists.items():
+        (data / name).write_text(json.dumps(content))
+
+
+@pytest.fixture
+def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripts]:
+    write_data(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "")  # no Java: it is slow to start
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    monkeypatch.setattr(sys, "argv", [])
+    monkeypatch.setattr(helpers.training.run, "read_model_size", tiny_size)
+    scripts = Scripts(tmp_path)
+    load, step = ImageLabelDataset._load, Stepper.step
+    prepare = preparation.prepare_model
+
+    def loading(self: ImageLabelDataset, index: int) -> dict[str, Any]:
+        if self.training:
+            scripts.seen.read.append((self.epoch, index))
+            scripts.seen.dataset = self
+        return load(self, index)
+
+    def stepping(self: Stepper, loss: Tensor) -> Tensor | None:
+        scripts.seen.stepper = self
+        scripts.seen.losses.append(loss.item())
+        scripts.seen.seeds.append(torch.initial_seed())
+        (rate,) = {group["lr"] for group in self.optimizer.param_groups}
+        norm = step(self, loss)
+        if norm is not None:
+            scripts.seen.rates.append(rate)
+        return norm
+
+    def preparing(*args: Any, **options: Any) -> torch.nn.Module:
+        scripts.seen.prepared = options
+        return prepare(*args, **options | {"compiled": "none"})  # which takes long
+
+    def watch(cls: type, method: str) -> None:
+        original = getattr(cls, method)
+
+        def watched(self: torch.nn.Module, images: dict[str, Tensor], *args: Any, **options: Any) -> Any:
+            scripts.seen.modes.append((method, self.training))
+            if method == "forward":
+                scripts.seen.forward.append((*args, *options.values()))
+            else:
+                scripts.seen.asked.append((args, options))
+            return original(self, images, *args, **options)
+
+        monkeypatch.setattr(cls, method, watched)
+
+    monkeypatch.setattr(ImageLabelDataset, "_load", loading)
+    monkeypatch.setattr(Stepper, "step", stepping)
+    monkeypatch.setattr(helpers.training.run, "prepare_model", preparing)
+    for cls in (PrismerCaption, PrismerVQA):
+        for method in ("forward", "generate", "rank"):
+            watch(cls, method)
+    yield scripts
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def cosine(share: float) -> float:
+    return 0.001 + 0.009 * (1 + np.cos(np.pi * share)) / 2
+
+
+BY_STEP = [0.002, 0.006, *(cosine(step / 9) for step in range(2, 9))]
+BY_EPOCH = [0.002, 0.006, *(cosine((step // 3) / 3) for step in range(2, 9))]
+CAPTION = ([f"{'A picture of'} a red ball"] * 2, "A picture of", 20)
+ASKED = {"num_beams": 2, "max_length": 12, "min_length": 9, "length_penalty": 0.5, "return_scores": True}
+
+
+@pytest.mark.parametrize(
+    ("task", "rates", "forward", "asked", "score", "evaluated"),
+    [
+        ("caption", BY_STEP, CAPTION, (("A picture of",), ASKED), "Bleu_1", [1, 2, 3]),
+        (
+            "pretrain",
+            BY_EPOCH,
+            (["A photo of a red ball"] * 2, "A photo of", 21),
+            (("A photo of",), ASKED),
+            "Bleu_1",
+            [1, 2, 3],
+        ),
+        (
+            "vqa",
+            BY_EPOCH,
+            (["What is it?"] * 2, ["red"] * 2, [0.5, 0.5]),
+            ((["Is it red?"] * 3, ["no", "yes", "a very red ball", "blue"], 3), {"counts": [1, 1, 1]}),
+            "accuracy",
+            [1, 2, 3],
+        ),
+        ("classification", BY_STEP, None, ((["tench", "goldfish"], 2, "A photo of a"), {}), "top1", [2, 3]),
+    ],
+)
+def test_each_step_has_its_samples_its_rate_and_its_texts(
+    scripts, task, rates, forward, asked, score, evaluated
+):
+    folder = scripts.run(task)
+    seen = scripts.seen
+    orders = [shuffled(SAMPLES, seed=3)(epoch).tolist() for epoch in range(3)]
+    assert seen.read == [(epoch, index) for epoch, order in enumerate(orders) for index in order]
+    assert seen.rates == pytest.approx(rates)
+    plain = [[each.tolist() if torch.is_tensor(each) else each for each in args] for args in seen.forward]
+    if forward:
+        assert plain == [list(forward)] * 15
+    else:  # of two classes, in a drawn order
+        names = {text for captions, prefix in plain for text in captions if prefix == "A photo of a"}
+        assert names == {"A photo of a tench", "A photo of a goldfish"}
+    assert seen.asked[0] == asked
+    assert set(seen.modes) == {("forward", True), ("generate" if "num_beams" in asked[1] else "rank", False)}
+    assert seen.dataset.transform.crop_scale is None
+    assert seen.stepper.max_grad_norm == 5
+    assert seen.stepper.optimizer.param_groups[0]["weight_decay"] == 0.07
+    assert len(find_checkpoints(folder)) == 2
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [record["train_loss"] for record in records] == pytest.approx(
+        [np.mean(seen.losses[first : first + 5]) for first in (0, 5, 10)]
+    )
+    assert [record["epoch"] for record in records if score in record] == evaluated
+    assert seen.seeds == [3] * 5 + [1003] * 5 + [2003] * 5
+
+
+def test_the_weights_of_the_best_epoch_are_kept(scripts, monkeypatch):
+    scores = iter([0.2, 0.7, 0.4])
+    monkeypatch.setattr(
+        "helpers.evaluation.caption_evaluation.evaluate_captions",
+        lambda *_: {"CIDEr": next(scores)},
+    )
+    folder = scripts.run("caption", keep_last=9, pytorch_model=True)
+    third, second, first = (read_weights(find_weights(path)) for path in find_checkpoints(folder))
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        best = read_weights(folder / name)
+        assert best.keys() == second.keys()
+        assert all(value.equal(second[key]) for key, value in best.items())
+    moved = {key for key, value in first.items() if not value.equal(third[key])}
+    assert not any(re.match(LANGUAGE_LAYERS, key) for key in moved)  # they are frozen
+    assert len(moved) > 20
+    assert json.loads((folder / "checkpoints/step_00000009/checkpoint.json").read_text())["progress"] == {
+        "epoch": 3,
+        "consumed": 0,
+        "step": 9,
+        "skipped_steps": 0,
+        "best_score": 0.7,
+    }
+
+
+class Lost(Exception):
+    """The power fails."""
+
+
+@pytest.mark.parametrize(
+    ("task", "steps"),  # inside the first epoch, after its last step, in the second
+    [("caption", 2), ("caption", 3), ("caption", 4), ("vqa", 4), ("pretrain", 4), ("classification", 2)],
+)
+def test_a_run_that_goes_on_does_what_was_left(scripts, task, steps, monkeypatch):
+    changes = {"save_every_steps": 1, "experts": "none", "max_epoch": 2}
+    whole = scripts.run(task, **changes)
+    expected, records = scripts.seen, (whole / "metrics.jsonl").read_text()
+    weights = load_file(whole / "model.safetensors")
+    shutil.rmtree(whole)
+
+    step = Stepper.step
+
+    def stepping(self: Stepper, loss: Tensor) -> Tensor | None:
+        if len(scripts.seen.rates) == steps:
+            raise Lost
+        return step(self, loss)
+
+    monkeypatch.setattr(Stepper, "step", stepping)
+    with pytest.raises(Lost):
+        scripts.run(task, **changes)
+    monkeypatch.setattr(Stepper, "step", step)
+    if steps == 2:
+        with pytest.raises(UserError, match="inside an epoch with seed 3, this run has 5"):
+            scripts.run(task, "--from_checkpoint", "--seed", "5", **changes)
+    scripts.run(task, "--from_checkpoint", **changes)
+    seen = scripts.seen
+    assert seen.read == expected.read[-len(seen.read) :]
+    assert len(seen.rates) == 6 - steps
+    assert seen.rates == expected.rates[steps:]
+    assert seen.losses == expected.losses[-len(seen.losses) :]
+    found = load_file(whole / "model.safetensors")
+    assert all(value.equal(weights[key]) for key, value in found.items())
+    assert [json.loads(line).get("train_loss") for line in records.splitlines()] == [
+        json.loads(line).get("train_loss") for line in (whole / "metrics.jsonl").read_text().splitlines()
+    ]
+
+
+def test_an_evaluation_takes_the_weights_it_is_told_and_trains_nothing(scripts):
+    folder = scripts.run("caption", max_epoch=1)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    scripts.run("caption", "--from_checkpoint", "--evaluate", max_epoch=1)
+    assert {mode for _, mode in scripts.seen.modes} == {False}
+    trained, again = (
+        json.loads((folder / "results" / f"mine_{name}.json").read_text()) for name in ("epoch_1", "test")
+    )
+    assert again == trained
+    assert [row["image_id"] for row in trained] == ["0.png", "1.png", "2.png", "3.png"]
+    assert all(row["caption"] == row["caption"].capitalize() for row in trained)
+    assert all(row["caption"].endswith(".") for row in trained)
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+@pytest.mark.parametrize(
+    ("settings", "flags"),
+    [
+        ({"freeze": "freeze_vision", "sync_batchnorm": True}, ()),
+        ({"activation_checkpointing": "full"}, ("--compile",)),
+    ],
+)
+def test_settings_of_the_network_reach_it(scripts, settings, flags):
+    scripts.run("caption", *flags, max_epoch=1, **settings)
+    assert scripts.seen.prepared.items() >= (settings | {"compiled": "blocks" if flags else "none"}).items()
+
+
+@pytest.mark.parametrize(
+    ("task", "settings", "batch", "length", "crop"),
+    [
+        ("caption", {"augment": True, "captions_per_image": 2}, 4, 10, (0.5, 1.0)),
+        ("vqa", {"augment": True, "questions_per_image": 3, "compat": True}, 6, 10, (0.5, 1.0)),
+        (
+            "pretrain",
+            {"augment": True, "samples_per_epoch": 6, "weights": {"vg": 1.0}, "compat": True},
+            2,
+            6,
+            (0.5, 1.5),
+        ),
+    ],
+)
+def test_settings_of_the_data_reach_it(scripts, task, settings, batch, length, crop):
+    scripts.run(task, max_epoch=1, **settings)
+    seen = scripts.seen
+    assert [len(args[0]) for args in seen.forward] == [batch] * (length // 2)
+    assert len(seen.read) == length
+    assert seen.dataset.seed == 3
+    assert seen.dataset.transform.crop_scale == crop
+    assert seen.dataset.transform.compat == seen.dataset.labels.compat == settings.get("compat", False)
+
+
+def test_the_seed_decides_weights_and_order(scripts):
+    weights, reads = [], []
+    for seed in ("4", "4", "5"):
+        folder = scripts.run("caption", "--seed", seed, max_epoch=1)
+        weights.append(load_file(folder / "model.safetensors")["expert_encoder.positional_embedding"])
+        reads.append(scripts.seen.read)
+        shutil.rmtree(folder)
+    assert weights[0].equal(weights[1])
+    assert not weights[0].equal(weights[2])
+    assert reads[0] == reads[1] != reads[2]
+
+
+def test_flags_come_before_the_config_and_all_settings_are_written(scripts, capsys):
+    flags = ("--set", "max_epoch=1", "init_lr=1e-2", "--output_dir", "elsewhere", "--set", "prefix=")
+    scripts.run("caption", *flags, init_lr=7.0)
+    folder = scripts.work / "elsewhere" / "caption_tiny"
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 1
+    said = capsys.readouterr().out
+    assert re.search(r"device: cpu, float32, 1 process\nparameters: [\d,]+ trained of [\d,]+\n", said)
+    assert "10 samples, global batch 4, 3 steps\n" in said
+    config = read_config(folder / "settings.yaml", CaptionConfig, "mine")
+    assert (config.max_epoch, config.init_lr, config.prefix) == (1, 0.01, "")
+    assert not Path("logging").exists()
+
+
+def test_epochs_are_counted_from_1_and_a_few_steps_traced(scripts, capsys, monkeypatch):
+    monkeypatch.setattr(helpers.training.trainer, "LOG_EVERY", 2)
+    folder = scripts.run("caption", "--profile", max_epoch=2)
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [(record["epoch"], record["step"]) for record in records] == [
+        (1, 2),
+        (1, 3),
+        (2, 4),
+        (2, 6),
+        (2, 6),
+    ]
+    assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines() if "epoch" in line] == [
+        "epoch 1",
+        "epoch 2",
+    ]
+    assert json.loads((folder / "trace.json").read_text())["traceEvents"]
+
+
+def times(folder: Path) -> dict[Path, int]:
+    """When each file was written, but for the test's own."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != "config.yaml"}
+
+
+@pytest.mark.parametrize("flags", [(), ("--evaluate", "--from_checkpoint")])
+def test_a_dry_run_checks_all_and_writes_nothing(scripts, capsys, flags):
+    if flags:
+        scripts.run("vqa")
+    before = times(scripts.work)
+    scripts.run("vqa", "--dry_run", *flags)
+    assert times(scripts.work) == before
+    assert not scripts.seen.asked
+    assert not scripts.seen.losses
+    assert capsys.readouterr().out.endswith("dry run: all is in order, nothing is written\n")
+    with pytest.raises(UserError, match="k_test"):
+        scripts.run("vqa", "--dry_run", "--set", "k_test=0")
+
+
+def test_an_evaluation_leaves_its_settings_beside_its_results(scripts):
+    folder = scripts.run("caption")
+    kept = (folder / "settings.yaml").read_text()
+    scripts.run("caption", "--evaluate", "--from_checkpoint", "--set", "num_beams=1")
+    assert (folder / "settings.yaml").read_text() == kept
+    assert read_config(folder / "results" / "mine_test_settings.yaml", CaptionConfig, "mine").num_beams == 1
+
+
+def test_settings_that_someone_edited_are_kept(scripts, capsys):
+    folder = scripts.run("caption", max_epoch=1)
+    file = folder / "settings.yaml"
+    written = file.read_text()
+    scripts.run("caption", "--from_checkpoint", max_epoch=1)  # by another command
+    assert not (folder / "settings_before.yaml").exists()
+    file.write_text(written + "# mine\n")
+    scripts.run("caption", "--from_checkpoint", max_epoch=1)
+    assert (folder / "settings_before.yaml").read_text() == written + "# mine\n"
+    assert "settings_before.yaml: the settings that were here before" in capsys.readouterr().out
+    assert file.read_text().splitlines()[1:] == written.splitlines()[1:]
+
+
+@pytest.mark.parametrize(
+    ("part", "flags"), [("results", ["--evaluate"]), ("results", []), ("checkpoints", ["--overwrite"])]
+)
+def test_a_run_that_cannot_write_ends_before_its_work(scripts, part, flags):
+    folder = scripts.run("caption", max_epoch=1)
+    place = folder / part
+    shutil.rmtree(place)
+    place.write_text("a file of mine")
+    for dry in (["--dry_run"], []):
+        own = [] if flags == ["--overwrite"] else ["--from_checkpoint"]
+        with pytest.raises(UserError, match=f"{part}/new: cannot be written .*another --output_dir"):
+            scripts.run("caption", *own, *flags, *dry, max_epoch=1)
+    assert not scripts.seen.asked
+    assert place.read_text() == "a file of mine"
