@@ -12,7 +12,7 @@ TRAIN_FLAGS :=
 # Where the gallery's labels and pictures are made.
 GALLERY := data/gallery
 
-.PHONY: help setup setup-test demo gallery test mutants bench lint format nano nano-data nano-tokenizer nano-experts nano-labels \
+.PHONY: help setup setup-test demo gallery test bench lint format nano nano-data nano-tokenizer nano-experts nano-labels \
 	nano-train nano-scores nano-pretrain nano-classification
 
 help: ## this list
@@ -46,9 +46,6 @@ gallery: setup ## draw the pictures of README.md and docs/demo.md anew, with the
 
 test: setup-test lint ## lint and all tests
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadscope --no-loadscope-reorder
-
-mutants: setup-test ## put 200 small faults into the code, one at a time, and count those that the tests notice
-	OMP_NUM_THREADS=1 $(RUN) -m tests.mutants --sample 200
 
 bench: setup ## how fast it is, against the plain way (docs/performance.md)
 	for script in encoder ranking beam_search training_step activation_checkpointing loader shards memory_plan; do $(RUN) -m benchmarks.$$script || exit 1; done

@@ -29,9 +29,7 @@ LONGEST = 48  # columns of the table that names line up in; a longer one has a l
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--exp_name",
         default="prismer_nano",
@@ -40,18 +38,14 @@ def main() -> int:
     add_output_dir(parser)
     parser.add_argument("--images", type=named_path, help="folder of images (default: the config's)")
     parser.add_argument("--labels", type=named_path, help="folder of their labels (default: the config's)")
-    parser.add_argument(
-        "--question", type=saying, help="answer this about each image, rather than caption it"
-    )
+    parser.add_argument("--question", type=saying, help="answer this about each image, rather than caption it")
     parser.add_argument(
         "--experts",
         type=names,
         help="names separated by commas, or none: what the model is to see (default: all it has)",
     )
     parser.add_argument("--beams", type=natural, help="of the beam search (default: the model's)")
-    parser.add_argument(
-        "--max_length", type=natural, help="most tokens of a caption with its prefix, or of an answer"
-    )
+    parser.add_argument("--max_length", type=natural, help="most tokens of a caption with its prefix, or of an answer")
     parser.add_argument("--batch_size", type=natural, help="images at once (default: the config's)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the fastest there is)")
     parser.add_argument(
@@ -173,9 +167,7 @@ def demo(args: argparse.Namespace) -> int:
     return UNREADABLE_IMAGES if dataset.skipped else 0
 
 
-def check_experts(
-    experts: Sequence[str], backends: "Backends", images: "Sequence[ImageFile]", labels: Path
-) -> None:
+def check_experts(experts: Sequence[str], backends: "Backends", images: "Sequence[ImageFile]", labels: Path) -> None:
     """Names the experts that cannot make the labels that are lacking, and how to go on without them."""
     from experts.preflight import check_usable, unavailable
     from experts.runner import WEIGHTS

@@ -27,28 +27,18 @@ SHEET_ROWS = 12  # of a contact sheet; what is over that goes on the next
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--images", type=named_path, default=Path("helpers/images"), help="default: %(default)s"
-    )
-    parser.add_argument(
-        "--labels", type=named_path, default=Path("helpers/labels"), help="default: %(default)s"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=named_path, default=Path("helpers/images"), help="default: %(default)s")
+    parser.add_argument("--labels", type=named_path, default=Path("helpers/labels"), help="default: %(default)s")
     parser.add_argument(
         "--attribution",
         type=named_path,
         default=Path("helpers/attribution"),
         help="where demo.py wrote it, if it did",
     )
-    parser.add_argument(
-        "--out", type=named_path, default=Path("helpers/pictures"), help="default: %(default)s"
-    )
+    parser.add_argument("--out", type=named_path, default=Path("helpers/pictures"), help="default: %(default)s")
     parser.add_argument("--only", help="experts to draw, separated by commas (default: all with labels)")
-    parser.add_argument(
-        "--columns", type=natural, default=4, help="pictures in a row, at most (default: %(default)s)"
-    )
+    parser.add_argument("--columns", type=natural, default=4, help="pictures in a row, at most (default: %(default)s)")
     parser.add_argument(
         "--class_tables",
         type=named_path,
@@ -103,9 +93,7 @@ def draw(args: argparse.Namespace) -> int:
                 code = UNREADABLE_IMAGES
             else:
                 key = f"{demo_label_folder(args.images)}/{Path(name).with_suffix('').as_posix()}"
-                text, attribution = told(
-                    args.images / name, read_attribution(attribution_file(args.attribution, key))
-                )
+                text, attribution = told(args.images / name, read_attribution(attribution_file(args.attribution, key)))
                 panels = draw_panels(image, key, args.labels, experts, tables)
                 with outputs.writing(pictures[name]):
                     save_picture(draw_figure(panels, name, text, args.columns, attribution), pictures[name])

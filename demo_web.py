@@ -29,9 +29,7 @@ KEPT = 600  # seconds that an upload's file is kept; what is read of it goes wit
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--exp_name", default="prismer_nano", help="captions images (default: %(default)s)")
     add_output_dir(parser)
     parser.add_argument("--exp_name_vqa", help="answers questions (default: --exp_name, if it has weights)")
@@ -46,9 +44,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=7860, help="default: %(default)s")
     parser.add_argument("--root_path", default="", help="the page's path behind a reverse proxy")
     parser.add_argument("--max_upload_mb", type=natural, default=20, help="of a file (default: %(default)s)")
-    parser.add_argument(
-        "--max_megapixels", type=natural, default=40, help="of an image (default: %(default)s)"
-    )
+    parser.add_argument("--max_megapixels", type=natural, default=40, help="of an image (default: %(default)s)")
     serve(parser.parse_args())
 
 
@@ -191,9 +187,7 @@ def check_port(host: str, port: int) -> None:
         with socket.create_server((host, port)):
             pass
     except (OSError, OverflowError) as error:
-        raise UserError(
-            f"cannot listen on {host}:{port} ({error}); choose another --host or --port"
-        ) from None
+        raise UserError(f"cannot listen on {host}:{port} ({error}); choose another --host or --port") from None
 
 
 if __name__ == "__main__":

@@ -27,9 +27,7 @@ PORT = 29500  # torch's own choice
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--main_ip", required=True, metavar="IP", help="address or name of machine 0")
     parser.add_argument("--rank", required=True, type=int, help="number of this machine, from 0")
     parser.add_argument("--num_machines", required=True, type=int, help="how many there are")
@@ -38,9 +36,7 @@ def main() -> None:
         type=int,
         help="processes on this machine, as on all others (default: its GPUs; 1 without)",
     )
-    parser.add_argument(
-        "--mixed_precision", choices=["no", "bf16", "fp16"], help="default: bf16 on GPUs that have it"
-    )
+    parser.add_argument("--mixed_precision", choices=["no", "bf16", "fp16"], help="default: bf16 on GPUs that have it")
     parser.add_argument(
         "--port",
         type=int,

@@ -86,9 +86,7 @@ def train(args: argparse.Namespace) -> None:
                 for row, top in zip(rows, best_first, strict=True):
                     row["ranking"] = {answers[index]: round(score, 4) for index, score in top}
         else:
-            found = session.prismer.generate(
-                experts, questions, counts=counts, return_scores=True, **config.decoding
-            )
+            found = session.prismer.generate(experts, questions, counts=counts, return_scores=True, **config.decoding)
             rows = [{"answer": text, "score": score} for text, score in zip(*found, strict=True)]
         named = zip(batch["question_id"], rows, strict=True)
         flat = iter([{"question_id": name, **row} for name, row in named])

@@ -175,9 +175,7 @@ def caption_loss(
 
 
 @torch.no_grad()
-def rank(
-    decoder: TextDecoder, encoded: Tensor, prompt: Prompt, answers: Tensor, mask: Tensor, k: int
-) -> Ranking:
+def rank(decoder: TextDecoder, encoded: Tensor, prompt: Prompt, answers: Tensor, mask: Tensor, k: int) -> Ranking:
     """`model.answer_ranking.rank`."""
     probabilities = decode(decoder, prompt.ids, prompt.mask, encoded)[:, -1].softmax(dim=-1)
     kept = probabilities[:, answers[:, 0]].argsort(dim=1, descending=True, stable=True)[:, :k]  # (b, k)

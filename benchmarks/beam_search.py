@@ -23,9 +23,7 @@ def main() -> None:
     def plain_way() -> tuple[list[str], list[float]]:
         # The search itself is ours in both: what differs is where the logits come from.
         with (
-            patch.object(
-                model.expert_encoder, "forward", lambda x, _: baseline.encode(model.expert_encoder, x)
-            ),
+            patch.object(model.expert_encoder, "forward", lambda x, _: baseline.encode(model.expert_encoder, x)),
             patch.object(beam_search, "Beams", baseline.Beams),
         ):
             return model.generate(image, PREFIX, return_scores=True)

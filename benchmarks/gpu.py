@@ -227,9 +227,7 @@ def encode(bench: Bench, batch: int) -> dict[str, Any]:
     """The encoder alone."""
     asked = Asked(bench, "captioning", batch)
     encoder = asked.model.expert_encoder
-    return asked.measure(
-        lambda: encoder(asked.experts), lambda: baseline.encode(encoder, asked.experts), batch
-    )
+    return asked.measure(lambda: encoder(asked.experts), lambda: baseline.encode(encoder, asked.experts), batch)
 
 
 def rank_answers(bench: Bench, batch: int, questions: int, k: int) -> dict[str, Any]:
@@ -275,9 +273,7 @@ def check(bench: Bench, mode: Mode, precision: torch.dtype) -> dict[str, Any]:
             record_losses(model)
         found.append(list(steps(model, where, torch.float32 if where is not bench else precision)))
     errors = [
-        tuple(
-            ((y.cpu() - x.cpu()).norm() / x.cpu().norm()).item() for x, y in zip(before, after, strict=True)
-        )
+        tuple(((y.cpu() - x.cpu()).norm() / x.cpu().norm()).item() for x, y in zip(before, after, strict=True))
         for before, after in zip(*found, strict=True)
     ]
     return {"loss": max(error[0] for error in errors), "gradient": max(error[1] for error in errors)}
@@ -346,14 +342,10 @@ def shown(value: Any) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=[""], help="rows whose names contain one of these")
     parser.add_argument("--tiny", action="store_true", help="tiny networks")
-    parser.add_argument(
-        "--seconds", type=float, default=480, help="no row begins later (default: %(default)s)"
-    )
+    parser.add_argument("--seconds", type=float, default=480, help="no row begins later (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("gpu.json"), help="(default: %(default)s)")
     args = parser.parse_args()
     began = time.perf_counter()
@@ -380,10 +372,7 @@ def main() -> None:
         if bench.device.type == "cuda":
             torch.cuda.empty_cache()
         measured["rows"][name] = row
-        cells = (
-            f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
-            for key, value in row.items()
-        )
+        cells = (f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items())
         print(f"{name}: {', '.join(cells)}", flush=True)
         write_json(args.out, measured, indent=1)
 

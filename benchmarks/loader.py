@@ -79,9 +79,7 @@ def reader(dataset: Dataset, collate_fn: Callable) -> Callable[[], Any]:
     """What reads `SAMPLES` samples through one worker, and returns the last batch."""
     # As often around as it takes.
     indices = [index % len(dataset) for index in range(SAMPLES)]
-    loader = Loader(
-        Subset(dataset, indices), BATCH, num_workers=1, collate_fn=collate_fn, persistent_workers=True
-    )
+    loader = Loader(Subset(dataset, indices), BATCH, num_workers=1, collate_fn=collate_fn, persistent_workers=True)
 
     def read() -> Any:
         for batch in loader:

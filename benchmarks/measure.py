@@ -52,9 +52,7 @@ class Timing:
     result: Any
 
 
-def take_turns(
-    ways: Mapping[str, Callable[[], Any]], repetitions: int, warm_up: bool = True
-) -> dict[str, Timing]:
+def take_turns(ways: Mapping[str, Callable[[], Any]], repetitions: int, warm_up: bool = True) -> dict[str, Timing]:
     """Times several ways of the same work; they take turns, so that a busy machine disturbs them alike.
 
     Args:

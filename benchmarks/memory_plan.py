@@ -143,9 +143,7 @@ def inputs_on(config: PrismerConfig, batch: int, device: str) -> dict[str, Tenso
     """Random inputs of the encoder; on meta without memory."""
     moved = {}
     for name, value in experts(config, batch).items():
-        moved[name] = (
-            LabelMap(*(x.to(device) for x in value)) if isinstance(value, LabelMap) else value.to(device)
-        )
+        moved[name] = LabelMap(*(x.to(device) for x in value)) if isinstance(value, LabelMap) else value.to(device)
     return moved
 
 
@@ -193,9 +191,7 @@ def days(samples_per_second: float) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples_per_second", type=float, help="measured, over all processes")
     args = parser.parse_args()
     if args.samples_per_second:
@@ -222,18 +218,14 @@ def main() -> None:
             if task == "pre-training":
                 operations = flops(model, batch)
                 rates = [peak * UTILISATION / operations * PAPER_GPUS for peak in PEAKS.values()]
-                times.append(
-                    [size, f"{operations / 1e12:.2f}", *(f"{24 * days(rate):.1f}" for rate in rates)]
-                )
+                times.append([size, f"{operations / 1e12:.2f}", *(f"{24 * days(rate):.1f}" for rate in rates)])
     print("\nParameters, millions")
     print_table(["", "frozen", "trainable"], parameters)
     print("\nActivations of the config's batch on a GPU, bfloat16 autocast, GiB: all kept, or checkpointed")
     print_table(["", "batch", "pixels", "DDP", "checkpointed", "ZeRO", "checkpointed"], kept)
     print("\nGiB a GPU, activations all kept/checkpointed, by the number of GPUs")
     print_table(["", *map(str, GPUS)], totals)
-    print(
-        f"\nHours of pre-training on {PAPER_GPUS} GPUs: a calculation, assuming {UTILISATION:.0%} of the peak"
-    )
+    print(f"\nHours of pre-training on {PAPER_GPUS} GPUs: a calculation, assuming {UTILISATION:.0%} of the peak")
     print_table(["", "TFLOP a sample", *PEAKS], times)
 
 

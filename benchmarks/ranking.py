@@ -26,9 +26,7 @@ def main() -> None:
         return Prompt(ids[:questions], real[:questions], real[:questions].sum(dim=1))
 
     def plain_way(k: int) -> Ranking:
-        return baseline.rank(
-            decoder, baseline.encode(model.expert_encoder, image), prompt(1), answers, mask, k
-        )
+        return baseline.rank(decoder, baseline.encode(model.expert_encoder, image), prompt(1), answers, mask, k)
 
     def ours(k: int, questions: int) -> Ranking:
         # Repeated, as `Prismer.encode` does where images differ in how many questions they have.

@@ -49,9 +49,7 @@ class GpuFunctions(TorchFunctionMode):
         return x.to(dtype) if floating and self.precision != torch.float32 else x
 
 
-def _attention(
-    q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0
-) -> Tensor:
+def _attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0) -> Tensor:
     """The fused attention that takes masks; what it keeps is what flash attention keeps, and the mask."""
     bias = None
     if attn_mask is not None:
@@ -91,9 +89,7 @@ class Saved:
     def checkpointed(self) -> int:
         """Bytes with it, at its worst moment: a block runs again."""
         kept = self.outside | self.inputs
-        return self.kept + max(
-            sum(size for key, size in block.items() if key not in kept) for block in self.blocks
-        )
+        return self.kept + max(sum(size for key, size in block.items() if key not in kept) for block in self.blocks)
 
 
 @contextmanager

@@ -122,8 +122,7 @@ def compare_sizes(plain: Path, as_png: Path, packed: Path) -> None:
     rows, totals = [], [0.0] * 4
     for expert in ("images", *EXPERTS):
         folders = [
-            root / DATASET if expert == "images" else root / "labels" / expert
-            for root in (plain, as_png, packed)
+            root / DATASET if expert == "images" else root / "labels" / expert for root in (plain, as_png, packed)
         ]
         sizes = [[path.stat().st_size for path in folder.rglob("*") if path.is_file()] for folder in folders]
         blocks = sum(-(-size // 4096) * 4096 for size in sizes[0])
@@ -148,10 +147,7 @@ def compare_labels(plain: Path, packed: Path, side: int) -> None:
     full, small = open_data(plain, side, augment=False), open_data(packed, side, augment=False)
     rows = []
     for expert in EXPERTS:
-        pairs = [
-            (full[index]["labels"][expert], small[index]["labels"][expert])
-            for index in range(0, len(full), 5)
-        ]
+        pairs = [(full[index]["labels"][expert], small[index]["labels"][expert]) for index in range(0, len(full), 5)]
         changed = torch.cat([(a != b).any(0).flatten() for a, b in pairs]).float().mean()
         distance = torch.cat([(a.float() - b.float()).abs().flatten() for a, b in pairs]).mean() / 255
         mean = "" if modality(expert).is_label_map else f"{100 * distance:.2f} %"

@@ -179,9 +179,7 @@ def add_output_dir(parser: argparse.ArgumentParser) -> None:
 
 def printable(name: str) -> str:
     """A file's name on one line: line breaks, and what is not Unicode, as escapes."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in name
-    )
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in name)
 
 
 def training_parser(description: str, config: str) -> argparse.ArgumentParser:
@@ -194,9 +192,7 @@ def training_parser(description: str, config: str) -> argparse.ArgumentParser:
         help="the experiment; names its folder, <task>_<exp_name>",
     )
     add_output_dir(parser)
-    parser.add_argument(
-        "--config", type=named_path, default=Path(config), help="YAML file (default: %(default)s)"
-    )
+    parser.add_argument("--config", type=named_path, default=Path(config), help="YAML file (default: %(default)s)")
     parser.add_argument(
         "--set",
         dest="changes",
@@ -228,9 +224,7 @@ def training_parser(description: str, config: str) -> argparse.ArgumentParser:
         choices=["no", "bf16", "fp16"],
         help="of what is computed (default: bf16 on a GPU that has it, else no)",
     )
-    parser.add_argument(
-        "--seed", type=whole, default=42, help="of all that is drawn at random (default: %(default)s)"
-    )
+    parser.add_argument("--seed", type=whole, default=42, help="of all that is drawn at random (default: %(default)s)")
     parser.add_argument(
         "--log_with",
         choices=["tensorboard", "wandb", "trackio", "none"],

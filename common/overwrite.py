@@ -34,9 +34,7 @@ class Outputs:
         flag: how the user confirms it.
     """
 
-    def __init__(
-        self, command: str, overwrite: bool, instead: str = "name another place", flag: str = FLAG
-    ) -> None:
+    def __init__(self, command: str, overwrite: bool, instead: str = "name another place", flag: str = FLAG) -> None:
         self.command, self.overwrite, self.instead, self.flag = command, overwrite, instead, flag
         self._checked: dict[Path, tuple[int, ...] | None] = {}
         self._notes: dict[Path, dict[str, tuple[str, str]]] = {}

@@ -61,9 +61,7 @@ class _YamlLoader(yaml.SafeLoader):
         node = super().compose_mapping_node(anchor)
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if twice := [key for key in keys if keys.count(key) > 1]:
-            raise yaml.MarkedYAMLError(
-                problem=f"key '{twice[0]}' is there twice", problem_mark=node.start_mark
-            )
+            raise yaml.MarkedYAMLError(problem=f"key '{twice[0]}' is there twice", problem_mark=node.start_mark)
         return node
 
 
@@ -130,9 +128,7 @@ def _check_plain(value: Any, where: str, above: list[Any], count: Iterator[int] 
     elif isinstance(value, str) and "\0" in value:
         raise UserError(f"{where}: holds a zero byte")
     elif value is not None and not isinstance(value, str | int | float):
-        raise UserError(
-            f"{where}: a {type(value).__name__} is no value here; write a text, a number or a list"
-        )
+        raise UserError(f"{where}: a {type(value).__name__} is no value here; write a text, a number or a list")
 
 
 def _read_changes(changes: Iterable[str]) -> dict[str, Any]:

@@ -64,9 +64,7 @@ def coco_image_id(row: dict[str, Any]) -> int:
 
 
 _COCO_TRAIN = ListLayout("coco_karpathy_train.json", "vqav2", coco_image_id, ("caption",))
-_COCO_TEST = ListLayout(
-    "coco_karpathy_test.json", "vqav2", coco_image_id, ("caption",), "coco_karpathy_test_gt.json"
-)
+_COCO_TEST = ListLayout("coco_karpathy_test.json", "vqav2", coco_image_id, ("caption",), "coco_karpathy_test_gt.json")
 _NOCAPS_TEST = ListLayout(
     "nocaps_val.json",
     "nocaps",
@@ -238,11 +236,7 @@ def _rows(
     if training:
         listed = _with_words(listed, path)
     if not by_image:
-        return [
-            CaptionRow(row["image"], image_id(row), (caption,))
-            for row in listed
-            for caption in captions_of(row)
-        ]
+        return [CaptionRow(row["image"], image_id(row), (caption,)) for row in listed for caption in captions_of(row)]
     ids: dict[str, ImageId] = {}
     captions: dict[str, list[str]] = {}  # by image
     images: dict[str, str] = {}  # by id as text: servers and files do not tell 1 from "1"

@@ -64,8 +64,7 @@ class ConcatDataset(Dataset):
     def _is_mixed(self) -> bool:
         """Whether the sources are shuffled each on its own, by weights or as shards want it."""
         return self.weights is not None or any(
-            source.shards is not None and np.max(source.shards, initial=0) >= BUFFER
-            for source in self.sources
+            source.shards is not None and np.max(source.shards, initial=0) >= BUFFER for source in self.sources
         )
 
     def set_epoch(self, epoch: int) -> None:
@@ -85,9 +84,7 @@ class ConcatDataset(Dataset):
     @property
     def unreadable(self) -> torch.Tensor:
         """Their indices, int (n,)."""
-        return torch.cat(
-            [source.unreadable + start for source, start in zip(self.sources, self._starts, strict=True)]
-        )
+        return torch.cat([source.unreadable + start for source, start in zip(self.sources, self._starts, strict=True)])
 
     def recall_unreadable(self, indices: torch.Tensor) -> None:
         """Adds what the run had met before it was interrupted, int (n,)."""

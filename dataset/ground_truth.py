@@ -23,9 +23,7 @@ def ground_truth_of(content: Any, path: Path) -> dict[ImageId, list[str]]:
     try:
         pairs = [(annotation["image_id"], annotation["caption"]) for annotation in content["annotations"]]
     except (KeyError, TypeError):
-        raise UserError(
-            f"{path}: not in COCO's caption format ('annotations' of image_id, caption)"
-        ) from None
+        raise UserError(f"{path}: not in COCO's caption format ('annotations' of image_id, caption)") from None
     for number, (image, caption) in enumerate(pairs, start=1):
         if not isinstance(image, int | str) or isinstance(image, bool):
             raise UserError(f"{path}: annotation {number}: 'image_id' must be a number, found {image!r}")
@@ -52,9 +50,7 @@ def check_references(references: Collection[ImageId], listed: Sequence[ImageId],
     texts = {str(image) for image in references}
     if str(missing[0]) in texts:
         kinds = ("texts", "numbers") if isinstance(missing[0], int) else ("numbers", "texts")
-        raise UserError(
-            f"{path}: image ids are {kinds[0]} there and {kinds[1]} in the list; write them alike"
-        )
+        raise UserError(f"{path}: image ids are {kinds[0]} there and {kinds[1]} in the list; write them alike")
     raise UserError(
         f"{path}: {len(missing)} of the {len(listed)} listed images have no caption there (first: "
         f"{missing[0]}); take the file that belongs to the list, or remove it to caption without scores"

@@ -38,9 +38,7 @@ def custom_list(split: Split, train_list: str | None, test_list: str | None) -> 
     return name
 
 
-def read_list(
-    path: Path | Url, required: tuple[str, ...], may_be_empty: tuple[str, ...] = ()
-) -> list[dict[str, Any]]:
+def read_list(path: Path | Url, required: tuple[str, ...], may_be_empty: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     """Reads a list; the suffix says which format it is in.
 
     Args:
@@ -59,8 +57,7 @@ def read_list(
     if reader is None:
         raise UserError(f"list {path}: unknown format '{path.suffix}'; use {', '.join(readers)}")
     rows = [
-        _checked(row, required, may_be_empty, f"list {path}, {where}")
-        for where, row in reader(path, read_text(path))
+        _checked(row, required, may_be_empty, f"list {path}, {where}") for where, row in reader(path, read_text(path))
     ]
     if not rows:
         raise UserError(f"list {path}: it has no rows")
@@ -123,8 +120,7 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
             where = f"line {reader.line_num}"
             if None in row:
                 raise UserError(
-                    f"list {path}, {where}: more columns than the header; "
-                    "put texts with commas in double quotes"
+                    f"list {path}, {where}: more columns than the header; put texts with commas in double quotes"
                 )
             for name in (*_CELLS, *_IDS):
                 if reason := _no_text(row.get(name)):
@@ -165,9 +161,7 @@ def _is_number(cell: str | None) -> bool:
     return bool(cell) and re.fullmatch(r"(0|-?[1-9][0-9]{0,17})(\.0)?", cell) is not None
 
 
-def _checked(
-    row: Any, required: tuple[str, ...], may_be_empty: tuple[str, ...], where: str
-) -> dict[str, Any]:
+def _checked(row: Any, required: tuple[str, ...], may_be_empty: tuple[str, ...], where: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise UserError(f"{where}: expected an object, found {type(row).__name__}")
     for key in ("image", *required):

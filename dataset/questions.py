@@ -111,9 +111,7 @@ class QuestionDataset(ImageLabelDataset):
 
     def references(self) -> dict[QuestionId, Question] | None:
         """The questions by id, if people's answers to them are known."""
-        known = {
-            entry.question_id: entry for entries in self.questions for entry in entries if entry.references
-        }
+        known = {entry.question_id: entry for entries in self.questions for entry in entries if entry.references}
         return known or None
 
 
@@ -191,9 +189,7 @@ def read_answers(path: Path) -> list[str]:
     """
     suffix = path.suffix.lower()
     if suffix in (".jsonl", ".csv"):
-        raise UserError(
-            f"list {path}: answers are a JSON array (.json) or a text file with one a line (.txt)"
-        )
+        raise UserError(f"list {path}: answers are a JSON array (.json) or a text file with one a line (.txt)")
     text = read_text(path)
     answers = parse_json(path, text) if suffix == ".json" else text.splitlines()
     if not isinstance(answers, list) or not answers:

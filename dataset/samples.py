@@ -257,9 +257,7 @@ class ImageLabelDataset(Dataset, ABC):
 
     def _is_broken(self, index: int) -> bool:
         shard = self.shard(index)
-        return shard is not None and (
-            self.files.is_broken(self.shards[index]) or self.labels.is_broken(shard)
-        )
+        return shard is not None and (self.files.is_broken(self.shards[index]) or self.labels.is_broken(shard))
 
     def _generator(self, index: int) -> torch.Generator:
         return torch.Generator().manual_seed(self._drawn(index))

@@ -67,12 +67,8 @@ def mixed(sources: Sequence[Source], seed: int) -> Order:
     total = sum(source.length for source in sources)
     starts = np.cumsum([0, *(source.length for source in sources)])
     # A seed of its own for each source, and one to draw with.
-    seeds = [
-        int(np.random.SeedSequence([seed, number]).generate_state(1)[0]) for number in range(len(sources) + 1)
-    ]
-    passes = [
-        shuffled(source.length, own, source.shards) for source, own in zip(sources, seeds, strict=False)
-    ]
+    seeds = [int(np.random.SeedSequence([seed, number]).generate_state(1)[0]) for number in range(len(sources) + 1)]
+    passes = [shuffled(source.length, own, source.shards) for source, own in zip(sources, seeds, strict=False)]
 
     def order(epoch: int) -> Tensor:
         generator = torch.Generator().manual_seed(seeds[-1] + epoch)

@@ -68,15 +68,11 @@ class JointTransform:
         if label.size == size:
             return label.crop(box).resize(small, Image.Resampling.NEAREST)
         # A packed label is smaller than its image; the box need not begin with one of its pixels.
-        part = [
-            min(edge * own / full, own) for edge, own, full in zip(box, label.size * 2, size * 2, strict=True)
-        ]
+        part = [min(edge * own / full, own) for edge, own, full in zip(box, label.size * 2, size * 2, strict=True)]
         return label.resize(small, Image.Resampling.NEAREST, box=tuple(part))
 
 
-def crop_box(
-    image: Image.Image, scale: tuple[float, float], generator: torch.Generator
-) -> tuple[int, int, int, int]:
+def crop_box(image: Image.Image, scale: tuple[float, float], generator: torch.Generator) -> tuple[int, int, int, int]:
     """Draws torchvision's random resized crop: left, top, right, bottom."""
     # Takes as long as torch itself, and only training needs it.
     from torchvision.transforms import RandomResizedCrop

@@ -13,9 +13,7 @@ from common.overwrite import Outputs, add_flag
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--names",
         type=named_path,
@@ -58,9 +56,7 @@ def build(args: argparse.Namespace) -> None:
 
     if args.out.stem == BACKGROUND_TABLE and len(names) != 1:
         raise UserError(f"{args.names}: the table '{BACKGROUND_TABLE}' is of one name, found {len(names)}")
-    embed = ClipText(
-        args.clip, args.weights_path, PartialState(cpu=not torch.accelerator.is_available()).device
-    )
+    embed = ClipText(args.clip, args.weights_path, PartialState(cpu=not torch.accelerator.is_available()).device)
     arrays = {"labels": np.array(names), "features": embed(names)}
     if args.out.stem == BACKGROUND_TABLE:
         arrays = {"features": arrays["features"][0]}

@@ -86,9 +86,7 @@ def shards_to_label(
         names = sorted({"", *(folder.relative_to(data_path).as_posix() for folder in tars)} - {"."})
     opened = {name: open_folder(data_path / name) for name in names}
     packed = {
-        _start(prefix, name).rstrip("/"): files
-        for name, files in opened.items()
-        if isinstance(files, ShardFolder)
+        _start(prefix, name).rstrip("/"): files for name, files in opened.items() if isinstance(files, ShardFolder)
     }
     return packed, [name for name, files in opened.items() if not isinstance(files, ShardFolder)]
 

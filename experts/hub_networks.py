@@ -51,8 +51,6 @@ def from_hub(network: type[Network], name: str) -> Network:
         network.from_pretrained, name, dtype=torch.float32, use_safetensors=True, output_loading_info=True
     )
     if missing := sorted(report["missing_keys"]):  # the library would make them up
-        raise UserError(
-            f"checkpoint '{name}': no {network.__name__}, it lacks '{missing[0]}'; name one that is"
-        )
+        raise UserError(f"checkpoint '{name}': no {network.__name__}, it lacks '{missing[0]}'; name one that is")
     check_weights(loaded.state_dict(), f"checkpoint '{name}'")
     return loaded

@@ -22,13 +22,9 @@ _CLASSES_SHOWN = 10
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_path", type=named_path, default=Path("data"), help="default: %(default)s")
-    parser.add_argument(
-        "--label_path", type=named_path, default=Path("data/labels"), help="default: %(default)s"
-    )
+    parser.add_argument("--label_path", type=named_path, default=Path("data/labels"), help="default: %(default)s")
     parser.add_argument("--datasets", nargs="+", default=[], help="folders below data_path (default: all)")
     parser.add_argument("--experts", help="names separated by commas (default: those that have labels)")
     parser.add_argument(

@@ -105,9 +105,7 @@ def make_plan(
             folder = save_path / expert
             # Weights that are not there, and not needed, pass for the same.
             same = files is None and old is not None
-            new = new_manifest(
-                expert, each.backend, each.options, precision, old.weights if same else hashes, device
-            )
+            new = new_manifest(expert, each.backend, each.options, precision, old.weights if same else hashes, device)
             others = []
             if overwrite or old is None:
                 others = [label for label in stored_labels(folder) if label not in scope]
@@ -184,8 +182,7 @@ def _weight_files(work: ExpertJob, weights: Path, needed: bool) -> list[Path] | 
             if needed:
                 expert = " and ".join(work.modalities)
                 raise UserError(
-                    f"{path}: missing, and {work.backend} ({expert}) needs it; fetch it with: "
-                    f"{fetch_command(path)}"
+                    f"{path}: missing, and {work.backend} ({expert}) needs it; fetch it with: {fetch_command(path)}"
                 )
             return None
     return files

@@ -38,9 +38,7 @@ def unavailable(
     return unusable(busy, backends, weights)
 
 
-def unusable(
-    experts: Sequence[str], backends: Mapping[str, str | Mapping[str, Any]], weights: Path
-) -> dict[str, str]:
+def unusable(experts: Sequence[str], backends: Mapping[str, str | Mapping[str, Any]], weights: Path) -> dict[str, str]:
     """The same for experts that have work to do."""
     reasons = {}
     for expert in experts:

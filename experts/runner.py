@@ -188,9 +188,7 @@ def _run_pass(
     ahead = max(2, 2 * work.batch_size // num_workers) if num_workers else None
     images = Images(items, expert.prepare)
     loader = Loader(images, batch_size=None, num_workers=num_workers, prefetch_factor=ahead)
-    with progress_bar(
-        total=len(items), desc=", ".join(work.modalities), unit="image", disable=not show
-    ) as bar:
+    with progress_bar(total=len(items), desc=", ".join(work.modalities), unit="image", disable=not show) as bar:
         batches = one_ahead(batched(iter(loader), work.batch_size))
         outcome = _label_images(items, batches, expert, save_path, num_writers, bar)
     del expert, images, loader, batches
@@ -301,9 +299,7 @@ def _check_files(
                 check_list(save_path / expert / folder, overwrite)
 
 
-def _write_lists(
-    save_path: Path, experts: list[str], packed: dict[str, ShardFolder], overwrite: bool
-) -> None:
+def _write_lists(save_path: Path, experts: list[str], packed: dict[str, ShardFolder], overwrite: bool) -> None:
     """Lists the shards of labels, for a web server."""
     for expert in experts:
         for folder in packed:

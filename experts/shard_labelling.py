@@ -75,9 +75,7 @@ class Items(Sequence[Item]):
     def without_images(self) -> list[Task]:
         """Shards in which there are none."""
         starts = [0, *self._ends]
-        return [
-            task for task, start, end in zip(self.tasks, starts, self._ends, strict=False) if start == end
-        ]
+        return [task for task, start, end in zip(self.tasks, starts, self._ends, strict=False) if start == end]
 
     def _count(self, task: Task) -> int:
         return len(task.names or self._names_in(task.image)) if task.image.packed else 1

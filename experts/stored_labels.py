@@ -51,6 +51,4 @@ class StoredLabels:
             for number in range(len(files.shards)):
                 with suppress(UserError):
                     names = files.index(number).names
-                    yield from (
-                        str(below / key_of(name)) for name in names if name.endswith((PACKED, ".png"))
-                    )
+                    yield from (str(below / key_of(name)) for name in names if name.endswith((PACKED, ".png")))

@@ -41,9 +41,7 @@ def join_rankings(rankings: Sequence[Ranking]) -> Ranking:
 
 
 @torch.no_grad()
-def rank(
-    decoder: TextDecoder, encoded: Tensor, prompt: Prompt, answers: Tensor, mask: Tensor, k: int
-) -> Ranking:
+def rank(decoder: TextDecoder, encoded: Tensor, prompt: Prompt, answers: Tensor, mask: Tensor, k: int) -> Ranking:
     """Ranks answers as continuations of each prompt.
 
     Args:

@@ -58,9 +58,7 @@ class Beams:
         self.decoder, self.encoded = decoder, encoded
         self.cache: DecoderCache = decoder.new_cache()
         hidden = decoder.read(prompt.ids, prompt.mask, encoded, self.cache)
-        self.logits = decoder.lm_head(
-            hidden[:, -1:]
-        )  # of the next token: (b, beams, vocabulary); one beam yet
+        self.logits = decoder.lm_head(hidden[:, -1:])  # of the next token: (b, beams, vocabulary); one beam yet
         self.visible = prompt.mask.bool()[:, None]  # (b, beams, tokens so far)
         self.next_position = decoder.positions(prompt.mask).amax(dim=1, keepdim=True) + 1  # (b, 1)
         self._at: Tensor | None = None
@@ -183,9 +181,7 @@ def beam_search(
     return Generated(best_tokens[:, 0], best[:, 0])
 
 
-def keep_best(
-    scores: Tensor, tokens: Tensor, new_scores: Tensor, new_tokens: Tensor
-) -> tuple[Tensor, Tensor]:
+def keep_best(scores: Tensor, tokens: Tensor, new_scores: Tensor, new_tokens: Tensor) -> tuple[Tensor, Tensor]:
     """The best of old and new hypotheses, best first; as many as there are old ones.
 
     Args:

@@ -88,9 +88,7 @@ class PrismerCaption(Prismer):
         prompt = self.prompt(prefix, encoded)
         start = prompt.ids.shape[1]
         if start >= max_length:
-            raise UserError(
-                f"max_length {max_length} is no more than the prefix '{prefix}'; raise max_length"
-            )
+            raise UserError(f"max_length {max_length} is no more than the prefix '{prefix}'; raise max_length")
         found = beam_search(
             self.text_decoder,
             encoded,

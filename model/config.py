@@ -67,9 +67,7 @@ class TextConfig:
             raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}")
         ids = (self.pad_id, self.bos_id, self.eos_id)
         if len(set(ids)) < len(ids) or max(ids) >= self.vocab_size:
-            raise ValueError(
-                f"pad_id, bos_id and eos_id must be three of the {self.vocab_size} tokens, got {ids}"
-            )
+            raise ValueError(f"pad_id, bos_id and eos_id must be three of the {self.vocab_size} tokens, got {ids}")
         if self.max_positions <= self.pad_id + 1:  # the positions count up from there
             raise ValueError(f"max_positions {self.max_positions} leaves none after pad_id {self.pad_id}")
 

@@ -112,9 +112,7 @@ class ExpertEncoder(nn.Module):
         resampler = self.resampler.perceiver_blocks if self.modalities else []
         return [*self.transformer.resblocks, *resampler]
 
-    def forward(
-        self, experts: Mapping[str, Tensor | LabelMap], instance_indices: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, experts: Mapping[str, Tensor | LabelMap], instance_indices: Tensor | None = None) -> Tensor:
         """Encodes a batch.
 
         Args:
@@ -133,9 +131,7 @@ class ExpertEncoder(nn.Module):
             x = torch.cat([x, self.resampler(self.label_tokens(experts, instance_indices))], dim=1)
         return self.ln_post(self.transformer(self.ln_pre(x)))
 
-    def label_tokens(
-        self, experts: Mapping[str, Tensor | LabelMap], instance_indices: Tensor | None = None
-    ) -> Tensor:
+    def label_tokens(self, experts: Mapping[str, Tensor | LabelMap], instance_indices: Tensor | None = None) -> Tensor:
         """The tokens of all labels that are there, as the resampler reads them: (b, l, d).
 
         Args:
@@ -148,9 +144,7 @@ class ExpertEncoder(nn.Module):
         each = [tokens(self._features(entry, experts, instance_indices)) for entry in present]
         return self._placed(torch.stack(each, dim=1)).flatten(1, 2)
 
-    def _features(
-        self, entry: Modality, experts: Mapping[str, Tensor | LabelMap], instance_indices: Tensor
-    ) -> Tensor:
+    def _features(self, entry: Modality, experts: Mapping[str, Tensor | LabelMap], instance_indices: Tensor) -> Tensor:
         """What an expert's stem makes of its label: (b, d, L / patch_size, L / patch_size)."""
         label = experts[entry.name]
         features = self.conv1[entry.stem](label)

@@ -157,9 +157,7 @@ class Prismer(nn.Module):
         rest = -tokens.input_ids.shape[1] % self.multiple if self.training else 0
         side = options.get("padding_side", self.tokenizer.padding_side)
         pads = (rest, 0) if side == "left" else (0, rest)
-        return F.pad(tokens.input_ids, pads, value=self.tokenizer.pad_token_id), F.pad(
-            tokens.attention_mask, pads
-        )
+        return F.pad(tokens.input_ids, pads, value=self.tokenizer.pad_token_id), F.pad(tokens.attention_mask, pads)
 
     def answer_tokens(self, answers: list[str]) -> tuple[Tensor, Tensor]:
         """Tokenises answers as continuations of a text, end token included: ids and mask, both (b, l).

@@ -86,18 +86,12 @@ class Run:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--only", nargs="+", metavar="VARIANT", default=list(VARIANTS), help=" ".join(VARIANTS)
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", metavar="VARIANT", default=list(VARIANTS), help=" ".join(VARIANTS))
     parser.add_argument("--seeds", type=natural, default=3, help="trainings of each (default: %(default)s)")
     parser.add_argument("--steps", type=natural, default=4000, help="of each (default: %(default)s)")
     parser.add_argument("--batch_size", type=natural, default=64, help="images (default: %(default)s)")
-    parser.add_argument(
-        "--parallel", type=natural, default=1, help="trainings at once (default: %(default)s)"
-    )
+    parser.add_argument("--parallel", type=natural, default=1, help="trainings at once (default: %(default)s)")
     args = parser.parse_args()
     if unknown := [name for name in args.only if name not in VARIANTS]:
         raise UserError(f"unknown variant '{unknown[0]}'; known: {', '.join(VARIANTS)}")
@@ -181,9 +175,7 @@ def train(one: Run, batch_size: int) -> int:
 def measure(one: Run, experiment: Path) -> dict:
     """What the captions of an experiment's newest evaluation are worth."""
     data = Path(yaml.safe_load(CONFIG.read_text())["coco"]["data_path"])
-    found = max(
-        (experiment / "results").glob("coco_test*_scores.json"), key=lambda path: path.stat().st_mtime
-    )
+    found = max((experiment / "results").glob("coco_test*_scores.json"), key=lambda path: path.stat().st_mtime)
     scores = json.loads(found.read_text())["scores"]
     facts = score(read_captions(found.with_name(found.name.replace("_scores", "")), data))
     percent = {kind: 100 * row["right"] / row["of"] for kind, row in facts.items()}

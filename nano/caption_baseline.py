@@ -20,9 +20,7 @@ IMAGES = 100  # training images they are tried on
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--train_list", type=named_path, required=True, help="list of images with captions")
-    parser.add_argument(
-        "--test_gt", type=named_path, required=True, help="references in the COCO caption format"
-    )
+    parser.add_argument("--test_gt", type=named_path, required=True, help="references in the COCO caption format")
     parser.add_argument("--seed", type=whole, default=0, help="draws captions and images (default: 0)")
     args = parser.parse_args()
 

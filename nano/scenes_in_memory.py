@@ -46,9 +46,7 @@ class Pictures:
 
     def to(self, device: torch.device) -> "Pictures":
         """The same on a device."""
-        labels, tables = (
-            {name: x.to(device) for name, x in each.items()} for each in (self.labels, self.tables)
-        )
+        labels, tables = ({name: x.to(device) for name, x in each.items()} for each in (self.labels, self.tables))
         return Pictures(self.rgb.to(device), labels, tables)
 
     def batch(self, index: Tensor) -> dict:
@@ -142,6 +140,4 @@ def read_texts(model: Prismer, captions: CaptionDataset, questions: QuestionData
     pad = model.config.text.pad_id
     padded = [[text + [pad] * (longest - len(text)) for text, _ in row] for row in rows]
     starts = [[start for _, start in row] for row in rows]
-    return Texts(
-        torch.tensor(padded), torch.tensor(starts), torch.tensor([[len(t) for t, _ in row] for row in rows])
-    )
+    return Texts(torch.tensor(padded), torch.tensor(starts), torch.tensor([[len(t) for t, _ in row] for row in rows]))

@@ -55,9 +55,7 @@ SYNC_EVERY = 10  # steps that a GPU may be behind
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--caption", type=named_path, required=True, help="config: images, labels, captions")
     parser.add_argument("--vqa", type=named_path, required=True, help="config: questions and answers")
     parser.add_argument("--exp_name", type=experiment, required=True, help="names the folders of the weights")
@@ -97,9 +95,7 @@ def train(args: argparse.Namespace) -> None:
     captions = caption_dataset(
         config.dataset, "train", config.data_path, visual, prefix=config.prefix, captions_per_image=CAPTIONS
     )
-    questions = question_dataset(
-        vqa.dataset[0], "train", vqa.data_path, visual, questions_per_image=QUESTIONS
-    )
+    questions = question_dataset(vqa.dataset[0], "train", vqa.data_path, visual, questions_per_image=QUESTIONS)
     answers = read_answers(vqa.data_path / vqa.answer_list)
     torch.manual_seed(args.seed)
     model = build_model(PrismerVQA, network, size.tokenizer)
@@ -111,9 +107,7 @@ def train(args: argparse.Namespace) -> None:
     backends = read_backends(config.label_path, network.experts)
     usages = (
         InferenceDefaults(prefix=config.prefix, decoding=config.decoding, backends=backends),
-        InferenceDefaults(
-            prefix="", answers=answers, k=vqa.k_test, answering=vqa.decoding, backends=backends
-        ),
+        InferenceDefaults(prefix="", answers=answers, k=vqa.k_test, answering=vqa.decoding, backends=backends),
     )
     with outputs.writing(*files):
         for folder, usage in zip(folders, usages, strict=True):
@@ -148,9 +142,7 @@ def teach(
     on_graph = device.type == "cuda" and not args.eager
     torch.backends.cuda.matmul.allow_tf32 = True
     lr = torch.zeros((), device=device) if on_graph else 0.0
-    optimizer = torch.optim.AdamW(
-        lesson.parameters(), lr=lr, weight_decay=0.05, fused=True, capturable=on_graph
-    )
+    optimizer = torch.optim.AdamW(lesson.parameters(), lr=lr, weight_decay=0.05, fused=True, capturable=on_graph)
     index = torch.zeros(args.batch_size, dtype=torch.int64, device=device)
 
     def step() -> Tensor:
@@ -223,9 +215,7 @@ class Lesson(nn.Module):
         chosen: how many of an image's texts are drawn for a step.
     """
 
-    def __init__(
-        self, model: Prismer, prepare: PrepareInputs, pictures: Pictures, texts: Texts, chosen: int
-    ) -> None:
+    def __init__(self, model: Prismer, prepare: PrepareInputs, pictures: Pictures, texts: Texts, chosen: int) -> None:
         super().__init__()
         self.model, self.prepare, self.pictures, self.texts = model, prepare, pictures, texts
         self.chosen = min(chosen, texts.ids.shape[1])
@@ -254,8 +244,7 @@ class Lesson(nn.Module):
         batch, many = len(index), self.texts.ids.shape[1]
         drawn = torch.rand(batch, many, device=index.device).argsort(dim=1)[:, : self.chosen]
         ids, starts, ends = (
-            x[index[:, None], drawn].flatten(0, 1)
-            for x in (self.texts.ids, self.texts.starts, self.texts.ends)
+            x[index[:, None], drawn].flatten(0, 1) for x in (self.texts.ids, self.texts.starts, self.texts.ends)
         )  # (b * chosen, l), (b * chosen,), (b * chosen,)
         places = torch.arange(ids.shape[1], device=ids.device)
         real = places < ends[:, None]

@@ -27,9 +27,7 @@ def main() -> None:
     from dataset.questions import read_questions
     from helpers.evaluation.vqa_accuracy import Reference, score_answers
 
-    overall, by_type = most_frequent_answers(
-        question for _, question in read_questions(args.train_list, "train")
-    )
+    overall, by_type = most_frequent_answers(question for _, question in read_questions(args.train_list, "train"))
     references = {
         question.question_id: Reference(question.references, question.type)
         for _, question in read_questions(args.test_list, "test")
@@ -42,8 +40,7 @@ def main() -> None:
         print(f"note: list {args.train_list} gives no 'type' of its questions, so no answer by type")
         return
     results = [
-        {"question_id": key, "answer": by_type.get(reference.type, overall)}
-        for key, reference in references.items()
+        {"question_id": key, "answer": by_type.get(reference.type, overall)} for key, reference in references.items()
     ]
     print("\n" + ", ".join(f"{kind} '{answer}'" for kind, answer in by_type.items()))
     print(score_answers(results, references).table())

@@ -45,9 +45,7 @@ class Trainer:
         """The experiment's."""
         return self.work / "logging" / "caption_tiny"
 
-    def start(
-        self, *flags: str, prepare: Callable[[], object] = lambda: None, ranks: int = 1
-    ) -> list[BaseProcess]:
+    def start(self, *flags: str, prepare: Callable[[], object] = lambda: None, ranks: int = 1) -> list[BaseProcess]:
         """Starts the processes of one run; `prepare` is called in each, before."""
         arguments = ["--exp_name", "tiny", "--config", str(self.config), *flags]
         return fork(partial(_train, arguments, prepare), self.work, ranks)

@@ -17,16 +17,12 @@ from common.errors import UserError
 def generate(tmp_path, monkeypatch):
     """Runs the script with flags (`rank` 1 of 4 by default) and reads what accelerate reads."""
 
-    def call(
-        *flags: str, gpus: int = 0, rank: int = 1, machines: int = 4, path: Path | None = None
-    ) -> ClusterConfig:
+    def call(*flags: str, gpus: int = 0, rank: int = 1, machines: int = 4, path: Path | None = None) -> ClusterConfig:
         monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
         file = path or tmp_path / "machine.yaml"
         required = ["--main_ip", "127.0.0.1", "--rank", str(rank), "--num_machines", str(machines)]
-        monkeypatch.setattr(
-            sys, "argv", ["generate_config.py", *required, "--config_file", str(file), *flags]
-        )
+        monkeypatch.setattr(sys, "argv", ["generate_config.py", *required, "--config_file", str(file), *flags])
         generate_config.main()
         return load_config_from_file(str(file))
 

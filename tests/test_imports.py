@@ -24,9 +24,7 @@ def imported(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("floor", FLOORS)
 def test_a_package_imports_only_those_below_it(floor):
-    above = (
-        set(FLOORS[FLOORS.index(floor) + 1 :]) | {"benchmarks", "tests"} | {p.stem for p in ROOT.glob("*.py")}
-    )
+    above = set(FLOORS[FLOORS.index(floor) + 1 :]) | {"benchmarks", "tests"} | {p.stem for p in ROOT.glob("*.py")}
     files = list((ROOT / floor).rglob("*.py"))
     assert files
     upward = {str(path.relative_to(ROOT)): imported(path) & above for path in files}

@@ -25,9 +25,7 @@ PICKLE = "what is in a pickle is run"
 
 
 def sources() -> list[Path]:
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "*.py"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    listed = subprocess.run(["git", "ls-files", "-z", "*.py"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode:  # not a clone
         return [path for path in ROOT.rglob("*.py") if ".venv" not in path.parts]
     return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]

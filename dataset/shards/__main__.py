@@ -51,9 +51,7 @@ def _parser() -> argparse.ArgumentParser:
             "--data_path", type=named_path, required=True, help="holds the data set's folder and lists"
         )
         command.add_argument("--label_path", type=named_path, help="default: labels, below data_path")
-        command.add_argument(
-            "--dataset", default="", help="the data set's folder below data_path (default: itself)"
-        )
+        command.add_argument("--dataset", default="", help="the data set's folder below data_path (default: itself)")
         command.add_argument("--out", type=named_path, required=True, help="what is written goes below it")
         if name == "pack":
             command.add_argument("--labels", choices=["packed", "png"], default="packed", help="their form")

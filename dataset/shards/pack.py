@@ -127,9 +127,7 @@ def _run(
 ) -> Packed:
     _check_folder(folder, shards, may_grow=name != "images")
     result = Packed(name)
-    for part in progress_bar(
-        parallel_map(job, shards, num_workers), desc=name, total=len(shards), unit="shard"
-    ):
+    for part in progress_bar(parallel_map(job, shards, num_workers), desc=name, total=len(shards), unit="shard"):
         result.records += part.records
         result.kept += part.kept
         result.bytes += part.bytes

@@ -50,9 +50,7 @@ class OpenShard:
         if self._file is None:
             part = fetch(self.place.address, start, size)
             if part.total not in (-1, int(self.index.tar[0])):
-                raise OSError(
-                    errno.ESTALE, "is not the file that was indexed; index it anew", str(self.place)
-                )
+                raise OSError(errno.ESTALE, "is not the file that was indexed; index it anew", str(self.place))
             return part.content
         content = os.pread(self._file, size, start)
         if len(content) < size:

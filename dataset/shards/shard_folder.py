@@ -204,8 +204,7 @@ class ShardFolder:
             # Not a missing file, which for some labels means that there is nothing here.
             raise OSError(errno.EIO, _reason(error), str(opened.place)) from None
         record = {
-            opened.index.names[i]: content[opened.index.offsets[i] - start :][: opened.index.sizes[i]]
-            for i in members
+            opened.index.names[i]: content[opened.index.offsets[i] - start :][: opened.index.sizes[i]] for i in members
         }
         self._last = (shard, record)
         return record[name]
@@ -329,9 +328,7 @@ def _listed(root: Path | Url, content: bytes) -> list[str]:
     try:
         names = [str(name) for name in parse_json(content)["shards"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{root / LIST}: damaged ({error}); run python -m dataset.shards index {root}"
-        ) from None
+        raise UserError(f"{root / LIST}: damaged ({error}); run python -m dataset.shards index {root}") from None
     folder = root if isinstance(root, Path) else None
     for name in names:
         if leads_out(name, folder):  # its index would be written there

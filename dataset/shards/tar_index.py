@@ -118,9 +118,7 @@ def index_of(tar: Path) -> TarIndex:
     try:
         write_bytes(path, _as_bytes(index))
     except OSError as error:
-        logger.warning(
-            "%s cannot be written (%s): the shard is read through anew each time", path, error.strerror
-        )
+        logger.warning("%s cannot be written (%s): the shard is read through anew each time", path, error.strerror)
     return index
 
 

@@ -68,9 +68,7 @@ def unpack(
         raise UserError(f"{data_path / dataset}: there are no shards, of images or labels")
     outputs = Outputs("dataset.shards", overwrite, "name another --out")
     for expert, (files, target) in folders.items():
-        for _ in parallel_map(
-            partial(_check, files, target, expert, outputs), range(len(files.shards)), num_workers
-        ):
+        for _ in parallel_map(partial(_check, files, target, expert, outputs), range(len(files.shards)), num_workers):
             pass
     copy_files(copies, outputs)
     return [_run(expert, *places, outputs, num_workers) for expert, places in folders.items()]
@@ -81,9 +79,7 @@ def _run(expert: str | None, files: ShardFolder, target: Path, outputs: Outputs,
     result = Packed(name)
     job = partial(_unpack, files, target, expert, outputs)
     numbers = range(len(files.shards))
-    for part in progress_bar(
-        parallel_map(job, numbers, num_workers), desc=name, total=len(numbers), unit="shard"
-    ):
+    for part in progress_bar(parallel_map(job, numbers, num_workers), desc=name, total=len(numbers), unit="shard"):
         result.records += part.records
         result.bytes += part.bytes
         result.left_out |= part.left_out
@@ -100,9 +96,7 @@ def _check(files: ShardFolder, target: Path, expert: str | None, outputs: Output
         if os.path.lexists(path.with_suffix(".png") if path.suffix == PACKED else path):
             with suppress(OSError, SyntaxError, ValueError):  # a damaged one is left out
                 contents = dict(_files(path, files.read(name, number), expert))
-                outputs.check(
-                    contents, known=lambda path, contents=contents: path.read_bytes() == contents[path]
-                )
+                outputs.check(contents, known=lambda path, contents=contents: path.read_bytes() == contents[path])
 
 
 def _unpack(files: ShardFolder, target: Path, expert: str | None, outputs: Outputs, number: int) -> Packed:

@@ -40,9 +40,7 @@ _RENAMED = [
     ),
     (
         r"scratch\.refinenet(\d)\.resConfUnit(\d)\.conv(\d)",
-        lambda found: (
-            f"neck.fusion_stage.layers.{4 - int(found[1])}.residual_layer{found[2]}.convolution{found[3]}"
-        ),
+        lambda found: f"neck.fusion_stage.layers.{4 - int(found[1])}.residual_layer{found[2]}.convolution{found[3]}",
     ),
     (r"scratch\.output_conv", "head.head"),
 ]

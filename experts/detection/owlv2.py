@@ -112,8 +112,7 @@ class Owlv2Expert:
 
     def _predict(self, inputs: list[Tensor]) -> list[Detections]:
         squares = [
-            F.pad(pixels, (0, self.side - pixels.shape[2], 0, self.side - pixels.shape[1]))
-            for pixels in inputs
+            F.pad(pixels, (0, self.side - pixels.shape[2], 0, self.side - pixels.shape[1])) for pixels in inputs
         ]
         images = torch.stack(squares).to(self.setting.device)  # (b, 3, side, side)
         mean, std = (torch.tensor(values, device=images.device) for values in (CLIP_MEAN, CLIP_STD))

@@ -65,9 +65,7 @@ class Hourglass(nn.Module):
         self.up_1 = nn.Sequential(Residual(width, width), Residual(width, width))
         self.low_1 = nn.Sequential(Residual(width, inner), Residual(inner, inner))
         self.low_2 = (
-            Hourglass(depth - 1, width)
-            if depth > 1
-            else nn.Sequential(Residual(inner, inner), Residual(inner, inner))
+            Hourglass(depth - 1, width) if depth > 1 else nn.Sequential(Residual(inner, inner), Residual(inner, inner))
         )
         self.low_3 = nn.Sequential(Residual(inner, inner), Residual(inner, width))
 
@@ -145,9 +143,7 @@ class CharRecogniser(nn.Module):
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            ConvNormAct(inputs, width), ConvNormAct(width, width), ConvNormAct(width, width)
-        )
+        self.body = nn.Sequential(ConvNormAct(inputs, width), ConvNormAct(width, width), ConvNormAct(width, width))
         self.classifier = nn.Conv2d(width, CLASSES, 1)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -166,6 +162,4 @@ class CharNet(nn.Module):
 
     def forward(self, images: Tensor) -> Heads:
         features = self.backbone(images)
-        return Heads(
-            *self.word_detector(features), *self.char_detector(features), self.char_recognizer(features)
-        )
+        return Heads(*self.word_detector(features), *self.char_detector(features), self.char_recognizer(features))

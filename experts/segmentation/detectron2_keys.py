@@ -26,9 +26,7 @@ _PARTS: tuple[tuple[str, str, dict[str, str | tuple[str, ...]]], ...] = (
             r"patch_embed\.proj": "embeddings.patch_embeddings.projection",
             r"patch_embed\.norm": "embeddings.norm",
             _BLOCK + r"\.norm1": r"encoder.\1.layernorm_before",
-            _BLOCK + r"\.attn\.qkv": tuple(
-                rf"encoder.\1.attention.self.{name}" for name in ("query", "key", "value")
-            ),
+            _BLOCK + r"\.attn\.qkv": tuple(rf"encoder.\1.attention.self.{name}" for name in ("query", "key", "value")),
             _BLOCK + r"\.attn\.relative_position_bias_table": (
                 r"encoder.\1.attention.self.relative_position_bias_table"
             ),

@@ -73,9 +73,7 @@ def likely(scores: Tensor) -> Scores:
     """
     check_finite(scores)
     cell = (min(2, scores.shape[1]), min(2, scores.shape[2]))
-    least = torch.stack(
-        [-F.max_pool2d(-chunk, cell, stride=1).amin(0) for chunk in scores.split(_CLASSES)]
-    ).amax(0)
+    least = torch.stack([-F.max_pool2d(-chunk, cell, stride=1).amin(0) for chunk in scores.split(_CLASSES)]).amax(0)
     least *= 1 - 1e-5  # far more than resizing rounds
     wins = torch.cat(
         [(F.max_pool2d(chunk, cell, stride=1) >= least).flatten(1).any(1) for chunk in scores.split(_CLASSES)]

@@ -16,13 +16,9 @@ from common.overwrite import Outputs, add_flag
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=named_path, help="a checkpoint's folder, or its weight file")
-    parser.add_argument(
-        "target", type=named_path, help="a file .safetensors or .bin; model.json goes beside it"
-    )
+    parser.add_argument("target", type=named_path, help="a file .safetensors or .bin; model.json goes beside it")
     parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="float32")
     add_flag(parser)
     args = parser.parse_args()

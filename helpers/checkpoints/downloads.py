@@ -81,9 +81,7 @@ def download(
         steps = [step for file in dict.fromkeys(files) if (step := _plan(file, force)) is not None]
     # A run of the original, for one, leaves its own weights under the very names of the released ones.
     outputs = Outputs("download_checkpoints.py", force or overwrite, "move it away if it is your own")
-    outputs.check(
-        step.target for step in steps if step.target and step.state in (State.MISSING, State.CACHED)
-    )
+    outputs.check(step.target for step in steps if step.target and step.state in (State.MISSING, State.CACHED))
     width = max(len(step.name) for step in steps)
     for step in steps:
         print(f"{step.name:<{width}}  {_bytes(step.size):>7}  {step.state.value}")
@@ -105,9 +103,7 @@ def _fetch(steps: list[Step], hide_bar: bool) -> None:
     for folder, needed in _space_needed(steps):
         free = shutil.disk_usage(folder).free
         if free < needed:
-            raise UserError(
-                f"{folder}: {_bytes(needed)} are needed there, {_bytes(free)} are free; make room"
-            )
+            raise UserError(f"{folder}: {_bytes(needed)} are needed there, {_bytes(free)} are free; make room")
     with (
         progress_bar(total=total, initial=here, unit="B", unit_scale=True, disable=hide_bar) as bar,
         _explained_errors(),
@@ -152,9 +148,7 @@ def _plan_web(file: WebFile, force: bool) -> Step:
     remote = Remote(f"{endpoint}/{SOURCE}/{file.path}", file.size, file.sha256)
     present = not force and is_intact(file.target, file.size, file.sha256)
     if not present and is_offline_mode():
-        raise UserError(
-            f"{file.target}: is not here or damaged, and HF_HUB_OFFLINE is set; unset it to fetch it"
-        )
+        raise UserError(f"{file.target}: is not here or damaged, and HF_HUB_OFFLINE is set; unset it to fetch it")
     if not present:
         check_connection(endpoint, RAW_ENDPOINT)
     return Step(
@@ -221,9 +215,7 @@ def _plan_offline(file: HubFile) -> Step | None:
     return Step(name, size, State.CACHED, cached, target, _nothing, lambda: _link(cached, target))
 
 
-def _fetch_once(
-    remote: Remote, path: Path, folder: str, force: bool, advance: Callable[[int], object]
-) -> None:
+def _fetch_once(remote: Remote, path: Path, folder: str, force: bool, advance: Callable[[int], object]) -> None:
     """Fetches a file, unless another run that is at it meanwhile is faster."""
     with hub_cache.lock(folder, remote.digest):
         if not force and is_intact(path, remote.size, remote.digest):

@@ -84,8 +84,7 @@ def fetch(remote: Remote, path: Path, advance: Callable[[int], object]) -> None:
         fruitless = fruitless + 1 if here <= start else 0
         if fruitless == ATTEMPTS:
             raise UserError(
-                f"{remote.url}: {failure}; {here} of {remote.size} bytes are kept, "
-                "run the command again to go on"
+                f"{remote.url}: {failure}; {here} of {remote.size} bytes are kept, run the command again to go on"
             )
         if here < remote.size:
             time.sleep(1 + fruitless)

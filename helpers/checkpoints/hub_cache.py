@@ -80,22 +80,15 @@ def locate(file: HubFile) -> Located | None:
             metadata = get_hf_file_metadata(url, retry_on_errors=True)
         except RemoteEntryNotFoundError:
             continue
-        if (
-            metadata.size is None
-            or metadata.commit_hash is None
-            or not _DIGEST.fullmatch(metadata.etag or "")
-        ):
-            raise UserError(
-                f"{url}: comes without commit, size or hash, and could not be checked; check HF_ENDPOINT"
-            )
+        if metadata.size is None or metadata.commit_hash is None or not _DIGEST.fullmatch(metadata.etag or ""):
+            raise UserError(f"{url}: comes without commit, size or hash, and could not be checked; check HF_ENDPOINT")
         # Of this commit: what was announced stays true whatever happens on the hub meanwhile.
         url = hf_hub_url(file.repository, name, revision=metadata.commit_hash)
         return Located(file.repository, name, Remote(url, metadata.size, metadata.etag, build_hf_headers()))
     if file.optional:
         return None
     raise UserError(
-        f"{constants.ENDPOINT}: repository {file.repository} has no file {' or '.join(file.names)}; "
-        "check HF_ENDPOINT"
+        f"{constants.ENDPOINT}: repository {file.repository} has no file {' or '.join(file.names)}; check HF_ENDPOINT"
     )
 
 

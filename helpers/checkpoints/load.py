@@ -144,9 +144,7 @@ def build_model(cls: type[M], config: PrismerConfig, tokenizer: str) -> M:
     return cls(config, loaded)
 
 
-def restore_model(
-    cls: type[M], config: PrismerConfig, tokenizer: str, state: dict[str, Tensor], source: str
-) -> M:
+def restore_model(cls: type[M], config: PrismerConfig, tokenizer: str, state: dict[str, Tensor], source: str) -> M:
     """A model with the weights of a checkpoint, which it takes over: nothing is initialised or copied.
 
     Args:
@@ -168,9 +166,7 @@ def prepare_inputs(experts: tuple[str, ...], class_tables: Path) -> PrepareInput
     if not any(entry.is_label_map for entry in used):
         return PrepareInputs({}, None)
     tables = read_class_tables(class_tables, [entry.classes for entry in used if entry.classes])
-    features = {
-        entry.name: torch.from_numpy(tables.features[entry.classes]) for entry in used if entry.classes
-    }
+    features = {entry.name: torch.from_numpy(tables.features[entry.classes]) for entry in used if entry.classes}
     return PrepareInputs(features, torch.from_numpy(np.asarray(tables.background)))
 
 
@@ -184,9 +180,7 @@ class Description:
     usage: InferenceDefaults
 
 
-def describe(
-    network: PrismerConfig, tokenizer: str, class_tables: Path, usage: InferenceDefaults
-) -> dict[str, Any]:
+def describe(network: PrismerConfig, tokenizer: str, class_tables: Path, usage: InferenceDefaults) -> dict[str, Any]:
     """What `read_description` reads."""
     tables = class_tables.resolve()
     inside = tables.is_relative_to(ROOT)
@@ -219,9 +213,7 @@ def read_description(weights: Path, state: dict[str, Tensor]) -> Description:
             usage,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path}: damaged, or not of a Prismer ({error!r}); write it anew or remove it"
-        ) from None
+        raise UserError(f"{path}: damaged, or not of a Prismer ({error!r}); write it anew or remove it") from None
 
 
 def load_model(cls: type[M], folder: Path) -> LoadedModel[M]:
@@ -271,9 +263,7 @@ def infer_config(state: dict[str, Tensor], source: str) -> tuple[PrismerConfig, 
             raise UserError(f"{source}: not a Prismer checkpoint: it has no key '{key}'")
         shapes[key] = tuple(state[key].shape)
         if len(shapes[key]) != 1 + shape.count(",") or not all(shapes[key]):
-            raise UserError(
-                f"{source}: not a Prismer checkpoint: '{key}' is {list(shapes[key])}, not {shape}"
-            )
+            raise UserError(f"{source}: not a Prismer checkpoint: '{key}' is {list(shapes[key])}, not {shape}")
     (positions, width), (*_, patch), (vocab, _) = shapes.values()
     layers = len({match[1] for key in state if (match := _LAYER.match(key))})
     for name in read_yaml(MODELS_FILE):
@@ -287,9 +277,7 @@ def infer_config(state: dict[str, Tensor], source: str) -> tuple[PrismerConfig, 
         ):
             break
     else:
-        raise UserError(
-            f"{source}: no size in {MODELS_FILE} has vision width {width}, {layers} layers, patch {patch}"
-        )
+        raise UserError(f"{source}: no size in {MODELS_FILE} has vision width {width}, {layers} layers, patch {patch}")
     stems = {key.split(".")[2] for key in state if key.startswith("expert_encoder.conv1.")}
     experts: dict[str, str] = {}  # stem -> first modality that uses it
     for entry in MODALITIES.values():

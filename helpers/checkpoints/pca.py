@@ -30,9 +30,7 @@ def convert_pca(pickled: Path, arrays: Path, overwrite: bool = False) -> None:
     pca = read_pickle(pickled, placeholders=(_PCA,))
     mean, components = getattr(pca, "mean_", None), getattr(pca, "components_", None)
     if not _fit(mean, components):
-        raise UserError(
-            f"{pickled}: not the PCA of text embeddings; fetch it again with --force_redownload=True"
-        )
+        raise UserError(f"{pickled}: not the PCA of text embeddings; fetch it again with --force_redownload=True")
 
     def write(name: Path) -> None:
         with name.open("wb") as file:  # numpy would add a suffix to a name

@@ -14,9 +14,7 @@ SOURCE = "NVlabs/prismer/4f27ab37e8ff5436707c5badd0ec744980608edd"  # on GitHub:
 WEIGHTS = "pytorch_model.bin"
 MODELS = tuple(
     f"{task}_{model}_{size}"
-    for task, model, size in product(
-        ("pretrain", "caption", "vqa"), ("prismer", "prismerz"), ("base", "large")
-    )
+    for task, model, size in product(("pretrain", "caption", "vqa"), ("prismer", "prismerz"), ("base", "large"))
 )
 EXPERTS = (
     "10_model.pth",  # edge
@@ -127,9 +125,7 @@ def models(names: tuple[str, ...], output_dir: Path = Path("logging")) -> list[H
     """
     for name in names:
         if name not in MODELS:
-            raise UserError(
-                f"--download_models: no released model is called '{name}'; there are: {', '.join(MODELS)}"
-            )
+            raise UserError(f"--download_models: no released model is called '{name}'; there are: {', '.join(MODELS)}")
     weights = [HubFile(REPOSITORY, (f"{name}/{WEIGHTS}",), output_dir / name / WEIGHTS) for name in names]
     with_experts = any("_prismer_" in name for name in names)
     return [*(TABLES if with_experts else ()), *_tokenizer(TOKENIZER), *weights]
@@ -139,11 +135,7 @@ def backbones() -> list[HubFile | WebFile]:
     """The networks that a model is made from when it is trained from scratch, and CLIP's text embedding."""
     return [
         *(file for name in VISION_BACKBONES for file in _network(name)),
-        *(
-            file
-            for name in (*TEXT_BACKBONES, TEXT_EMBEDDING)
-            for file in (*_network(name), *_tokenizer(name))
-        ),
+        *(file for name in (*TEXT_BACKBONES, TEXT_EMBEDDING) for file in (*_network(name), *_tokenizer(name))),
     ]
 
 

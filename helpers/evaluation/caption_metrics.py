@@ -139,9 +139,7 @@ def _score(gts: Tokens, res: Tokens, metrics: Collection[str], notes: Sequence[s
     return CaptionScores(scores, cider, notes)
 
 
-def _tokenize(
-    references: Captions, captions: Mapping[ImageId, str], notes: list[str]
-) -> tuple[Tokens, Tokens, bool]:
+def _tokenize(references: Captions, captions: Mapping[ImageId, str], notes: list[str]) -> tuple[Tokens, Tokens, bool]:
     """Tokens of the references and of the captions, as the scorers want them, and whether Java works."""
     flat = [text for texts in references.values() for text in texts] + list(captions.values())
     has_java = True

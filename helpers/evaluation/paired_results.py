@@ -32,9 +32,7 @@ def match_results(
             f"(first: {missing[0]}); {remedy}"
         )
     if unknown := [given for given in texts if given not in references]:
-        raise UserError(
-            f"{len(unknown)} results are of {thing}s without references (first: {unknown[0]}); {remedy}"
-        )
+        raise UserError(f"{len(unknown)} results are of {thing}s without references (first: {unknown[0]}); {remedy}")
     if twice := len(results) - len(texts):
         raise UserError(f"{twice} results repeat the {thing}_id of another; give each {thing} one {text}")
     return {known: texts[known] for known in references}

@@ -94,9 +94,7 @@ def readable(text: str, size: int, bold: bool = False) -> tuple[str, ImageFont.F
     if not needed <= _letters(path):
         path = next((other for other in _other_fonts() if needed <= _letters(other)), path)
     known = _letters(path)
-    shown = "".join(
-        letter if ord(letter) in known else letter.encode("unicode_escape").decode() for letter in text
-    )
+    shown = "".join(letter if ord(letter) in known else letter.encode("unicode_escape").decode() for letter in text)
     return shown, _face(path, size)
 
 
@@ -257,9 +255,7 @@ def chips(width: int, entries: Sequence[tuple[Colour, str]], lines: int = 3) -> 
             x, line = 0.0, line + 1
         rest = f"and {len(entries) - place} more"
         last = place == len(entries) - 1
-        if line == lines or (
-            line == lines - 1 and not last and x + needed + 12 + face.getlength(rest) > width
-        ):
+        if line == lines or (line == lines - 1 and not last and x + needed + 12 + face.getlength(rest) > width):
             line = min(line, lines - 1)
             draw.text((x, (line + 0.5) * step), rest, GREY, face, anchor="lm")
             break

@@ -32,8 +32,7 @@ def panel_key(panel: Panel) -> str:
         bar = f'<b style="background: linear-gradient(to right, {stops})"></b>'
         return f'<span class="scale">{panel.scale.low}{bar}{panel.scale.high}</span>'
     return "\n".join(
-        f'<span><i style="background: {_css(colour)}"></i>{escape(name)}</span>'
-        for colour, name in panel.legend
+        f'<span><i style="background: {_css(colour)}"></i>{escape(name)}</span>' for colour, name in panel.legend
     )
 
 

@@ -39,9 +39,7 @@ _NOTHING = {Kind.INSTANCE: "no object found", Kind.WORDS: "no text found"}
 # What the ends of a quantity mean (docs/labels.md).
 _ENDS = {"depth": ("far", "near"), "edge": ("edge", "no edge")}
 # Normals are seen from the camera: x to the right, y up, z towards it.
-_DIRECTIONS = {
-    "normal": [((255, 128, 128), "right"), ((128, 255, 128), "up"), ((128, 128, 255), "to the camera")]
-}
+_DIRECTIONS = {"normal": [((255, 128, 128), "right"), ((128, 255, 128), "up"), ((128, 128, 255), "to the camera")]}
 
 
 @dataclass(frozen=True)
@@ -181,8 +179,7 @@ def _segments(panel: str, index: np.ndarray, view: Image.Image, names: Sequence[
             left, top = max(round(x - width / 2), 0), max(round(y - height / 2), 0)
             free[top : round(y + height / 2), left : round(x + width / 2)] = False
     entries = [
-        (colours[number], f"{_name(names, number)}  {_percent(area / index.size)}")
-        for area, number in largest_first
+        (colours[number], f"{_name(names, number)}  {_percent(area / index.size)}") for area, number in largest_first
     ]
     return Panel(panel, picture, entries)
 

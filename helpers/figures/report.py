@@ -84,8 +84,7 @@ class Report:
             f'<div class="name">{label}</div></li>\n'
         )
         self._sections.write(
-            f'<section id="image-{number}">\n<h2>{shown}</h2>\n<div class="name">{label}</div>\n'
-            '<div class="grid">\n'
+            f'<section id="image-{number}">\n<h2>{shown}</h2>\n<div class="name">{label}</div>\n<div class="grid">\n'
         )
         self._sections.writelines(_figure(panel, number) for panel in panels)
         self._sections.write("</div>\n")

@@ -71,9 +71,7 @@ class Captioner(Predictor[PrismerCaption]):
             if not attribution:
                 return found
             starts = [self.model.start_ids(prefix)] * len(texts)
-            return self._with_attribution(
-                found, experts, starts, [" " * bool(prefix) + text for text in texts]
-            )
+            return self._with_attribution(found, experts, starts, [" " * bool(prefix) + text for text in texts])
 
         return self._predictions(dataset, batch_size, predict)
 

@@ -81,9 +81,7 @@ class Predictor(Generic[M]):
     network: ClassVar[type[Prismer]]
     card: ClassVar[Card]
 
-    def __init__(
-        self, loaded: LoadedModel[M], backends: Backends | None = None, cache: Path | None = None
-    ) -> None:
+    def __init__(self, loaded: LoadedModel[M], backends: Backends | None = None, cache: Path | None = None) -> None:
         self.accelerator = start_accelerator(None)
         self.loaded, self.usage = loaded, loaded.usage
         self.model: M = loaded.model.to(self.accelerator.device)
@@ -103,9 +101,7 @@ class Predictor(Generic[M]):
         return f"{name}, {side}, experts: {experts}; on {self.accelerator.device})"
 
     @classmethod
-    def from_pretrained(
-        cls, name: str | Path, *, backends: Backends | None = None, cache: Path | None = None
-    ) -> Self:
+    def from_pretrained(cls, name: str | Path, *, backends: Backends | None = None, cache: Path | None = None) -> Self:
         """Loads a checkpoint's folder, or fetches a model from the hub; the rest as for the class."""
         return cls(load_model(cls.network, find_folder(name)), backends, cache)
 

@@ -70,9 +70,7 @@ def find_folder(name: str | Path) -> Path:
         ) from None
 
 
-def write_folder(
-    loaded: LoadedModel, folder: Path, class_name: str, card: Card, overwrite: bool = False
-) -> None:
+def write_folder(loaded: LoadedModel, folder: Path, class_name: str, card: Card, overwrite: bool = False) -> None:
     """Writes a model and all it takes.
 
     Args:

@@ -51,9 +51,7 @@ class _Lowered:
     def __init__(self, block: nn.Module) -> None:
         self.forward = block.forward
         self.frozen, self.inference = _Copies(), _Copies()
-        self._places = [
-            (module._parameters, name) for module in block.modules() for name in module._parameters
-        ]
+        self._places = [(module._parameters, name) for module in block.modules() for name in module._parameters]
 
     def __call__(self, *args: Any) -> Tensor:
         device = args[0].device.type
@@ -125,9 +123,7 @@ class _Cast(torch.autograd.Function):
         return _cast_together(dtype, weights)
 
     @staticmethod
-    def backward(
-        _context: torch.autograd.function.FunctionCtx, *gradients: Tensor
-    ) -> tuple[Tensor | None, ...]:
+    def backward(_context: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         return None, *_cast_together(torch.float32, gradients)
 
 

@@ -79,9 +79,7 @@ class _Encoder:
     def __init__(self, model: Prismer, forward: Callable[..., Tensor]) -> None:
         self._encoder, self._forward, self._kept = model.expert_encoder, forward, _Kept(model)
 
-    def __call__(
-        self, experts: Mapping[str, Tensor | LabelMap], instance_indices: Tensor | None = None
-    ) -> Tensor:
+    def __call__(self, experts: Mapping[str, Tensor | LabelMap], instance_indices: Tensor | None = None) -> Tensor:
         asked = not (self._encoder.training or torch.is_grad_enabled()) and instance_indices is None
         if not asked or len(experts["rgb"]) > MOST_IMAGES:
             return self._forward(experts, instance_indices)

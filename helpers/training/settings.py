@@ -48,9 +48,7 @@ def _prefix(text: str) -> str:
 def _sources(names: list[str]) -> list[str]:
     """Data sets that are read as one: at least one, and none twice, since each has one share."""
     if not names or len(set(names)) < len(names):
-        raise ValueError(
-            f"names a data set twice: {', '.join(names)}" if names else "is empty; name a data set"
-        )
+        raise ValueError(f"names a data set twice: {', '.join(names)}" if names else "is empty; name a data set")
     return names
 
 

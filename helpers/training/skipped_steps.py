@@ -42,9 +42,7 @@ class SkippedSteps:
         names: gives the names of all samples of the data set.
     """
 
-    def __init__(
-        self, limit: int, file: Path, accelerator: Accelerator, names: Callable[[], list[str]]
-    ) -> None:
+    def __init__(self, limit: int, file: Path, accelerator: Accelerator, names: Callable[[], list[str]]) -> None:
         self.limit, self.file, self.accelerator, self.names = limit, file, accelerator, names
         self._in_a_row: list[_Step] = []
         self._pending: _Step | None = None

@@ -62,8 +62,7 @@ class Tracking:
             "trackio": {"name": folder.name, "embed": False, "resume": "never" if new else "allow"},
         }
         plain = {
-            key: value if isinstance(value, (bool, int, float, str)) else str(value)
-            for key, value in settings.items()
+            key: value if isinstance(value, (bool, int, float, str)) else str(value) for key, value in settings.items()
         }
         try:
             self._accelerator.init_trackers(project, plain, options)
@@ -147,9 +146,7 @@ class Meter:
 
     def epoch(self, step: int) -> dict[str, float]:
         """Speed of the whole epoch, and its `train_seconds`."""
-        return {"train_seconds": self._ended - self._epoch.began} | self._speed(
-            self._epoch, self._ended, step
-        )
+        return {"train_seconds": self._ended - self._epoch.began} | self._speed(self._epoch, self._ended, step)
 
     def _speed(self, span: _Span, now: float, step: int) -> dict[str, float]:
         """Samples a second over all processes; seconds a step, and of these the wait for the loader."""

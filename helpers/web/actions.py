@@ -34,9 +34,7 @@ class Actions:
         self._max_pixels = max_pixels
         self._visits = Visits()
 
-    def look(
-        self, session: str, path: str | None, chosen: Collection[str], explain: bool
-    ) -> Iterator[Changes]:
+    def look(self, session: str, path: str | None, chosen: Collection[str], explain: bool) -> Iterator[Changes]:
         """Labels a new image expert by expert, then captions it; without an image clears the page."""
         self.leave(session)
         empty = {tile(name): page.tile(name) for name in self._models.experts}

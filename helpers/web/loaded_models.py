@@ -121,16 +121,12 @@ class WebModels:
         """The answer of the model without experts."""
         return self._answer(self.answerer_z, visit, question, ()) if self.answerer_z else None
 
-    def _caption(
-        self, model: Captioner, visit: Visit, experts: Collection[str], attribution: bool
-    ) -> Prediction:
+    def _caption(self, model: Captioner, visit: Visit, experts: Collection[str], attribution: bool) -> Prediction:
         key = (id(model), frozenset(experts), attribution)
         with self._alone():
             if key not in visit.captions:
                 dataset = visit.dataset(model.image_config(visit.labels, list(experts)))
-                (visit.captions[key],) = model.every(
-                    dataset, model.captions(dataset, 1, attribution=attribution)
-                )
+                (visit.captions[key],) = model.every(dataset, model.captions(dataset, 1, attribution=attribution))
             return visit.captions[key]
 
     def _answer(self, model: Answerer, visit: Visit, question: str, experts: Collection[str]) -> Prediction:

@@ -72,9 +72,7 @@ def heading(experts: Sequence[str], weights: Sequence[Path], limits: str) -> str
         limits: what `Predictor.limits` says.
     """
     folders = ", ".join("/".join(folder.parts[-2:]) for folder in weights)
-    count = (
-        f"{len(experts)} experts look at the picture, and the model reads what they saw." if experts else ""
-    )
+    count = f"{len(experts)} experts look at the picture, and the model reads what they saw." if experts else ""
     return (
         '<div class="pr-head"><h1>Prismer</h1>'
         f"<p>A vision-language model with an ensemble of experts. {count} {limits}</p>"

@@ -29,9 +29,7 @@ def read_upload(path: Path, max_pixels: int) -> Image.Image:
             with Image.open(path, formats=FORMATS) as image:  # reads the header alone
                 width, height = image.size
                 if width * height > max_pixels:
-                    raise UserError(
-                        f"This image is too large: {width} x {height} pixels, the limit is {limit}."
-                    )
+                    raise UserError(f"This image is too large: {width} x {height} pixels, the limit is {limit}.")
                 picture = read_image(image, upright=True)
     except Image.DecompressionBombError:
         raise UserError(f"This image is too large: the limit is {limit}.") from None

@@ -44,9 +44,7 @@ class LabelMap(NamedTuple):
         share = torch.stack([1 - (place - low), place - low], dim=-1)  # (side, 2)
 
         # the 2 x 2 neighbours of each output pixel: (b, side, side, 2, 2) -> (b, side * side, 4)
-        rows = (
-            self.index[:, 0, near[:, None, :, None], near[None, :, None, :]].long().flatten(3).flatten(1, 2)
-        )
+        rows = self.index[:, 0, near[:, None, :, None], near[None, :, None, :]].long().flatten(3).flatten(1, 2)
         rows = rows.masked_fill(rows == BACKGROUND, background).clamp(max=background)
         weights = (share[:, None, :, None] * share[None, :, None, :]).flatten(2).flatten(0, 1)
         if self.table.dim() == 3:  # sample i has the rows from i * (n + 1) of the flattened table

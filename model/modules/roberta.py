@@ -30,11 +30,7 @@ class Embeddings(nn.Module):
 
     def forward(self, ids: Tensor, positions: Tensor) -> Tensor:
         """Token ids and positions, both (b, l) -> (b, l, d)."""
-        x = (
-            self.word_embeddings(ids)
-            + self.position_embeddings(positions)
-            + self.token_type_embeddings.weight
-        )
+        x = self.word_embeddings(ids) + self.position_embeddings(positions) + self.token_type_embeddings.weight
         return self.dropout(self.LayerNorm(x))
 
 
@@ -133,9 +129,7 @@ class DecoderLayer(nn.Sequential):
     """One layer of the decoder: RoBERTa's is child `0`, cross-attention child `1`, adaptor child `2`."""
 
     def __init__(self, config: TextConfig, vision_width: int) -> None:
-        super().__init__(
-            RobertaLayer(config), Attention(config, vision_width), LanguageAdaptor(config.hidden_size)
-        )
+        super().__init__(RobertaLayer(config), Attention(config, vision_width), LanguageAdaptor(config.hidden_size))
 
     def forward(self, x: Tensor, visible: Tensor, encoded: Tensor, cache: LayerCache | None = None) -> Tensor:
         """Self-attention, cross-attention, adaptor, MLP.

@@ -33,9 +33,7 @@ LABELS = {
     "normal": lambda raw, size: decode.normal_label(raw["normal"], size),
     "seg_scenes": lambda raw, size: decode.semantic_label(raw["semantic"], size),
     "edge": lambda raw, size: decode.edge_label(raw["edge"], size),
-    "obj_detection": lambda raw, size: decode.instance_label(
-        raw["classes"], raw["centre"], raw["offset"], size
-    ),
+    "obj_detection": lambda raw, size: decode.instance_label(raw["classes"], raw["centre"], raw["offset"], size),
     "ocr_detection": lambda raw, size: decode.words_label(raw["text"], raw["word"], size),
 }
 

@@ -45,9 +45,7 @@ def semantic_label(classes: np.ndarray, size: tuple[int, int]) -> Label:
     return Label(_resize(classes.astype(np.uint8), size, Image.Resampling.NEAREST))
 
 
-def instance_label(
-    logits: np.ndarray, centre: np.ndarray, offset: np.ndarray, size: tuple[int, int]
-) -> Label:
+def instance_label(logits: np.ndarray, centre: np.ndarray, offset: np.ndarray, size: tuple[int, int]) -> Label:
     """Groups the cells of objects around centres (Panoptic-DeepLab, arXiv 1911.10194).
 
     Args:

@@ -37,9 +37,7 @@ class ConvNormAct(nn.Sequential):
     """3x3 convolution, batch norm, ReLU."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
-        super().__init__(
-            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
-        )
+        super().__init__(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
 
 
 class Residual(nn.Module):
@@ -102,12 +100,8 @@ class NanoNetwork(nn.Module):
         self.up2 = Merge(quarter, half, width)
         self.surface_sizes = {"depth": 1, "normal": 3, "edge": 4, "semantic": config.semantic_classes}
         self.thing_sizes = {"classes": config.instance_classes + 1, "centre": 1, "offset": 2, "text": 1}
-        self.surfaces = nn.Sequential(
-            ConvNormAct(width, width), nn.Conv2d(width, sum(self.surface_sizes.values()), 1)
-        )
-        self.things = nn.Sequential(
-            ConvNormAct(width, width), nn.Conv2d(width, sum(self.thing_sizes.values()), 1)
-        )
+        self.surfaces = nn.Sequential(ConvNormAct(width, width), nn.Conv2d(width, sum(self.surface_sizes.values()), 1))
+        self.things = nn.Sequential(ConvNormAct(width, width), nn.Conv2d(width, sum(self.thing_sizes.values()), 1))
         self.reader = Reader(len(config.words))
         self.word_features: Tensor
         self.register_buffer("word_features", torch.zeros(len(config.words), 64))

@@ -25,12 +25,8 @@ def main(arguments: list[str] | None = None) -> None:
         help="one solid a scene, in ImageNet's layout; N and M are of each of the 32 classes",
     )
     parser.add_argument("--no-labels", action="store_true", help="leave out the exact labels")
-    parser.add_argument(
-        "--tables", type=named_path, metavar="DIR", help="write the class embeddings into this folder"
-    )
-    parser.add_argument(
-        "--demo", type=named_path, metavar="DIR", help="write six demo images into this folder"
-    )
+    parser.add_argument("--tables", type=named_path, metavar="DIR", help="write the class embeddings into this folder")
+    parser.add_argument("--demo", type=named_path, metavar="DIR", help="write six demo images into this folder")
     add_flag(parser)
     options = parser.parse_args(arguments)
     try:
@@ -70,9 +66,7 @@ def run(options: argparse.Namespace) -> None:
     except OSError as error:
         raise UserError(f"cannot write to {error.filename}: {error.strerror}") from None
     if options.out:
-        wanted = dataset_files.Options(
-            options.out, options.seed, options.size, not options.no_labels, outputs
-        )
+        wanted = dataset_files.Options(options.out, options.seed, options.size, not options.no_labels, outputs)
         write_all = classes.write_classes if options.classes else dataset_files.write_data
         write_all(wanted, options.train, options.test, options.workers)
         each = " of each class" if options.classes else ""

@@ -127,9 +127,7 @@ def _without_sign(world, rng) -> str:
         f"a group of {_count(world)} with {first.phrase} {_relation(first, second, rng)} {second.phrase}",
     ]
     if all(places) and places[0] != places[1]:
-        forms.append(
-            f"{first.phrase} {places[0]} and {second.phrase} {places[1]} {floor if not rest else tail}"
-        )
+        forms.append(f"{first.phrase} {places[0]} and {second.phrase} {places[1]} {floor if not rest else tail}")
     return str(rng.choice(forms))
 
 

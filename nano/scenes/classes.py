@@ -22,9 +22,7 @@ def write_classes(options: Options, train: int, test: int, workers: int) -> None
     names = [f"{colour} {shape}" for shape, colour in CLASSES]
     lists = {
         f"{FOLDERS[1]}/imagenet_answer.json": names,
-        f"{FOLDERS[1]}/imagenet_class.json": {
-            name.replace(" ", "_"): number for number, name in enumerate(names)
-        },
+        f"{FOLDERS[1]}/imagenet_class.json": {name.replace(" ", "_"): number for number, name in enumerate(names)},
     }
     contents = {options.out / name: json.dumps(content) for name, content in lists.items()}
     with claimed(options, lists, lambda path: path.read_text(errors="replace") == contents[path]):

@@ -97,9 +97,7 @@ def write_scene(options: Options, job: tuple[str, int]) -> dict:
     image_id = index + (FIRST_TEST_ID if split == "test" else 0)
     folder = "val2014" if split == "test" else "train2014"
     name = f"{folder}/SCENE_{folder}_{image_id:012d}"
-    world, captions, questions = describe_scene(
-        [options.seed, int(split == "test"), index], options.long_side
-    )
+    world, captions, questions = describe_scene([options.seed, int(split == "test"), index], options.long_side)
     write_files(options, world, f"{DATASET}/{name}", ".jpg")
     return {
         "image": f"{name}.jpg",
@@ -156,9 +154,7 @@ def _claim(options: Options) -> None:
     if path.exists():
         theirs = path.read_text()
         if theirs != json.dumps(mine):
-            raise UserError(
-                f"{path} tells of other scenes ({theirs}); choose another --out or delete the folder"
-            )
+            raise UserError(f"{path} tells of other scenes ({theirs}); choose another --out or delete the folder")
     else:
         _write_json(path, mine)
 
@@ -174,9 +170,7 @@ def _is_of_scenes(path: Path) -> bool:
     try:
         content = json.loads(path.read_bytes())
         rows = content["images"] if isinstance(content, dict) and "images" in content else content
-        return rows == answer_list() or all(
-            "/SCENE_" in row.get("image", row.get("file_name")) for row in rows
-        )
+        return rows == answer_list() or all("/SCENE_" in row.get("image", row.get("file_name")) for row in rows)
     except (ValueError, TypeError, AttributeError, RecursionError):
         return False
 

@@ -62,9 +62,7 @@ def _claims(text: str, world: World) -> Iterator[tuple[str, bool]]:
             yield "size", all(solid.size == group["size"] for solid in found)
         if told := _PLACE.match(text, group.end()):
             x = [thing.view.x for thing in found]
-            low, high = {"on the left": (0, 0.5), "on the right": (0.5, 1), "in the middle": (1 / 3, 2 / 3)}[
-                told[1]
-            ]
+            low, high = {"on the left": (0, 0.5), "on the right": (0.5, 1), "in the middle": (1 / 3, 2 / 3)}[told[1]]
             yield "place", bool(x) and all(low <= value <= high for value in x)
     for total in _ALL.finditer(text):
         solids = [solid for solid in world.solids if total["shape"] in ("solid", solid.shape)]
@@ -107,9 +105,7 @@ def score(captions: Iterable[tuple[str, World]]) -> dict[str, dict[str, int]]:
         for kind, holds in claims:
             right[kind] += holds
             total[kind] += 1
-    return {
-        kind: {"right": right[kind], "of": total[kind]} for kind in (*KINDS, "read", "caption") if total[kind]
-    }
+    return {kind: {"right": right[kind], "of": total[kind]} for kind in (*KINDS, "read", "caption") if total[kind]}
 
 
 def table(scores: dict[str, dict[str, int]]) -> str:
@@ -143,9 +139,7 @@ def read_captions(path: Path, data: Path) -> list[tuple[str, World]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("captions", type=named_path, help="results of train_caption.py on Scenes")
-    parser.add_argument(
-        "--data", type=named_path, default=Path("data/scenes"), help="the folder of the Scenes"
-    )
+    parser.add_argument("--data", type=named_path, default=Path("data/scenes"), help="the folder of the Scenes")
     args = parser.parse_args()
     print(table(score(read_captions(args.captions, args.data))))
 

@@ -40,9 +40,7 @@ def make_labels(world: World, render: Render) -> Labels:
         "edge": _edge(render),
         "obj_detection": np.where(thing < 0, np.uint8(BACKGROUND), thing.astype(np.uint8)),
     }
-    sidecars = {
-        "obj_detection": {str(i): DETECTION_CLASSES.index(t.name) for i, t in enumerate(world.objects)}
-    }
+    sidecars = {"obj_detection": {str(i): DETECTION_CLASSES.index(t.name) for i, t in enumerate(world.objects)}}
     if world.sign:
         maps["ocr_detection"] = np.where(render.word[step, step], 0, BACKGROUND).astype(np.uint8)
         word = world.sign.word
@@ -71,8 +69,7 @@ def _edge(render) -> np.ndarray:
     strength = np.zeros(render.thing.shape, np.float32)
     for axis in (0, 1):
         one, two = (
-            tuple(part if i == axis else slice(None) for i in range(2))
-            for part in (slice(None, -1), slice(1, None))
+            tuple(part if i == axis else slice(None) for i in range(2)) for part in (slice(None, -1), slice(1, None))
         )
         thing = render.thing
         far = (thing[one] < 0) & (thing[two] < 0)

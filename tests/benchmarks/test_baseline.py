@@ -26,9 +26,7 @@ def model() -> PrismerCaption:
 def test_encoder(model):
     images = experts(model.config, 2)
     with torch.no_grad():
-        torch.testing.assert_close(
-            baseline.encode(model.expert_encoder, images), model.expert_encoder(images)
-        )
+        torch.testing.assert_close(baseline.encode(model.expert_encoder, images), model.expert_encoder(images))
 
 
 def test_training_loss_and_gradients(model):
@@ -48,9 +46,7 @@ def test_ranking():
     ids, real = texts(model.config, 3, 2, 6, end=False)
     assert len(set(real.sum(dim=1).tolist())) > 1
     prompt = Prompt(ids, real, real.sum(dim=1))
-    ours, expected = (
-        way(model.text_decoder, encoded, prompt, answers, mask, 7) for way in (rank, baseline.rank)
-    )
+    ours, expected = (way(model.text_decoder, encoded, prompt, answers, mask, 7) for way in (rank, baseline.rank))
     assert torch.equal(ours.kept, expected.kept)
     torch.testing.assert_close(ours.scores, expected.scores, rtol=1e-4, atol=1e-4)
 

@@ -26,9 +26,7 @@ from tests.forked_script import forked_script
 BATCH = 4
 
 
-@pytest.mark.parametrize(
-    ("cls", "freeze"), [(PrismerCaption, "freeze_lang_vision"), (PrismerVQA, "freeze_vision")]
-)
+@pytest.mark.parametrize(("cls", "freeze"), [(PrismerCaption, "freeze_lang_vision"), (PrismerVQA, "freeze_vision")])
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_activations_are_those_of_a_real_forward_pass(cls, freeze, precision):
     real = network(freeze, cls)
@@ -43,9 +41,7 @@ def test_activations_are_those_of_a_real_forward_pass(cls, freeze, precision):
     assert measured.total > 20e6
     assert planned.total == pytest.approx(measured.total, rel=3e-3)
     assert planned.checkpointed == pytest.approx(measured.checkpointed, rel=3e-3)
-    assert memory_plan.state(planned_model, "none", 1, precision).copies == sum(
-        x.nbytes for x in kept_copies(real)
-    )
+    assert memory_plan.state(planned_model, "none", 1, precision).copies == sum(x.nbytes for x in kept_copies(real))
     checkpoint_activations(real, "full")
     with saved_activations.saved_activations(real) as measured, autocast(precision):
         memory_plan.loss(real, BATCH, "cpu")

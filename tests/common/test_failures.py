@@ -139,9 +139,7 @@ _PRINTS = "from common.cli import run; run(lambda: print('caf\\u00e9 \\udce9' + 
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize(
-    ("output", "code", "lines"), [("pipe", 128 + signal.SIGPIPE, 0), ("/dev/full", 2, 1)]
-)
+@pytest.mark.parametrize(("output", "code", "lines"), [("pipe", 128 + signal.SIGPIPE, 0), ("/dev/full", 2, 1)])
 def test_what_is_printed_cannot_be_written(output: str, code: int, lines: int, unbuffered: str) -> None:
     environment = os.environ | {"PYTHONUNBUFFERED": unbuffered, "PYTHONIOENCODING": "ascii"}
     if output == "pipe":

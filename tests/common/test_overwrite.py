@@ -142,9 +142,7 @@ def test_another_file_is_replaced_if_the_user_confirms_it(tmp_path, make):
     write(tmp_path / "a")
 
 
-@pytest.mark.parametrize(
-    "make", [folder, link_to_a_folder, pipe, link_to_a_device, with_notes_that_are_a_link]
-)
+@pytest.mark.parametrize("make", [folder, link_to_a_folder, pipe, link_to_a_device, with_notes_that_are_a_link])
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_some_places_take_no_file(tmp_path, make, overwrite):
     make(tmp_path / "a")

@@ -136,9 +136,7 @@ MALICIOUS = {
 
 
 @pytest.mark.parametrize("name", MALICIOUS)
-def test_nothing_in_a_malicious_pickle_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_nothing_in_a_malicious_pickle_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
     pickletools.dis(MALICIOUS[name], out=io.StringIO())  # it is a pickle, and not refused as none
     Path("inner.npy").write_bytes(b"")

@@ -140,9 +140,7 @@ def _complain(error: Exception) -> None:
 
 def test_a_worker_does_not_complain_that_the_run_has_ended(capfd):
     errors = [ConnectionResetError("gone"), ValueError("a defect")]
-    list(
-        parallel_map(_complain, errors, 1, fresh=True)
-    )  # a fork server would have the stderr of its first test
+    list(parallel_map(_complain, errors, 1, fresh=True))  # a fork server would have the stderr of its first test
     told = capfd.readouterr().err
     assert "a defect" in told
     assert "gone" not in told

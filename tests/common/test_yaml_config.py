@@ -89,10 +89,7 @@ def documented() -> list[tuple[type, str, object]]:
     ("cls", "key", "value"),
     [
         *documented(),
-        *(
-            (CaptionConfig, *each)
-            for each in {"batch_size_test": 8, "min_lr": 0, "weight_decay": 0.05}.items()
-        ),
+        *((CaptionConfig, *each) for each in {"batch_size_test": 8, "min_lr": 0, "weight_decay": 0.05}.items()),
         (ClassificationConfig, "k_test", 32),
     ],
 )
@@ -216,9 +213,7 @@ def test_a_missing_key_is_named(tmp_path):
 
 def test_a_misspelt_key_is_named_before_the_one_that_is_missing_for_it(tmp_path):
     path = tmp_path / "task.yaml"
-    path.write_text(
-        yaml.safe_dump({key: value for key, value in GOOD.items() if key != "init_lr"} | {"int_lr": 1})
-    )
+    path.write_text(yaml.safe_dump({key: value for key, value in GOOD.items() if key != "init_lr"} | {"int_lr": 1}))
     with pytest.raises(UserError, match=r"task.yaml: unknown key 'int_lr'; is 'init_lr' meant\?$"):
         read_config(path, CaptionConfig)
 
@@ -256,9 +251,7 @@ def test_the_place_of_a_source(source, key):
     config = read_config(CONFIGS / "pretrain.yaml", PretrainConfig)
     changed = dataclasses.replace(config, **{f"{key}_data_path": Path("elsewhere")})
     assert (config.source_path(source), changed.source_path(source)) == (Path("data"), Path("elsewhere"))
-    with pytest.raises(
-        UserError, match=f"key '{key}_data_path' is missing; the data set '{source}' needs it"
-    ):
+    with pytest.raises(UserError, match=f"key '{key}_data_path' is missing; the data set '{source}' needs it"):
         dataclasses.replace(config, **{f"{key}_data_path": None}).source_path(source)
 
 
@@ -329,9 +322,7 @@ def test_whole_numbers_of_64_bits_are_read(tmp_path):
 
 
 def test_a_date_is_a_text_and_a_byte_order_mark_is_none(tmp_path):
-    (tmp_path / "c.yaml").write_text(
-        "prefix: 2020-01-01\nb: &b {c: 1}\nd: {<<: *b, c: 2}", encoding="utf-8-sig"
-    )
+    (tmp_path / "c.yaml").write_text("prefix: 2020-01-01\nb: &b {c: 1}\nd: {<<: *b, c: 2}", encoding="utf-8-sig")
     assert read_yaml(tmp_path / "c.yaml") == {"prefix": "2020-01-01", "b": {"c": 1}, "d": {"c": 2}}
 
 

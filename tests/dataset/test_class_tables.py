@@ -38,9 +38,7 @@ def test_released_files(tmp_path: Path) -> None:
 
 def test_missing(tmp_path: Path) -> None:
     write_arrays(tmp_path)
-    with pytest.raises(
-        UserError, match=r"ade\.npz \(or ade_features\.pt\) is missing.*download_checkpoints\.py"
-    ):
+    with pytest.raises(UserError, match=r"ade\.npz \(or ade_features\.pt\) is missing.*download_checkpoints\.py"):
         read_class_tables(tmp_path, ["ade"])
 
 

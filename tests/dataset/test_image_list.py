@@ -27,9 +27,7 @@ def test_the_formats_say_the_same(tmp_path: Path, name: str) -> None:
 def test_questions_and_answers(tmp_path: Path) -> None:
     path = tmp_path / "vqa.csv"
     path.write_text("image,question,answer\n1.jpg,what?,a cat\n")
-    assert read_list(path, ("question", "answer")) == [
-        {"image": "1.jpg", "question": "what?", "answer": "a cat"}
-    ]
+    assert read_list(path, ("question", "answer")) == [{"image": "1.jpg", "question": "what?", "answer": "a cat"}]
 
 
 def test_brackets_may_begin_a_caption(tmp_path: Path) -> None:

@@ -87,9 +87,7 @@ def test_values_that_are_no_shade_of_grey_are_not_guessed(value: np.generic) -> 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
-def test_an_image_is_read_as_stored_and_turned_on_request(
-    tmp_path: Path, suffix: str, orientation: int
-) -> None:
+def test_an_image_is_read_as_stored_and_turned_on_request(tmp_path: Path, suffix: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = np.zeros((16, 32, 3), dtype=np.uint8)

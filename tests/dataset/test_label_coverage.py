@@ -23,9 +23,7 @@ def test_every_expert_is_counted(disk: Disk) -> None:
     assert str(label_coverage(train)) == f"labels of 6 images: {ALL.replace('depth 6', 'depth 4')}"
     for name in names:
         disk.label("depth", name).unlink(missing_ok=True)
-    with pytest.raises(
-        UserError, match=r"labels/depth: no label of 6 images .*run experts/generate_depth\.py"
-    ):
+    with pytest.raises(UserError, match=r"labels/depth: no label of 6 images .*run experts/generate_depth\.py"):
         label_coverage(train)
 
 

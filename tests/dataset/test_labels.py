@@ -53,9 +53,7 @@ def test_old_words_are_read_as_data_only(reader: LabelReader) -> None:
         reader.read(KEY, SIZE)
 
 
-@pytest.mark.parametrize(
-    ("size", "label"), [((960, 700), (480, 350)), ((500, 100), (480, 96)), ((480, 9), (480, 9))]
-)
+@pytest.mark.parametrize(("size", "label"), [((960, 700), (480, 350)), ((500, 100), (480, 96)), ((480, 9), (480, 9))])
 def test_packed_labels_are_smaller_than_large_images(
     reader: LabelReader, disk: Disk, size: tuple[int, int], label: tuple[int, int]
 ) -> None:
@@ -101,9 +99,7 @@ def test_classes_beyond_the_table_are_refused(disk: Disk, reader: LabelReader) -
             LabelReader(disk.labels, alone, classes={expert: enough - 1}).read(KEY, SIZE)
 
 
-def test_a_missing_file_of_words_means_no_text_only_where_others_made_labels(
-    reader: LabelReader, disk: Disk
-) -> None:
+def test_a_missing_file_of_words_means_no_text_only_where_others_made_labels(reader: LabelReader, disk: Disk) -> None:
     """Ours leave an empty file where there is no text."""
     manifest = disk.labels / "ocr_detection" / "manifest.json"
     label(reader, "ocr_detection").unlink()
@@ -174,9 +170,7 @@ def test_a_picture_of_another_size(reader: LabelReader) -> None:
 
 DAMAGED = ["", "{", "[1]", '{"x": 1}', '{"0": null}', '{"0": {"text": "no features"}}']
 DAMAGED += ['{"0": -1}', '{"0": 1.5}', '{"0": "cat"}', '{"0": true}']
-DAMAGED += [
-    json.dumps({"0": {"text": text, "features": [value] * 64}}) for text, value in (("a", "inf"), (None, 0))
-]
+DAMAGED += [json.dumps({"0": {"text": text, "features": [value] * 64}}) for text, value in (("a", "inf"), (None, 0))]
 SHORT = json.dumps({"0": {"text": "short", "features": [1.0]}})
 DAMAGED += ['{"0": ' + "9" * 5000 + "}", "[" * 100_000, '{"0": 1e999}', "\udcff"]
 

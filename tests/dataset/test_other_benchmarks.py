@@ -34,8 +34,7 @@ FILES = {
                 "image_id": 297147,
                 "question_id": 2971475,
                 "answers": [
-                    {"answer_id": number, "raw_answer": each, "answer": each}
-                    for number, each in enumerate(TEN)
+                    {"answer_id": number, "raw_answer": each, "answer": each} for number, each in enumerate(TEN)
                 ],
             }
         ]

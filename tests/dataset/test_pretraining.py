@@ -76,9 +76,7 @@ def test_warnings_of_a_kind_are_few(disk: Disk, caplog: Any) -> None:
 def test_a_photo_and_its_mask_would_share_a_caption(disk: Disk) -> None:
     add_pair(disk, "cc12m", "00000/1", "a cat")
     disk.add("00000/1.png", "cc12m")
-    with pytest.raises(
-        UserError, match=r"cc12m: 00000/1\.jpg and 00000/1\.png would share labels and captions"
-    ):
+    with pytest.raises(UserError, match=r"cc12m: 00000/1\.jpg and 00000/1\.png would share labels and captions"):
         open_data(disk, "cc12m")
 
 

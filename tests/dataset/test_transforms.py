@@ -116,9 +116,7 @@ def test_flips_half_of_the_images() -> None:
 
 
 @pytest.mark.parametrize("compat", [False, True])
-def test_two_operations_are_drawn_each_as_likely_as_any(
-    monkeypatch: pytest.MonkeyPatch, compat: bool
-) -> None:
+def test_two_operations_are_drawn_each_as_likely_as_any(monkeypatch: pytest.MonkeyPatch, compat: bool) -> None:
     seen, samples = Counter(), 300
     signs = []
 

@@ -22,9 +22,7 @@ def script(*args: object, cwd: Path) -> subprocess.CompletedProcess:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": ""}
     environment["ACCELERATE_USE_CPU"] = "true"
     command = [sys.executable, str(ROOT / path), *rest]
-    return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
 def newest_weights(experiment: Path) -> dict[str, torch.Tensor]:

@@ -37,9 +37,7 @@ class HubApi(BaseHTTPRequestHandler):
     def commit(self, repository: str, files: list[dict[str, str]]) -> None:
         for file in files:
             self.served.small[f"{repository}/{file['path']}"] = base64.b64decode(file["content"])
-        self.answer_json(
-            {"commitUrl": f"{self.served.url}/{repository}/commit/1", "commitOid": self.served.commit}
-        )
+        self.answer_json({"commitUrl": f"{self.served.url}/{repository}/commit/1", "commitOid": self.served.commit})
 
     def list_files(self, path: str) -> None:
         """What a revision is, or what is in it: `api/models/<repository>/<revision or tree>/<name>`."""

@@ -155,9 +155,7 @@ def test_a_checkpoint_that_is_not_here_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     backend = {"name": "depth_anything", "checkpoint": "nobody/nothing"}
     reasons = unavailable([ImageFile("a.png", "a")], ("depth",), {"depth": backend}, tmp_path, tmp_path)
-    assert reasons == {
-        "depth": "checkpoint 'nobody/nothing' is not here, and the hub cannot be reached for it"
-    }
+    assert reasons == {"depth": "checkpoint 'nobody/nothing' is not here, and the hub cannot be reached for it"}
 
 
 def test_a_package_that_is_not_installed_is_named(tmp_path, monkeypatch):
@@ -189,9 +187,7 @@ def test_flags(folder):
     assert {path.name: path.read_bytes() for path in images.iterdir()} == before
     assert {path.name for path in (folder / "labels").iterdir() if path.is_dir()} == set(told["experts"])
     for row in told["images"]:
-        attribution = json.loads(
-            (folder / f"attribution/some photos/{Path(row['image']).stem}.json").read_text()
-        )
+        attribution = json.loads((folder / f"attribution/some photos/{Path(row['image']).stem}.json").read_text())
         assert attribution["text"] == row["caption"]
         assert " ".join(attribution["words"]).capitalize() + "." == row["caption"]
         assert list(attribution["masses"]) == ["rgb", "obj_detection", "ocr_detection"]
@@ -199,9 +195,7 @@ def test_flags(folder):
             assert sum(masses) == pytest.approx(1, abs=1e-3)
         assert row["score"] < 0
 
-    greedy = forked_script(
-        "demo.py", *flags, "--beams", 1, "--max_length", 8, "--json", "told.json", cwd=folder
-    )
+    greedy = forked_script("demo.py", *flags, "--beams", 1, "--max_length", 8, "--json", "told.json", cwd=folder)
     assert greedy.returncode == 3, greedy.stderr
     short = json.loads((folder / "told.json").read_text())["images"]
     for row, longer in zip(short, told["images"], strict=True):

@@ -127,9 +127,7 @@ def test_draws_a_picture_of_each_image_a_sheet_and_a_report(folders, tmp_path):
     assert pictures["one"].width == pictures["two"].width > 1000
     assert pictures["one"].height > pictures["two"].height + 150  # the attribution
     # The second has no labels: its panels are grey, where the first has a bright depth map.
-    depth = {
-        name: np.ptp(np.asarray(pictures[name].convert("L"))[60:220, 330:600]) for name in ("one", "two")
-    }
+    depth = {name: np.ptp(np.asarray(pictures[name].convert("L"))[60:220, 330:600]) for name in ("one", "two")}
     assert depth["one"] > 150
     assert depth["two"] < 150
     assert all(path.stat().st_size <= MAX_BYTES for path in out.rglob("*.png"))

@@ -190,8 +190,7 @@ def test_two_visitors_at_once_keep_their_images(browser, server):
     assert found[0][0].startswith("A blue cone")
     assert "green cubes" in found[1][0]
     widths = [
-        page.locator("#tile-depth img").evaluate("image => image.naturalWidth / image.naturalHeight")
-        for page in pages
+        page.locator("#tile-depth img").evaluate("image => image.naturalWidth / image.naturalHeight") for page in pages
     ]
     assert widths[0] < 1 <= widths[1]
     for page in pages:

@@ -52,10 +52,7 @@ def hub():
     names += [f"shikunl/prismer/expert_weights/{name}" for name in released.EXPERTS]
     tokenizer = ("vocab.json", "merges.txt", "tokenizer.json")
     for text in ("FacebookAI/roberta-base", "FacebookAI/roberta-large", released.TEXT_EMBEDDING):
-        names += [
-            f"{text}/{name}"
-            for name in ("config.json", "model.safetensors", "flax_model.msgpack", *tokenizer)
-        ]
+        names += [f"{text}/{name}" for name in ("config.json", "model.safetensors", "flax_model.msgpack", *tokenizer)]
     for vision in released.VISION_BACKBONES:
         names += [f"{vision}/{name}" for name in ("config.json", "pytorch_model.bin", "tf_model.h5")]
     large = {name: contents(name) for name in names if Path(name).suffix in LARGE}
@@ -192,9 +189,7 @@ def test_models_by_name_are_linked_to_the_cache_with_their_tokenizer(hub, tmp_pa
         "vqa_prismerz_base",
         "caption_prismer_large",
     }
-    cached = (
-        "import sys; from huggingface_hub import hf_hub_download as get; print(get(sys.argv[1], sys.argv[2]))"
-    )
+    cached = "import sys; from huggingface_hub import hf_hub_download as get; print(get(sys.argv[1], sys.argv[2]))"
     for repository, name, same in (
         ("shikunl/prismer", "vqa_prismerz_base/pytorch_model.bin", True),
         ("roberta-base", "vocab.json", False),
@@ -215,19 +210,13 @@ def test_models_by_name_are_linked_to_the_cache_with_their_tokenizer(hub, tmp_pa
 def test_all_models_and_the_backbones(hub, tmp_path):
     done = run(hub, tmp_path, "--download_models=True", "--download_backbones=True", "--hide_tqdm=True")
     assert done.returncode == 0, done.stderr
-    assert {path.parent.name for path in (tmp_path / "logging").rglob("pytorch_model.bin")} == set(
-        released.MODELS
-    )
+    assert {path.parent.name for path in (tmp_path / "logging").rglob("pytorch_model.bin")} == set(released.MODELS)
     snapshots = (tmp_path / "cache" / "hub").glob("models--*/snapshots/*/*")
     found = {(path.parts[-4].removeprefix("models--").replace("--", "/"), path.name) for path in snapshots}
     found = {(repository, name) for repository, name in found if repository != released.REPOSITORY}
     tokenizer = ("vocab.json", "merges.txt", "tokenizer.json")
     assert found == {
-        *(
-            (name, file)
-            for name in released.VISION_BACKBONES
-            for file in ("config.json", "pytorch_model.bin")
-        ),
+        *((name, file) for name in released.VISION_BACKBONES for file in ("config.json", "pytorch_model.bin")),
         *(
             (name, file)
             for name in ("roberta-base", "roberta-large", released.TEXT_EMBEDDING)
@@ -257,9 +246,7 @@ def test_an_interrupted_run_is_continued_by_the_next(hub, tmp_path):
     try:
         assert hub.stalled.wait(240)
         end = time.monotonic() + 240
-        while (
-            bytes_of_incomplete_files(tmp_path) < half - io.DEFAULT_BUFFER_SIZE
-        ):  # so much may be on its way
+        while bytes_of_incomplete_files(tmp_path) < half - io.DEFAULT_BUFFER_SIZE:  # so much may be on its way
             assert time.monotonic() < end
             time.sleep(0.05)
         running.send_signal(signal.SIGINT)

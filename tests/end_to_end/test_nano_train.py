@@ -77,9 +77,7 @@ def test_labels_move_with_their_image():
 
 def test_both_tasks_get_the_weights(scenes, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    caption = write_caption_config(
-        tmp_path / "caption.yaml", scenes, image_resolution=32, label_resolution=32
-    )
+    caption = write_caption_config(tmp_path / "caption.yaml", scenes, image_resolution=32, label_resolution=32)
     vqa = write_config(tmp_path / "vqa.yaml", scenes, data_path=str(scenes))
     flags = ["--caption", str(caption), "--vqa", str(vqa), "--exp_name", "mine", "--steps", "2"]
     flags += ["--batch_size", "5", "--workers", "0"]
@@ -91,7 +89,6 @@ def test_both_tasks_get_the_weights(scenes, tmp_path, monkeypatch, capsys):
     assert (captioner.usage.prefix, answerer.usage.k) == (PREFIX, 16)
     assert len(answerer.usage.answers) == 99
     own, other = (
-        read_weights(tmp_path / "logging" / name / "model.safetensors")
-        for name in ("caption_mine", "vqa_mine")
+        read_weights(tmp_path / "logging" / name / "model.safetensors") for name in ("caption_mine", "vqa_mine")
     )
     assert all(torch.equal(value, other[key]) for key, value in own.items())

@@ -55,9 +55,7 @@ def write_class_tables(folder: Path) -> None:
 def plain_captions(model: PrismerCaption, labels: Path, tables: Path) -> list[str]:
     """What the model says without all that is between it and demo.py."""
     resolution = model.config.image_resolution
-    visual = ImageConfig(
-        label_path=labels, experts=EXPERTS, image_resolution=resolution, label_resolution=224
-    )
+    visual = ImageConfig(label_path=labels, experts=EXPERTS, image_resolution=resolution, label_resolution=224)
     dataset = caption_dataset("demo", "test", "photos", visual)
     inputs = prepare_inputs(EXPERTS, tables)(collate([dataset[0], dataset[1]]))
     return [as_sentence(text) for text in model.generate(inputs, "A picture of", max_length=LENGTH)]
@@ -65,9 +63,7 @@ def plain_captions(model: PrismerCaption, labels: Path, tables: Path) -> list[st
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_released_checkpoint_captions_images(tmp_path, monkeypatch, size):
-    monkeypatch.setenv(
-        "HF_HOME", str(tmp_path / "cache")
-    )  # in which there is the tokenizer, and nothing else
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))  # in which there is the tokenizer, and nothing else
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     disk = Disk(tmp_path)
     monkeypatch.chdir(disk.data)
@@ -83,10 +79,7 @@ def test_a_released_checkpoint_captions_images(tmp_path, monkeypatch, size):
     file = disk.data / "logging" / f"caption_prismer_{size}" / "pytorch_model.bin"
     file.parent.mkdir(parents=True)
     torch.save(
-        {
-            key: value.half() if value.is_floating_point() else value
-            for key, value in model.state_dict().items()
-        },
+        {key: value.half() if value.is_floating_point() else value for key, value in model.state_dict().items()},
         file,
     )
     arguments = ("--exp_name", f"prismer_{size}", "--images", "photos", "--labels", disk.labels)

@@ -22,9 +22,7 @@ def test_a_run_that_cannot_go_on_names_the_samples(scenes, tmp_path):
     assert "global batch 4, 30 steps" in done.stdout
     assert done.stdout.count("its loss or gradient is not finite") == 2
     *_, message = done.stderr.splitlines()
-    assert message.startswith(
-        "error: 2 steps in a row had a loss or gradient that is not finite; lower init_lr"
-    )
+    assert message.startswith("error: 2 steps in a row had a loss or gradient that is not finite; lower init_lr")
     assert message.endswith("logging/caption_tiny/skipped_steps.json")
     assert "Traceback" not in done.stderr
     steps = json.loads((tmp_path / "logging" / "caption_tiny" / "skipped_steps.json").read_text())

@@ -81,9 +81,7 @@ def steps(trainer: Trainer) -> list[int]:
     return [load_progress(path).step for path in find_checkpoints(trainer.folder)]
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
-)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_stops_after_the_step_and_the_run_goes_on(whole, trainer, number, code):
     stop = partial(on_step, 2, partial(signal_self, number))
     assert trainer.finish(prepare=stop) == [code], trainer.output()
@@ -326,9 +324,6 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_used(whole, tmp
     (shard,) = newest.glob("shard-*")
     shard.write_bytes(shard.read_bytes()[:-1000])
     assert trainer.finish(RESUME) == [0], trainer.output()
-    assert (
-        f"warning: logging/caption_tiny/checkpoints/{newest.name} is damaged: {shard.name} has"
-        in trainer.output()
-    )
+    assert f"warning: logging/caption_tiny/checkpoints/{newest.name} is damaged: {shard.name} has" in trainer.output()
     assert f"goes on from logging/caption_tiny/checkpoints/{before.name}" in trainer.output()
     assert_same(outcome(trainer.folder), outcome(whole[1].folder))

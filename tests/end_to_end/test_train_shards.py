@@ -80,9 +80,7 @@ def test_killed_and_resumed_every_sample_counts_once(scenes: Path, tmp_path: Pat
         for record in killed[rank]:  # those done again have the same samples
             assert steps[rank, record["step"]]["images"] == record["images"]
     for epoch in range(2):
-        read = Counter(
-            image for record in steps.values() if record["epoch"] == epoch for image in record["images"]
-        )
+        read = Counter(image for record in steps.values() if record["epoch"] == epoch for image in record["images"])
         assert set(read.values()) == {1}
         assert len(read) == 12
 

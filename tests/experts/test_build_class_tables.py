@@ -43,9 +43,7 @@ def test_a_table_is_what_the_model_reads(
 
     network, tokenizer = CLIPModel.from_pretrained(clip).eval(), CLIPTokenizer.from_pretrained(clip)
     mean, components = read_pca(clip / PCA, WIDTH)
-    for found, name in zip(
-        [*tables.features["pets"], tables.background], [*NAMES, "background"], strict=True
-    ):
+    for found, name in zip([*tables.features["pets"], tables.background], [*NAMES, "background"], strict=True):
         embedded = network.get_text_features(**tokenizer([name], return_tensors="pt")).pooler_output
         expected = (embedded[0].detach().double().numpy() - mean) @ components.T
         np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
@@ -76,15 +74,9 @@ def test_mistakes(
     assert not (tmp_path / out).exists()
 
 
-def test_without_the_pca_the_remedy_is_named(
-    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_pca_the_remedy_is_named(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.txt").write_text("cat")
     arguments = ("--names", tmp_path / "a.txt", "--out", tmp_path / "a.npz", "--clip", clip)
-    monkeypatch.setattr(
-        sys, "argv", ["build_class_tables", *map(str, arguments), "--weights_path", str(tmp_path)]
-    )
-    with pytest.raises(
-        UserError, match=r"clip_pca\.pkl: missing; fetch it with: python download_checkpoints"
-    ):
+    monkeypatch.setattr(sys, "argv", ["build_class_tables", *map(str, arguments), "--weights_path", str(tmp_path)])
+    with pytest.raises(UserError, match=r"clip_pca\.pkl: missing; fetch it with: python download_checkpoints"):
         build_class_tables.main()

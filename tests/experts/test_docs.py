@@ -14,9 +14,7 @@ from experts.runner import generate_labels
 DOCS = Path(__file__).parents[2] / "docs" / "experts.md"
 
 
-def test_the_example_of_a_new_backend_runs(
-    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_example_of_a_new_backend_runs(scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, entry = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
     module = re.search(r'"(experts\.edge\.sobel)"', entry)[1]
     (tmp_path / "sobel.py").write_text(code)

@@ -55,9 +55,7 @@ def test_a_network_whose_output_is_not_finite_gives_no_label(tmp_path, monkeypat
     monkeypatch.setattr(NanoNetwork, "forward", lambda network, images: {"depth": images * torch.nan})
     with pytest.raises(NotFinite):
         list(experts.label(read_image(PHOTO), "a", tmp_path))
-    with pytest.raises(
-        UserError, match=r"an image cannot be labelled: depth: .*; depth \(nano\): .* any image"
-    ):
+    with pytest.raises(UserError, match=r"an image cannot be labelled: depth: .*; depth \(nano\): .* any image"):
         LooseImages().add([PHOTO], {"depth": "nano"})
     assert not list(tmp_path.iterdir())
 

@@ -50,12 +50,8 @@ USES = {
     "boxes": lambda x: detections(torch.tensor([[0, 0, 5, x]]), torch.tensor([[0.1, 0.9]]), SIZE, 0.5),
     "scores": lambda x: detections(torch.tensor([[0.0, 0, 5, 5]]), torch.tensor([[0.1, x]]), SIZE, 0.5),
     "drawn boxes": lambda x: draw(np.array([[0, 0, x, 5]], np.float32), np.array([1]), SIZE, None),
-    "a word's corners": lambda x: words_label(
-        [("a", np.full((4, 2), x))], lambda texts: np.ones((1, 64)), SIZE
-    ),
-    "a word's features": lambda x: words_label(
-        [("a", np.ones((4, 2)))], lambda texts: np.full((1, 64), x), SIZE
-    ),
+    "a word's corners": lambda x: words_label([("a", np.full((4, 2), x))], lambda texts: np.ones((1, 64)), SIZE),
+    "a word's features": lambda x: words_label([("a", np.ones((4, 2)))], lambda texts: np.full((1, 64), x), SIZE),
     "cells": lambda x: read_words(Cells((16, 16), np.full((1, 8), x), np.ones((0, 75))), SIZE),
     "nano depth": lambda x: decode.depth_label(np.array([[1.0, x], [3.0, 5.0]]), SIZE),
     "nano normal": lambda x: decode.normal_label(np.full((3, 4, 4), x), SIZE),
@@ -127,9 +123,7 @@ def test_the_other_images_of_a_batch_get_their_labels(scenes, tmp_path, grey, mo
     assert list(report.failed) == [str(scenes / "a/two.jpg")]
     assert report.notes == []
     (line,) = (tmp_path / UNREADABLE_LOG).read_text().splitlines()
-    assert line.endswith(
-        "two.jpg\tdepth, ocr_detection: the network's output is not finite (NaN or infinity)"
-    )
+    assert line.endswith("two.jpg\tdepth, ocr_detection: the network's output is not finite (NaN or infinity)")
     assert line.replace("\t", ": ") in capsys.readouterr().err.replace("no label for ", "")
     for expert in BACKENDS:
         assert len(list((tmp_path / expert).rglob("*.png"))) == 5
@@ -139,9 +133,7 @@ def test_the_other_images_of_a_batch_get_their_labels(scenes, tmp_path, grey, mo
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_run_that_labels_nothing_leaves_nothing_and_says_what_may_help(
-    scenes, tmp_path, grey, monkeypatch, packed
-):
+def test_a_run_that_labels_nothing_leaves_nothing_and_says_what_may_help(scenes, tmp_path, grey, monkeypatch, packed):
     spoil(grey, monkeypatch, *range(1000))
     data, labels = tmp_path / "data", tmp_path / "labels"
     if packed:

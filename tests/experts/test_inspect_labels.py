@@ -56,9 +56,7 @@ def test_whole_labels(disk: Disk, monkeypatch: pytest.MonkeyPatch, capsys: pytes
 def tables(folder: Path, **classes: int) -> Path:
     features = np.zeros((722, 64), np.float32)
     for name, count in classes.items():
-        np.savez(
-            folder / f"{name}.npz", labels=[f"{name}{i}" for i in range(count)], features=features[:count]
-        )
+        np.savez(folder / f"{name}.npz", labels=[f"{name}{i}" for i in range(count)], features=features[:count])
     np.savez(folder / "background.npz", features=features[0])
     return folder
 
@@ -71,14 +69,10 @@ def test_classes_have_names_and_an_end(disk: Disk, tmp_path: Path, monkeypatch: 
     code, report = command(disk, monkeypatch, "--class_tables", tables(tmp_path, coco=2, detection=700))
     assert code == 1
     assert report["experts"]["seg_coco"]["unexpected"] == dict.fromkeys(KEYS, "class 2, but there are 2")
-    assert report["experts"]["obj_detection"]["unexpected"] == dict.fromkeys(
-        KEYS, "class 700, but there are 700"
-    )
+    assert report["experts"]["obj_detection"]["unexpected"] == dict.fromkeys(KEYS, "class 700, but there are 700")
 
 
-def test_what_is_wrong_is_named(
-    disk: Disk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
+def test_what_is_wrong_is_named(disk: Disk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     def label(expert: str, image: str) -> Path:
         return disk.label(expert, image, "set")
 

@@ -109,9 +109,7 @@ def test_files_that_did_not_change_are_hashed_once(tmp_path):
 def test_missing_weights_are_named_before_anything_changes(tmp_path, grey):
     folder = tmp_path / "labels"
     grey.weights.unlink()
-    with pytest.raises(
-        UserError, match=r"grey\.bin: missing, and grey \(depth and ocr_detection\) needs it; "
-    ):
+    with pytest.raises(UserError, match=r"grey\.bin: missing, and grey \(depth and ocr_detection\) needs it; "):
         plan(folder)
     assert not folder.exists()
 

@@ -26,9 +26,7 @@ def test_instances_are_a_map_and_a_sidecar(tmp_path):
 
 def test_words_keep_their_float32(tmp_path):
     features = np.random.default_rng(0).standard_normal(64).astype(np.float32)
-    write_label(
-        tmp_path, "ocr_detection", "a", Label(np.zeros((2, 3), np.uint8), words={0: Word("exit", features)})
-    )
+    write_label(tmp_path, "ocr_detection", "a", Label(np.zeros((2, 3), np.uint8), words={0: Word("exit", features)}))
     word = json.loads((tmp_path / "ocr_detection" / "a.json").read_text())["0"]
     assert word["text"] == "exit"
     assert np.array_equal(np.array(word["features"], np.float32), features)

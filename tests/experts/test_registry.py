@@ -30,9 +30,7 @@ def test_options_and_batch_sizes_part_passes(grey):
         ("depth",),
         ("obj_detection", "ocr_detection"),
     ]
-    assert modalities({"depth": {"name": "grey", "shift": 0}, "ocr_detection": "grey"}) == [
-        ("depth", "ocr_detection")
-    ]
+    assert modalities({"depth": {"name": "grey", "shift": 0}, "ocr_detection": "grey"}) == [("depth", "ocr_detection")]
     found = passes({"depth": {"name": "grey", "batch_size": 2}, "ocr_detection": "grey"}, 16)
     assert [(each.modalities, each.batch_size) for each in found] == [
         (("depth",), 2),

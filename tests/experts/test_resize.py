@@ -18,8 +18,6 @@ def test_it_is_torchvisions_resize():
     assert np.array_equal(shortest_side(image), resize(image))
 
 
-@pytest.mark.parametrize(
-    ("size", "expected"), [((3000, 2), (480, 1)), ((2, 3000), (1, 480)), ((1, 1), (479, 479))]
-)
+@pytest.mark.parametrize(("size", "expected"), [((3000, 2), (480, 1)), ((2, 3000), (1, 480)), ((1, 1), (479, 479))])
 def test_no_side_becomes_nothing(size, expected):
     assert shortest_side(Image.new("RGB", size)).size == expected

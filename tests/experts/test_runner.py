@@ -136,9 +136,7 @@ def test_passes_are_reported_together(scenes, tmp_path, grey, monkeypatch):
         return decode(raw, target)
 
     read = experts.image_loading.read_image
-    monkeypatch.setattr(
-        experts.image_loading, "read_image", lambda file: loaded.append(file.name) or read(file)
-    )
+    monkeypatch.setattr(experts.image_loading, "read_image", lambda file: loaded.append(file.name) or read(file))
     monkeypatch.setattr(grey, "decode", fails)
     backends = {"depth": "grey", "ocr_detection": {"name": "grey", "batch_size": 7}}
     report = generate_labels(tmp_path / "data", tmp_path / "labels", backends, num_workers=0, num_writers=1)

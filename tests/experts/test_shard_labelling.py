@@ -72,9 +72,7 @@ def test_a_stopped_run_goes_on_with_the_shards_that_are_missing(packed, tmp_path
     generate_labels(packed, tmp_path / "whole", BACKENDS, num_workers=0, batch_size=1)
     labels = tmp_path / "labels"
     decode = grey.decode
-    monkeypatch.setattr(
-        grey, "decode", lambda raw, target: 1 / 0 if "three" in target.key else decode(raw, target)
-    )
+    monkeypatch.setattr(grey, "decode", lambda raw, target: 1 / 0 if "three" in target.key else decode(raw, target))
     with pytest.raises(ZeroDivisionError):
         generate_labels(packed, labels, BACKENDS, num_workers=0, batch_size=1)
     there = tars(labels)

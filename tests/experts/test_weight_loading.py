@@ -39,9 +39,7 @@ def test_a_network_without_memory_takes_the_tensors_themselves():
 def test_another_networks_are_one_line_with_a_key(change, message):
     state = {key: torch.ones(value.shape) for key, value in network().state_dict().items()}
     change(state)
-    with pytest.raises(
-        UserError, match=rf"^weights/net\.pt: weights of another network .*{message}"
-    ) as error:
+    with pytest.raises(UserError, match=rf"^weights/net\.pt: weights of another network .*{message}") as error:
         load_weights(network(), state, PATH)
     assert "\n" not in str(error.value)
     assert "download_checkpoints.py" in str(error.value)

@@ -15,9 +15,7 @@ def strip(ids: torch.Tensor, pad: int = 1) -> list[int]:
     return [word for word in ids.tolist() if word != pad]
 
 
-@pytest.mark.parametrize(
-    ("num_beams", "length_penalty"), [(1, 1.0), (3, 1.0), (1, -1.0), (3, -1.0), (1, 4.0)]
-)
+@pytest.mark.parametrize(("num_beams", "length_penalty"), [(1, 1.0), (3, 1.0), (1, -1.0), (3, -1.0), (1, 4.0)])
 @pytest.mark.parametrize("compat", [False, True])
 def test_equals_the_plain_loop(num_beams, length_penalty, compat):
     lengths = set()
@@ -110,9 +108,7 @@ def test_pads_follow_the_end():
     model = tiny.build(PrismerCaption, end=50.0)
     prompt = Prompt(torch.zeros(1, 1).long(), torch.ones(1, 1).long(), torch.ones(1).long())
     encoded = model.expert_encoder(tiny.images(1))
-    found = beam_search(
-        model.text_decoder, encoded, prompt, num_beams=2, max_new=5, min_new=1, length_penalty=1.0
-    )
+    found = beam_search(model.text_decoder, encoded, prompt, num_beams=2, max_new=5, min_new=1, length_penalty=1.0)
     assert found.ids[0, 1] == model.text_decoder.eos_id
     assert found.ids[0, 2:].tolist() == [1, 1, 1]
 
@@ -121,9 +117,7 @@ def test_stops_where_positions_end():
     model = tiny.build(PrismerCaption, end=-50.0)
     prompt = Prompt(torch.full((1, 60), 7), torch.ones(1, 60).long(), torch.full((1,), 60))
     encoded = model.expert_encoder(tiny.images(1))
-    found = beam_search(
-        model.text_decoder, encoded, prompt, num_beams=2, max_new=20, min_new=0, length_penalty=1.0
-    )
+    found = beam_search(model.text_decoder, encoded, prompt, num_beams=2, max_new=20, min_new=0, length_penalty=1.0)
     assert found.ids.shape == (1, 4)
 
 

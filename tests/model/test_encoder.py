@@ -40,9 +40,7 @@ def inputs(batch: int = 2, ids: int = 5) -> dict[str, torch.Tensor | LabelMap]:
 def first(experts: dict) -> dict:
     """The first sample of a batch."""
     detection = LabelMap(*(part[:1] for part in experts["obj_detection"]))
-    return {name: x[:1] for name, x in experts.items() if name != "obj_detection"} | {
-        "obj_detection": detection
-    }
+    return {name: x[:1] for name, x in experts.items() if name != "obj_detection"} | {"obj_detection": detection}
 
 
 @pytest.fixture

@@ -43,12 +43,8 @@ def new_model(size):
     torch.manual_seed(0)
     known = read_model_size(size)
     vision = replace(known.vision, width=WIDTH, heads=2, layers=2)
-    text = replace(
-        known.text, hidden_size=WIDTH, heads=2, layers=2, ffn_size=512, vocab_size=700, max_positions=66
-    )
-    return Prismer(
-        PrismerConfig(vision, text, EXPERTS, image_resolution=12 * vision.patch_size), tokenizer=None
-    )
+    text = replace(known.text, hidden_size=WIDTH, heads=2, layers=2, ffn_size=512, vocab_size=700, max_positions=66)
+    return Prismer(PrismerConfig(vision, text, EXPERTS, image_resolution=12 * vision.patch_size), tokenizer=None)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +70,5 @@ def test_every_new_tensor(size, expected):
         else:
             assert largest <= scale(weight), name
             assert largest > (0.99 if many else 0.9) * scale(weight), name
-            assert weight.std().item() == pytest.approx(scale(weight) / 3**0.5, rel=0.05 if many else 0.3), (
-                name
-            )
+            assert weight.std().item() == pytest.approx(scale(weight) / 3**0.5, rel=0.05 if many else 0.3), name
             assert weight.mean().abs().item() < 0.1 * scale(weight) or not many, name

@@ -140,7 +140,5 @@ def test_under_bfloat16_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         loss = model(images, QUESTIONS, ["no", "yes", "red"], torch.ones(3))
         answers = model.generate(images, QUESTIONS)
-    assert loss.item() == pytest.approx(
-        model(images, QUESTIONS, ["no", "yes", "red"], torch.ones(3)).item(), rel=0.02
-    )
+    assert loss.item() == pytest.approx(model(images, QUESTIONS, ["no", "yes", "red"], torch.ones(3)).item(), rel=0.02)
     assert len(answers) == 3

@@ -41,9 +41,7 @@ def experts(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor | LabelMap]:
     inputs: dict[str, Tensor | LabelMap] = {"rgb": torch.from_numpy(arrays["rgb"])}
     for name in EXPERTS:
         if f"{name}_index" in arrays:
-            inputs[name] = LabelMap(
-                *(torch.from_numpy(arrays[f"{name}_{part}"]) for part in ("index", "table"))
-            )
+            inputs[name] = LabelMap(*(torch.from_numpy(arrays[f"{name}_{part}"]) for part in ("index", "table")))
         elif name in arrays:
             inputs[name] = torch.from_numpy(arrays[name])
     return inputs

@@ -19,9 +19,7 @@ def segmentation_spec(name: str) -> dict[str, list[int]]:
 
 def reduced_weights() -> dict[str, np.ndarray]:
     """The entries of the reduced network's file, with seeded weights."""
-    return {
-        key: values.numpy() for key, values in seeded_state_dict(segmentation_spec("seg_reduced")).items()
-    }
+    return {key: values.numpy() for key, values in seeded_state_dict(segmentation_spec("seg_reduced")).items()}
 
 
 def write_released(path: Path, weights: dict[str, np.ndarray]) -> None:

@@ -35,11 +35,7 @@ def seeded_state_dict(shapes: Mapping, seed: int = 0) -> dict[str, torch.Tensor]
     """{key: shape} or a state dict -> {key: seeded tensor}; integer buffers are kept as they are."""
     out = {}
     for key, value in shapes.items():
-        if (
-            torch.is_tensor(value)
-            and not value.is_floating_point()
-            and not key.endswith("num_batches_tracked")
-        ):
+        if torch.is_tensor(value) and not value.is_floating_point() and not key.endswith("num_batches_tracked"):
             out[key] = value.clone()
         else:
             out[key] = seeded_tensor(key, value.shape if torch.is_tensor(value) else value, seed)

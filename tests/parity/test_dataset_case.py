@@ -33,9 +33,7 @@ def read_case(name: str) -> dict:
     """The test sample of one of the golden's images, as a batch of one."""
     rows = [CaptionRow(f"val/{name}.png", 0, ())]
     folder = ImageFolder(CASE / "images" / "vqav2", "vqav2")
-    visual = ImageConfig(
-        label_path=CASE / "labels", experts=EXPERTS, image_resolution=96, label_resolution=224
-    )
+    visual = ImageConfig(label_path=CASE / "labels", experts=EXPERTS, image_resolution=96, label_resolution=224)
     data = CaptionDataset(rows, folder, visual)
     return collate([data[0]])
 
@@ -96,9 +94,7 @@ def test_randaugment(operation: Operation, sign: int) -> None:
         golden = dict(file)
     image = Image.fromarray(golden["image"])
     labels = {
-        key.removeprefix("label/"): Image.fromarray(value)
-        for key, value in golden.items()
-        if key.startswith("label/")
+        key.removeprefix("label/"): Image.fromarray(value) for key, value in golden.items() if key.startswith("label/")
     }
     # The original shifts labels by the image's pixels (here 64, labels 48), which `compat` reproduces.
     image, labels = apply(operation, sign, image, labels, compat=True)

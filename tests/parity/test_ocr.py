@@ -46,9 +46,7 @@ def test_maps(network):
 @pytest.mark.parametrize("case", DRAWN["cases"])
 def test_words(case):
     (cells,) = select_cells(draw(DRAWN["cases"][case]))
-    found = [
-        (LEXICON.believed(word.text, word.text_score), word) for word in read_words(cells, size=(360, 640))
-    ]
+    found = [(LEXICON.believed(word.text, word.text_score), word) for word in read_words(cells, size=(360, 640))]
     found = [(text, word) for text, word in found if text is not None]
     expected = DRAWN["results"][case]
     assert [text for text, _ in found] == [word["text"] for word in expected]

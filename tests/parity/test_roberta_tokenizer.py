@@ -70,9 +70,7 @@ def test_published_ids(tokenizer, text, ids):
 
 def test_special_tokens(tokenizer):
     assert len(tokenizer) == VOCAB_SIZE
-    special = [
-        tokenizer.convert_tokens_to_ids(token) for token in ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
-    ]
+    special = [tokenizer.convert_tokens_to_ids(token) for token in ("<s>", "<pad>", "</s>", "<unk>", "<mask>")]
     assert special == [0, 1, 2, 3, VOCAB_SIZE - 1]
 
 

@@ -58,6 +58,4 @@ def test_parameter_counts(kind, size, millions):
 def test_trainable_parameter_counts(mode, millions):
     model = network("prismer", "base", 480)
     model.freeze(mode)
-    assert sum(p.numel() for p in model.parameters() if p.requires_grad) / 1e6 == pytest.approx(
-        millions, abs=0.05
-    )
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) / 1e6 == pytest.approx(millions, abs=0.05)

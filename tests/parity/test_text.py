@@ -84,9 +84,7 @@ def test_ranked_captions(patch, name):
     answers = arrays["rank_answers"].tolist()
     captioner = caption_model(patch, name)
     tokens, _ = captioner.answer_tokens(answers)
-    assert_ranking(
-        lambda k: captioner.rank(experts, answers, k, PREFIX, indices), tokens, arrays, "rank_caption"
-    )
+    assert_ranking(lambda k: captioner.rank(experts, answers, k, PREFIX, indices), tokens, arrays, "rank_caption")
 
 
 @networks

@@ -121,9 +121,7 @@ class Saver:
         statistics = own_statistics(session.model)
         own = {**sums, "statistics": statistics, "unreadable": self.dataset.unreadable}
         average_statistics(session.model, session.accelerator)
-        save_checkpoint(
-            folder, session.accelerator, session.model, self.optimizer, self.description, own, about
-        )
+        save_checkpoint(folder, session.accelerator, session.model, self.optimizer, self.description, own, about)
         set_statistics(session.model, statistics)  # else weights would depend on when the run was saved
         self._newest = folder
         if session.is_main:

@@ -48,6 +48,4 @@ def choose_threads(workers: int) -> str | None:
     threads = max(cores // processes - workers, 1)
     torch.set_num_threads(threads)
     shared = f" for {processes} processes" if processes > 1 else ""
-    return (
-        f"threads: {threads} of {cores} cores{shared}, workers {workers} (OMP_NUM_THREADS chooses otherwise)"
-    )
+    return f"threads: {threads} of {cores} cores{shared}, workers {workers} (OMP_NUM_THREADS chooses otherwise)"

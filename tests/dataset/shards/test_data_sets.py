@@ -32,9 +32,7 @@ def own_list(disk: Disk) -> tuple[list[str], Open]:
     for image in ("x/b.png", "a.png"):
         disk.add(image)
     disk.write("test.jsonl", '{"image": "x/b.png"}\n{"image": "a.png"}\n')
-    return [""], lambda place, visual: caption_dataset(
-        "custom", "test", place, visual, test_list="test.jsonl"
-    )
+    return [""], lambda place, visual: caption_dataset("custom", "test", place, visual, test_list="test.jsonl")
 
 
 def questions(disk: Disk) -> tuple[list[str], Open]:

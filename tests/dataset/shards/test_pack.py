@@ -76,9 +76,7 @@ def test_packed_and_unpacked_labels_give_the_same_tensors(plain: Disk, packed: P
             assert_same(from_shards[index], from_files[index])
 
 
-def test_labels_that_fit_and_labels_as_png_are_those_of_the_folder(
-    plain: Disk, packed: Path, tmp_path: Path
-) -> None:
+def test_labels_that_fit_and_labels_as_png_are_those_of_the_folder(plain: Disk, packed: Path, tmp_path: Path) -> None:
     pack(plain.data, plain.labels, tmp_path, dataset=DATASET, shard_size=2, form="png")
     from_files, as_png = (
         open_data(plain, plain.data, plain.labels),
@@ -163,9 +161,7 @@ def test_what_is_damaged_is_not_unpacked(
     assert (tmp_path / "out/labels/edge" / DATASET / "five.png").is_file()
 
 
-def test_an_expert_joins_later_and_images_may_be_packed_already(
-    plain: Disk, packed: Path, tmp_path: Path
-) -> None:
+def test_an_expert_joins_later_and_images_may_be_packed_already(plain: Disk, packed: Path, tmp_path: Path) -> None:
     shutil.copytree(packed / DATASET, tmp_path / DATASET)
     before = (tmp_path / DATASET / "00000.tar").read_bytes()
     results = pack(tmp_path, plain.labels, tmp_path, dataset=DATASET, experts=["seg_coco"])

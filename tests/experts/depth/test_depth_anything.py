@@ -57,9 +57,7 @@ def load(folder: Path) -> depth_anything.DepthAnything:
 def test_the_network_sees_what_its_own_processor_shows_it(folder):
     random = np.random.default_rng(0)
     image = Image.fromarray(random.integers(0, 256, (SIDE, SIDE, 3), np.uint8))
-    processor = DPTImageProcessor(
-        do_resize=False, image_mean=[0.485, 0.456, 0.406], image_std=[0.229, 0.224, 0.225]
-    )
+    processor = DPTImageProcessor(do_resize=False, image_mean=[0.485, 0.456, 0.406], image_std=[0.229, 0.224, 0.225])
     with torch.no_grad():
         expected = tiny()(**processor(image, return_tensors="pt")).predicted_depth[0]
     expert = load(folder)

@@ -93,9 +93,7 @@ def test_the_numbers_are_the_librarys(expert, checkpoint):
 
 def test_boxes_of_the_padding_are_none(expert, monkeypatch):
     """Of three boxes a whole pixel, less than one and nothing lies in the image, which is 24 high."""
-    corners = torch.tensor(
-        [[0.0, 23, 10, 30], [20, 23.2, 30, 30], [30, 30, 40, 40], *[[40, 30, 48, 44]] * 33]
-    )
+    corners = torch.tensor([[0.0, 23, 10, 30], [20, 23.2, 30, 30], [30, 30, 40, 40], *[[40, 30, 48, 44]] * 33])
     boxes = torch.cat([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], 1) / SIDE
     logits = torch.full((1, 36, 722), -9.0)
     logits[..., 5] = 9

@@ -45,10 +45,7 @@ def expert(weights, monkeypatch) -> CharNetExpert:
 
 def images(count: int) -> list[Image.Image]:
     rng = np.random.default_rng(0)
-    return [
-        Image.fromarray(rng.integers(0, 256, (40 + 9 * index, 60, 3), dtype=np.uint8))
-        for index in range(count)
-    ]
+    return [Image.fromarray(rng.integers(0, 256, (40 + 9 * index, 60, 3), dtype=np.uint8)) for index in range(count)]
 
 
 def test_images_are_squashed_to_bytes(expert):

@@ -72,9 +72,7 @@ def test_classes_are_put_in_our_order(tmp_path, image):
 def test_class_order_knows_other_words_at_the_same_place():
     theirs = [name + "-merged" if name in ("tree", "wall") else name.upper() for name in COCO]
     assert hub_models.class_order(theirs, COCO) == list(range(len(COCO)))
-    assert (
-        hub_models.class_order([name.split(",")[0] for name in ADE[::-1]], ADE) == list(range(len(ADE)))[::-1]
-    )
+    assert hub_models.class_order([name.split(",")[0] for name in ADE[::-1]], ADE) == list(range(len(ADE)))[::-1]
     assert hub_models.class_order(["b, bee", "A ", "x", "y"], ["a", "b", "c", "d"]) == [
         1,
         0,

@@ -24,9 +24,7 @@ def test_two_runs_fetch_a_file_once(tmp_path, monkeypatch):
     """The second waits for the first, whose connection stalls for a while."""
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    file = WebFile(
-        "dataset/file.bin", tmp_path / "file.bin", len(CONTENT), hashlib.sha256(CONTENT).hexdigest()
-    )
+    file = WebFile("dataset/file.bin", tmp_path / "file.bin", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
     errors = []
 
     def run() -> None:

@@ -36,9 +36,7 @@ def test_experts_find_their_files():
     assert {file.target.parent for file in experts() if file.target} == {WEIGHTS, Path("data/class_tables")}
 
 
-@pytest.mark.parametrize(
-    ("expert", "name"), [(expert, name) for expert, names in BACKENDS.items() for name in names]
-)
+@pytest.mark.parametrize(("expert", "name"), [(expert, name) for expert, names in BACKENDS.items() for name in names])
 def test_every_released_file_that_a_backend_reads_is_fetched(expert, name):
     module = backend_module(BACKENDS[expert][name])
     fetched = {PCA_ARRAYS, *(file.target for file in experts())}

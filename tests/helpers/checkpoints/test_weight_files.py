@@ -136,10 +136,7 @@ def test_weights_do_not_change_with_their_file(model, tmp_path, name):
 @pytest.mark.parametrize("name", ["bin", "safetensors"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_weights_of_half_precision_become_float32(model, tmp_path, name, dtype):
-    state = {
-        key: value.to(dtype) if value.is_floating_point() else value
-        for key, value in model.state_dict().items()
-    }
+    state = {key: value.to(dtype) if value.is_floating_point() else value for key, value in model.state_dict().items()}
     FORMATS[name](tmp_path, state)
     other = restore_model(PrismerCaption, TINY, TOKENIZER, read_weights(find_weights(tmp_path)), "half")
     for key, value in model.state_dict().items():
@@ -254,9 +251,7 @@ def test_a_truncated_file_is_named(model, tmp_path, name):
 
 
 def test_a_folder_without_weights_says_what_it_expects(tmp_path):
-    expected = (
-        r"expected model.safetensors, model.safetensors.index.json, pytorch_model.bin or checkpoint.json"
-    )
+    expected = r"expected model.safetensors, model.safetensors.index.json, pytorch_model.bin or checkpoint.json"
     with pytest.raises(UserError, match=expected):
         find_weights(tmp_path)
 
@@ -334,9 +329,7 @@ def test_the_umask_says_who_may_read_weights(tmp_path, name):
     assert (tmp_path / name).stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"), [(None, "never complete"), ("{", "damaged"), ("{}", "damaged")]
-)
+@pytest.mark.parametrize(("content", "reason"), [(None, "never complete"), ("{", "damaged"), ("{}", "damaged")])
 def test_weights_of_a_checkpoint_are_read_where_it_was_complete(tmp_path, content, reason):
     if content is not None:
         (tmp_path / MARKER).write_text(content)

@@ -38,8 +38,7 @@ def annotations(**changes):
             for image, (domain, _) in REFERENCES.items()
         ],
         "annotations": [
-            {"id": number, "image_id": image, "caption": text}
-            for number, (image, text) in enumerate(captions)
+            {"id": number, "image_id": image, "caption": text} for number, (image, text) in enumerate(captions)
         ],
     } | changes
 

@@ -17,9 +17,7 @@ def people(*counts: int) -> list[str]:
     return [f"{chr(ord('a') + i)}{i}" for i, count in enumerate(counts) for _ in range(count)]
 
 
-@pytest.mark.parametrize(
-    ("agree", "accuracy"), [(0, 0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1), (9, 1), (10, 1)]
-)
+@pytest.mark.parametrize(("agree", "accuracy"), [(0, 0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1), (9, 1), (10, 1)])
 def test_ten_people(agree, accuracy):
     assert answer_accuracy("a0", people(agree, 10 - agree)) == pytest.approx(accuracy)
 

@@ -31,9 +31,7 @@ from model.attribution import Attribution
 from model.modalities import MODALITIES
 
 SIZE = (96, 72)
-TABLES = ClassTables(
-    {"scenes": ["sky", "ground", "cube"], "detection": ["red cube", "blue ball"]}, {}, np.zeros(64)
-)
+TABLES = ClassTables({"scenes": ["sky", "ground", "cube"], "detection": ["red cube", "blue ball"]}, {}, np.zeros(64))
 
 
 @pytest.fixture
@@ -147,9 +145,7 @@ def test_the_attribution_for_few_experts_has_its_heading(experts, monkeypatch):
     mass = torch.full((2, 1, 1), 1 / (experts + 1))
     effects = {name: torch.zeros(2) for name in names}
     draw_attribution(
-        Attribution(
-            ("a", "cone"), torch.zeros(2), dict.fromkeys(["rgb", *names], mass), mass[..., 0], effects
-        )
+        Attribution(("a", "cone"), torch.zeros(2), dict.fromkeys(["rgb", *names], mass), mass[..., 0], effects)
     )
     assert 1000 < max(ends) <= 1240
 

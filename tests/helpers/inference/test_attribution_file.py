@@ -38,9 +38,7 @@ def test_comes_back_from_a_file(attribution, tmp_path):
     told = read_attribution(path)
     assert (told.text, told.question, told.attribution.words) == ("Café.", "What is it?", attribution.words)
     for name in ("log_probs", "latents"):
-        torch.testing.assert_close(
-            getattr(told.attribution, name), getattr(attribution, name), rtol=1e-3, atol=0
-        )
+        torch.testing.assert_close(getattr(told.attribution, name), getattr(attribution, name), rtol=1e-3, atol=0)
     for name in ("tokens", "masses", "effects"):
         found, wanted = getattr(told.attribution, name), getattr(attribution, name)
         assert list(found) == list(wanted)
@@ -81,7 +79,5 @@ def test_bars_are_as_long_as_the_mass(attribution, width):
 
 
 def test_without_experts_there_is_no_table(attribution):
-    alone = Attribution(
-        attribution.words, attribution.log_probs, {"rgb": torch.ones(4, 1, 1)}, torch.zeros(4, 0), {}
-    )
+    alone = Attribution(attribution.words, attribution.log_probs, {"rgb": torch.ones(4, 1, 1)}, torch.zeros(4, 0), {})
     assert draw_attribution(alone).height == draw_attribution(attribution).height - ROW

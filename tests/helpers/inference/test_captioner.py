@@ -34,9 +34,7 @@ def captioner() -> Captioner:
 @pytest.fixture(scope="module")
 def answerer() -> Answerer:
     """A tiny PrismerZ, which needs no labels."""
-    return Answerer(
-        LoadedModel(tiny.build(PrismerVQA, end=4.0), InferenceDefaults(prefix=""), Path("nowhere"))
-    )
+    return Answerer(LoadedModel(tiny.build(PrismerVQA, end=4.0), InferenceDefaults(prefix=""), Path("nowhere")))
 
 
 @pytest.fixture
@@ -165,15 +163,11 @@ def test_some_experts_alone_and_attribution(captioner):
     everything, other = (captioner.caption(PHOTOS[:2], experts=experts) for experts in (None, ("depth",)))
     assert [found.text for found in everything] != [found.text for found in other]
     assert everything[0].attribution is None
-    told = captioner.caption(
-        PHOTOS[:2], batch_size=1, experts=["edge", "depth"], attribution=True, num_beams=1
-    )
+    told = captioner.caption(PHOTOS[:2], batch_size=1, experts=["edge", "depth"], attribution=True, num_beams=1)
     for found in told:
         assert f"{' '.join(found.attribution.words)}.".capitalize() == found.text
         assert list(found.attribution.masses) == ["rgb", "depth", "edge"]
-        assert torch.allclose(
-            sum(found.attribution.masses.values()), torch.ones(len(found.attribution.words))
-        )
+        assert torch.allclose(sum(found.attribution.masses.values()), torch.ones(len(found.attribution.words)))
     assert list(captioner.label(PHOTOS[:1], ["edge"])[0]) == ["edge"]
     with pytest.raises(UserError, match="not trained with an expert 'sound'; it has: depth, normal"):
         captioner.caption(PHOTOS[:1], experts=["sound"])

@@ -33,9 +33,7 @@ class Graphs:
 @pytest.fixture
 def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Graphs]:
     backend, compiler = Graphs(), torch.compile
-    monkeypatch.setattr(
-        torch, "compile", lambda *args, **options: compiler(*args, **options, backend=backend)
-    )
+    monkeypatch.setattr(torch, "compile", lambda *args, **options: compiler(*args, **options, backend=backend))
     torch._dynamo.reset()
     counters.clear()
     yield backend
@@ -72,9 +70,7 @@ def prepared(cls: type[Prismer], freeze: str, compiled: bool, checkpointing: str
 KINDS = 8
 
 
-@pytest.mark.parametrize(
-    ("cls", "freeze"), [(PrismerCaption, "freeze_lang_vision"), (PrismerVQA, "freeze_vision")]
-)
+@pytest.mark.parametrize(("cls", "freeze"), [(PrismerCaption, "freeze_lang_vision"), (PrismerVQA, "freeze_vision")])
 @pytest.mark.parametrize("checkpointing", ["none", "full"])
 def test_an_epoch_compiles_few_graphs_and_learns_the_same(graphs, cls, freeze, checkpointing):
     plain, model = (prepared(cls, freeze, compiled, checkpointing) for compiled in (False, True))

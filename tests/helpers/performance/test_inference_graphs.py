@@ -38,9 +38,7 @@ def test_texts_are_the_same(recorded, cls):
 
     def ask(seed: int) -> tuple[list[str], list[float]]:
         images = tiny.images(3, seed)
-        return model.generate(
-            *((images,) if cls is PrismerCaption else (images, QUESTIONS)), return_scores=True
-        )
+        return model.generate(*((images,) if cls is PrismerCaption else (images, QUESTIONS)), return_scores=True)
 
     expected = [ask(seed) for seed in range(4)]
     assert len({text for texts, _ in expected for text in texts}) > 4

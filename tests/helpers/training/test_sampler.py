@@ -74,9 +74,7 @@ def test_fewer_samples_than_processes():
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_loader_reads_on_in_the_next_epoch_after_it_began_inside_one(workers):
     sampler = EpochSampler(20, shuffled(20, seed=1))
-    loader = DataLoader(
-        range(20), batch_size=3, sampler=sampler, num_workers=workers, persistent_workers=workers > 0
-    )
+    loader = DataLoader(range(20), batch_size=3, sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
     read = []
     for epoch, consumed in ((0, 12), (1, 0), (2, 18)):
         sampler.start_at(epoch, consumed)

@@ -77,9 +77,7 @@ def test_a_tracker_that_is_not_installed_is_named_with_its_remedy(monkeypatch):
     monkeypatch.setattr(tracking, "get_available_trackers", lambda: ["tensorboard"])
     tracking.check_tracker("tensorboard")
     tracking.check_tracker(None)
-    with pytest.raises(
-        UserError, match="--log_with trackio: is not installed; install it with: pip install trackio"
-    ):
+    with pytest.raises(UserError, match="--log_with trackio: is not installed; install it with: pip install trackio"):
         tracking.check_tracker("trackio")
 
 

@@ -65,8 +65,7 @@ PER_TASK = {
     "pretrain": {"dataset": ["vg"], "vg_data_path": "data", "coco_data_path": "data", "test_dataset": "coco"}
     | {"prefix": "A photo of", "max_caption_tokens": 21}
     | WRITING,
-    "vqa": {"dataset": ["custom"], "data_path": "data", "train_list": "a.json", "test_list": "b.json"}
-    | {"k_test": 3},
+    "vqa": {"dataset": ["custom"], "data_path": "data", "train_list": "a.json", "test_list": "b.json"} | {"k_test": 3},
     "classification": {"dataset": "imagenet", "data_path": "data", "prefix": "A photo of a", "shots": 5}
     | {"k_test": 2, "eval_every": 2},
 }
@@ -231,9 +230,7 @@ ASKED = {"num_beams": 2, "max_length": 12, "min_length": 9, "length_penalty": 0.
         ("classification", BY_STEP, None, ((["tench", "goldfish"], 2, "A photo of a"), {}), "top1", [2, 3]),
     ],
 )
-def test_each_step_has_its_samples_its_rate_and_its_texts(
-    scripts, task, rates, forward, asked, score, evaluated
-):
+def test_each_step_has_its_samples_its_rate_and_its_texts(scripts, task, rates, forward, asked, score, evaluated):
     folder = scripts.run(task)
     seen = scripts.seen
     orders = [shuffled(SAMPLES, seed=3)(epoch).tolist() for epoch in range(3)]

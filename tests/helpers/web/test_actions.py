@@ -83,9 +83,7 @@ def test_two_at_once_do_not_mix(actions, models):
     """Step by step in turns, as far apart as it gets."""
     alone = [look(actions, name, path, models.experts) for name, path in (("a", CONE), ("b", CUBES))]
     pages: list[dict[str, str]] = [{}, {}]
-    runs = [
-        actions.look(name, str(path), models.experts, False) for name, path in (("c", CONE), ("d", CUBES))
-    ]
+    runs = [actions.look(name, str(path), models.experts, False) for name, path in (("c", CONE), ("d", CUBES))]
     for one, other in zip(*runs, strict=True):
         pages[0] |= one
         pages[1] |= other

@@ -89,9 +89,7 @@ def test_centres_are_maxima_best_first():
     assert decode.find_centres(centre).tolist() == [[9, 9], [3, 2], [8, 6]]
     many = np.zeros((27, 27))
     many[::3, ::3] = 0.3 + np.arange(81).reshape(9, 9) / 200
-    assert decode.find_centres(many).tolist() == [
-        [3 * (index % 9), 3 * (index // 9)] for index in range(80, 16, -1)
-    ]
+    assert decode.find_centres(many).tolist() == [[3 * (index % 9), 3 * (index // 9)] for index in range(80, 16, -1)]
 
 
 def test_text_box_goes_round_the_word_but_not_a_stray_cell():

@@ -75,11 +75,7 @@ def test_truth_is_its_own_best_prediction(data):
 
 def test_mirroring_leaves_scenes_with_words_alone_and_turns_the_others(targets):
     mirrored = losses.mirror(targets, torch.Generator().manual_seed(0))
-    turned = [
-        index
-        for index in range(8)
-        if not torch.equal(mirrored["semantic"][index], targets["semantic"][index])
-    ]
+    turned = [index for index in range(8) if not torch.equal(mirrored["semantic"][index], targets["semantic"][index])]
     assert turned
     assert all(targets["word"][index] == NO_WORD for index in turned)
     index = turned[0]

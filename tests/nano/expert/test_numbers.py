@@ -24,8 +24,7 @@ def tensor(*values: float, shape: tuple[int, ...], dtype: torch.dtype = torch.fl
 def test_the_loss_of_each_map():
     maps = {
         "depth": tensor(0.5, 0.25, 0, 1, shape=(1, 1, 2, 2)),
-        "normal": tensor(-1, 2, 1, 0, shape=(1, 1, 2, 2)).repeat(1, 3, 1, 1)
-        * tensor(1, 1, 0, shape=(1, 3, 1, 1)),
+        "normal": tensor(-1, 2, 1, 0, shape=(1, 1, 2, 2)).repeat(1, 3, 1, 1) * tensor(1, 1, 0, shape=(1, 3, 1, 1)),
         "edge": torch.full((1, 1, 4, 4), 2.0),
         "semantic": tensor(0, 3, shape=(1, 2, 1, 1)).repeat(1, 1, 2, 2),
         "classes": tensor(1, 0, 2, shape=(1, 3, 1, 1)).repeat(1, 1, 2, 2),

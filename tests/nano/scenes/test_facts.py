@@ -60,9 +60,7 @@ def test_references_are_right():
 
 
 def test_a_caption_without_the_word_of_the_sign_counts_as_not_read():
-    scores = score(
-        [("a blue cone on a plain floor", WORLD), ("a sign that says bread near a blue cone", WORLD)]
-    )
+    scores = score([("a blue cone on a plain floor", WORLD), ("a sign that says bread near a blue cone", WORLD)])
     assert scores["read"] == {"right": 1, "of": 2}
     assert scores["caption"] == {"right": 1, "of": 2}
     assert "read" in table(scores)

@@ -46,9 +46,7 @@ def test_same_bytes_for_any_number_of_workers(data, tmp_path):
 
 
 def test_another_seed_gives_other_scenes():
-    assert not np.array_equal(
-        *(render_scene([seed, 0, 0], 64).image.mean((0, 1)).round(3) for seed in (1, 2))
-    )
+    assert not np.array_equal(*(render_scene([seed, 0, 0], 64).image.mean((0, 1)).round(3) for seed in (1, 2)))
 
 
 def test_resumes_without_touching_what_is_there(tmp_path):

@@ -42,8 +42,7 @@ class Facts:
         return [
             item
             for item in self.items
-            if all(token in (*item[0].split(), item[1]) for token in tokens)
-            and (item[0] != "sign" or name == "sign")
+            if all(token in (*item[0].split(), item[1]) for token in tokens) and (item[0] != "sign" or name == "sign")
         ]
 
     def holds(self, one: list, relation: str, two: list) -> bool:
@@ -84,13 +83,9 @@ def test_captions_hold(index):
         for one, relation, two in re.findall(f"({SIGN}|{GROUP}) ({RELATION}) (?=({SIGN}|{GROUP}))", caption):
             assert facts.holds(facts.group(one), relation, facts.group(two)), caption
         for phrase, where in re.findall(f"({GROUP}) (on the left|on the right|in the middle)", caption):
-            low, high = {"on the left": (0, 0.4), "on the right": (0.6, 1), "in the middle": (0.38, 0.62)}[
-                where
-            ]
+            low, high = {"on the left": (0, 0.4), "on the right": (0.6, 1), "in the middle": (0.38, 0.62)}[where]
             assert all(low < item[2] < high for item in facts.group(phrase)), caption
-        for number, noun in re.findall(
-            rf"(two|three|four|five|six) (solids|{'s|'.join(SHAPES)}s)\b", caption
-        ):
+        for number, noun in re.findall(rf"(two|three|four|five|six) (solids|{'s|'.join(SHAPES)}s)\b", caption):
             assert len(facts.find("solid")) == NUMBERS[number], caption
             assert len(facts.find(noun)) == NUMBERS[number], caption
         for pattern in re.findall(f"on a ({'|'.join(PATTERNS)}) (?:floor|ground)", caption):
@@ -119,9 +114,7 @@ def answer(facts: Facts, question: str) -> str:
     if found := re.fullmatch(r"Is the (.+) to the (left|right) of the (.+)\?", question):
         return "yes" if facts.holds(facts.find(found[1]), found[2], facts.find(found[3])) else "no"
     if found := re.fullmatch(r"Is the (.+) in front of or behind the (.+)\?", question):
-        return (
-            "in front" if facts.holds(facts.find(found[1]), "in front of", facts.find(found[2])) else "behind"
-        )
+        return "in front" if facts.holds(facts.find(found[1]), "in front of", facts.find(found[2])) else "behind"
     if found := re.fullmatch(r"Which solid is the farthest to the (left|right)\?", question):
         choose = min if found[1] == "left" else max
         return choose(facts.find("solid"), key=lambda item: item[2])[0]

@@ -42,9 +42,7 @@ def _ready() -> Iterator[None]:
         yield
 
 
-def prepared(
-    model: PrismerCaption, sharding: Sharding
-) -> tuple[Accelerator, nn.Module, torch.optim.Optimizer]:
+def prepared(model: PrismerCaption, sharding: Sharding) -> tuple[Accelerator, nn.Module, torch.optim.Optimizer]:
     accelerator = start_accelerator("no")
     model = prepare_model(model, accelerator, freeze="freeze_lang_vision", sharding=sharding)
     return accelerator, model, build_optimizer(model, lr=0.1, weight_decay=0.0)
@@ -91,9 +89,7 @@ def test_weights_and_optimizer_move_to_another_mode(tmp_path: Path, before: Mode
     source, target = tmp_path / "source", tmp_path / "target"
     assert codes(fork(partial(save_new, source, before[0]), tmp_path / "a", before[1])) == [0] * before[1]
     again = partial(load_and_save, source, target, after[0])
-    assert codes(fork(again, tmp_path / "b", after[1])) == [0] * after[1], (
-        tmp_path / "b/output_0"
-    ).read_text()
+    assert codes(fork(again, tmp_path / "b", after[1])) == [0] * after[1], (tmp_path / "b/output_0").read_text()
     found, expected = read_whole(target, ""), read_whole(source, "")
     assert found.keys() == expected.keys()
     assert any(name.startswith("optimizer.") and name.endswith("exp_avg_sq") for name in found)

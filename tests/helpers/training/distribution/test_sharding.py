@@ -41,9 +41,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
             folder / "output_0"
         ).read_text()
     found = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
-    return [
-        process | {"skipped": json.loads((folder / "skipped_steps.json").read_text())} for process in found
-    ]
+    return [process | {"skipped": json.loads((folder / "skipped_steps.json").read_text())} for process in found]
 
 
 @pytest.fixture(scope="module")
