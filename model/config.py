@@ -80,7 +80,7 @@ class PrismerConfig:
         experts: modality names, in the order in which their tokens reach the resampler.
         image_resolution: side of the square RGB input, pixels.
         label_resolution: side of the square label inputs, pixels.
-        compat: reproduce the original's odd behaviour where ours differs (README, "Fidelity").
+        compat: reproduce the original's odd behaviour where ours differs (docs/verification.md).
     """
 
     __pydantic_config__ = STRICT
