@@ -30,7 +30,7 @@ def train(args: argparse.Namespace) -> None:
     from helpers.training.settings import ClassificationConfig
     from helpers.training.trainer import Training
     from model.captioning import PrismerCaption
-    from model.inputs import Experts
+    from model.inputs import Inputs
 
     # What is to be done: every mistake in it is found here, before anything is loaded or written.
     config = read_config(args.config, ClassificationConfig, changes=args.changes)
@@ -46,9 +46,9 @@ def train(args: argparse.Namespace) -> None:
     if args.dry_run:
         return
 
-    def classify(experts: Experts, batch: dict[str, Any]) -> list[dict[str, Any]]:
+    def classify(inputs: Inputs, batch: dict[str, Any]) -> list[dict[str, Any]]:
         """For each image its class and the five likeliest ones, best first."""
-        ranking = session.prismer.rank(experts, test_set.names, config.k_test, config.prefix)
+        ranking = session.prismer.rank(inputs, test_set.names, config.k_test, config.prefix)
         rows = zip(batch["image"], batch["class"], ranking.sorted(), strict=True)
         return [
             {"image": image, "class": number, "predicted": [i for i, _ in top[:5]], "score": top[0][1]}
@@ -81,9 +81,9 @@ def train(args: argparse.Namespace) -> None:
     training = Training(session, train_loader, InferenceDefaults(prefix=config.prefix), score="top1")
     for epoch in training.epochs():
         for batch in training.batches():
-            experts = session.inputs(batch)
+            inputs = session.inputs(batch)
             with session.accelerator.autocast():
-                loss = model(experts, batch["caption"], config.prefix)  # ()
+                loss = model(inputs, batch["caption"], config.prefix)  # ()
             training.step(loss)
         due = training.last_epoch or (epoch + 1) % config.eval_every == 0
         training.end_epoch(evaluate(f"imagenet_epoch_{epoch + 1}") if due else None)

@@ -73,10 +73,10 @@ def train(args: argparse.Namespace) -> None:
     training = Training(session, train_loader, usage, score="CIDEr", lr_by_epoch=True)
     for epoch in training.epochs():
         for batch in training.batches():
-            experts = session.inputs(batch)
+            inputs = session.inputs(batch)
             with session.accelerator.autocast():
                 limit = config.max_caption_tokens
-                loss = model(experts, batch["caption"], config.prefix, max_tokens=limit)  # ()
+                loss = model(inputs, batch["caption"], config.prefix, max_tokens=limit)  # ()
             training.step(loss)
         training.end_epoch(evaluate(f"epoch_{epoch + 1}"))
     training.finish()

@@ -38,7 +38,7 @@ def train(args: argparse.Namespace) -> None:
     from helpers.training.run import Session
     from helpers.training.settings import VQAConfig
     from helpers.training.trainer import Training
-    from model.inputs import Experts
+    from model.inputs import Inputs
     from model.vqa import PrismerVQA
 
     # What is to be done: every mistake in it is found here, before anything is loaded or written.
@@ -75,18 +75,18 @@ def train(args: argparse.Namespace) -> None:
     if args.dry_run:
         return
 
-    def answer(experts: Experts, batch: dict[str, Any]) -> list[list[dict[str, Any]]]:
+    def answer(inputs: Inputs, batch: dict[str, Any]) -> list[list[dict[str, Any]]]:
         """For each image a list of `{"question_id", "answer", "score"}`, perhaps with a `ranking`."""
         questions, counts = batch["question"], batch["count"]
         if rank:
-            ranking = session.prismer.rank(experts, questions, answers, config.k_test, counts=counts)
+            ranking = session.prismer.rank(inputs, questions, answers, config.k_test, counts=counts)
             best_first = ranking.sorted()
             rows = [{"answer": answers[top[0][0]], "score": top[0][1]} for top in best_first]
             if args.save_ranking:
                 for row, top in zip(rows, best_first, strict=True):
                     row["ranking"] = {answers[index]: round(score, 4) for index, score in top}
         else:
-            found = session.prismer.generate(experts, questions, counts=counts, return_scores=True, **config.decoding)
+            found = session.prismer.generate(inputs, questions, counts=counts, return_scores=True, **config.decoding)
             rows = [{"answer": text, "score": score} for text, score in zip(*found, strict=True)]
         named = zip(batch["question_id"], rows, strict=True)
         flat = iter([{"question_id": name, **row} for name, row in named])
@@ -127,10 +127,10 @@ def train(args: argparse.Namespace) -> None:
     training = Training(session, train_loader, usage, score="accuracy", lr_by_epoch=True)
     for epoch in training.epochs():
         for batch in training.batches():
-            experts = session.inputs(batch)
+            inputs = session.inputs(batch)
             with session.accelerator.autocast():
                 weights = session.to_device(batch["weight"])
-                loss = model(experts, batch["question"], batch["answer"], weights)  # ()
+                loss = model(inputs, batch["question"], batch["answer"], weights)  # ()
             training.step(loss)
         training.end_epoch(evaluate(f"vqa_epoch_{epoch + 1}"))
     training.finish()

@@ -3,7 +3,7 @@
 import torch
 
 from benchmarks.measure import peak_memory, print_table, start, take_turns
-from benchmarks.networks import experts, network
+from benchmarks.networks import network, random_inputs
 from benchmarks.saved_activations import saved_activations
 from helpers.training.distribution.activation_checkpointing import checkpoint_activations
 from model.captioning import PrismerCaption
@@ -22,12 +22,12 @@ class Step:
         self.model = network(PrismerCaption, tiny).train()
         self.model.freeze("freeze_vision")
         checkpoint_activations(self.model, mode)
-        self.experts = experts(self.model.config, 1)
+        self.inputs = random_inputs(self.model.config, 1)
 
     def loss(self) -> torch.Tensor:
         """Scalar, with the same dropout each time."""
         torch.manual_seed(0)
-        return self.model(self.experts, [CAPTION], PREFIX)
+        return self.model(self.inputs, [CAPTION], PREFIX)
 
     def __call__(self) -> torch.Tensor:
         loss = self.loss()

@@ -4,7 +4,6 @@ Attention is matmul, softmax, matmul; nothing is kept between steps; the image's
 every beam and candidate; logits are made at every position; label maps have 64 float channels.
 """
 
-from collections.abc import Mapping
 from types import SimpleNamespace
 
 import torch
@@ -16,6 +15,7 @@ from model.beam_search import Prompt, gather_beams
 from model.captioning import MAX_CAPTION_TOKENS, PrismerCaption
 from model.decoder import IGNORE, LABEL_SMOOTHING, TextDecoder, causal
 from model.encoder import ExpertEncoder, fixed_instance_indices, resize_positions
+from model.inputs import Inputs
 from model.modalities import BACKGROUND, Kind
 from model.modules.attention import Attention
 from model.modules.label_map import LabelMap
@@ -87,17 +87,17 @@ def stem(module: nn.Sequential, label: Tensor) -> Tensor:
     return x
 
 
-def encode(encoder: ExpertEncoder, experts: Mapping[str, Tensor | LabelMap]) -> Tensor:
+def encode(encoder: ExpertEncoder, inputs: Inputs) -> Tensor:
     """`ExpertEncoder.forward`, with the instance embeddings of evaluation: (b, l, d)."""
 
     def tokens(features: Tensor) -> Tensor:
         positions = resize_positions(encoder.positional_embedding, features.shape[-1])
         return features.flatten(2).transpose(1, 2) + positions
 
-    x = tokens(encoder.conv1["rgb"](experts["rgb"]))
+    x = tokens(encoder.conv1["rgb"](inputs["rgb"]))
     labels = []
     for entry in encoder.modalities:
-        label = experts[entry.name]
+        label = inputs[entry.name]
         plane = embedding_map(label) if entry.is_label_map else label
         features = stem(encoder.conv1[entry.stem], plane)
         if entry.kind is Kind.INSTANCE:
@@ -151,11 +151,11 @@ def decode(decoder: TextDecoder, ids: Tensor, mask: Tensor, encoded: Tensor) -> 
     return decoder.lm_head(x)
 
 
-def losses(logits: Tensor, labels: Tensor) -> Tensor:
+def losses(logits: Tensor, targets: Tensor) -> Tensor:
     """Label-smoothed losses summed over each text: (b, l, vocabulary) and (b, l) -> (b,)."""
     each = F.cross_entropy(
         logits[:, :-1].transpose(1, 2),
-        labels[:, 1:],
+        targets[:, 1:],
         ignore_index=IGNORE,
         label_smoothing=LABEL_SMOOTHING,
         reduction="none",
@@ -163,15 +163,13 @@ def losses(logits: Tensor, labels: Tensor) -> Tensor:
     return each.sum(dim=1)
 
 
-def caption_loss(
-    model: PrismerCaption, experts: Mapping[str, Tensor | LabelMap], captions: list[str], prefix: str
-) -> Tensor:
+def caption_loss(model: PrismerCaption, inputs: Inputs, captions: list[str], prefix: str) -> Tensor:
     """`PrismerCaption.forward`: scalar."""
-    encoded = encode(model.expert_encoder, experts)
+    encoded = encode(model.expert_encoder, inputs)
     ids, mask = (x.to(encoded.device) for x in model.cut_tokens(captions, MAX_CAPTION_TOKENS))
-    labels = ids.masked_fill(mask == 0, IGNORE)
-    labels[:, : len(model.start_ids(prefix))] = IGNORE
-    return losses(decode(model.text_decoder, ids, mask, encoded), labels).mean()
+    targets = ids.masked_fill(mask == 0, IGNORE)
+    targets[:, : len(model.start_ids(prefix))] = IGNORE
+    return losses(decode(model.text_decoder, ids, mask, encoded), targets).mean()
 
 
 @torch.no_grad()
@@ -181,10 +179,10 @@ def rank(decoder: TextDecoder, encoded: Tensor, prompt: Prompt, answers: Tensor,
     kept = probabilities[:, answers[:, 0]].argsort(dim=1, descending=True, stable=True)[:, :k]  # (b, k)
     ids = torch.cat([prompt.ids.repeat_interleave(k, 0), answers[kept.flatten()]], dim=1)  # (b * k, p + t)
     real = torch.cat([prompt.mask.repeat_interleave(k, 0), mask[kept.flatten()]], dim=1)
-    labels = ids.masked_fill(real == 0, IGNORE)
-    labels[:, : prompt.ids.shape[1]] = IGNORE
+    targets = ids.masked_fill(real == 0, IGNORE)
+    targets[:, : prompt.ids.shape[1]] = IGNORE
     logits = decode(decoder, ids, real, encoded.repeat_interleave(k, 0))
-    scores = -losses(logits, labels).view_as(kept) / mask.sum(dim=1)[kept]
+    scores = -losses(logits, targets).view_as(kept) / mask.sum(dim=1)[kept]
     return Ranking(kept.gather(1, scores.argmax(dim=1, keepdim=True))[:, 0], scores, kept)
 
 

@@ -6,7 +6,7 @@ import torch
 
 from benchmarks import baseline
 from benchmarks.measure import print_table, start, take_turns
-from benchmarks.networks import experts, network
+from benchmarks.networks import network, random_inputs
 from model import beam_search
 from model.captioning import PrismerCaption
 
@@ -18,7 +18,7 @@ TURNS = 3
 def main() -> None:
     tiny = start("Caption beam search, Prismer-Base, 480 px, 3 beams, all captions of 20 tokens")
     model = network(PrismerCaption, tiny)
-    image, images = experts(model.config, 1), experts(model.config, BATCH)
+    image, images = random_inputs(model.config, 1), random_inputs(model.config, BATCH)
 
     def plain_way() -> tuple[list[str], list[float]]:
         # The search itself is ours in both: what differs is where the logits come from.

@@ -4,7 +4,7 @@ import torch
 
 from benchmarks import baseline
 from benchmarks.measure import count_flops, print_table, start, take_turns
-from benchmarks.networks import experts, network
+from benchmarks.networks import network, random_inputs
 from model.captioning import PrismerCaption
 
 TURNS = 5
@@ -13,7 +13,7 @@ TURNS = 5
 def main() -> None:
     tiny = start("Expert encoder, Prismer-Base, 480 px, batch 1")
     model = network(PrismerCaption, tiny)
-    encoder, image = model.expert_encoder, experts(model.config, 1)
+    encoder, image = model.expert_encoder, random_inputs(model.config, 1)
     side = 256 if tiny else 4096
     matrix = torch.randn(side, side)
     ways = {

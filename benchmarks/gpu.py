@@ -127,7 +127,7 @@ class Trainer:
     def __init__(self, bench: Bench, size: str, task: memory_plan.Task, batch: int, mode: Mode) -> None:
         self.bench, self.mode, self.batch = bench, mode, batch
         self.prismer = new_network(bench, size, task)
-        self.experts = memory_plan.inputs_on(self.prismer.config, batch, bench.device)
+        self.inputs = memory_plan.inputs_on(self.prismer.config, batch, bench.device)
         freeze = memory_plan.task_config(task).freeze
         compiled = {"compiled": "blocks", "recorded": "graphs", "graphs": "both"}.get(mode, "none")
         if mode == "plain":
@@ -144,15 +144,15 @@ class Trainer:
         """Of a batch."""
         if self.mode == "plain":
             with torch.device(self.bench.device):
-                return baseline.caption_loss(self.prismer, self.experts, captions(self.batch), PREFIX)
+                return baseline.caption_loss(self.prismer, self.inputs, captions(self.batch), PREFIX)
         if isinstance(self.prismer, PrismerVQA):
             questions = [text.removeprefix(PREFIX) for text in captions(self.batch)]
-            return self.model(self.experts, questions, ["two cones"] * self.batch, self.weights)
-        return self.model(self.experts, captions(self.batch), PREFIX)
+            return self.model(self.inputs, questions, ["two cones"] * self.batch, self.weights)
+        return self.model(self.inputs, captions(self.batch), PREFIX)
 
     def step(self) -> None:
         """One optimizer step."""
-        for _ in self.stepper.batches([{"rgb": self.experts["rgb"]}], 1):
+        for _ in self.stepper.batches([{"rgb": self.inputs["rgb"]}], 1):
             with self.bench.autocast():
                 loss = self.loss()
             self.stepper.step(loss)
@@ -197,7 +197,7 @@ class Asked:
     def __init__(self, bench: Bench, task: memory_plan.Task, batch: int) -> None:
         self.bench, self.batch = bench, batch
         self.model = new_network(bench, "prismer_nano" if bench.tiny else "prismer_base", task).eval()
-        self.experts = memory_plan.inputs_on(self.model.config, batch, bench.device)
+        self.inputs = memory_plan.inputs_on(self.model.config, batch, bench.device)
 
     def measure(self, way: Callable[[], Any], plain_way: Callable[[], Any] | None, texts: int) -> dict:
         """Ours, beside the plain way and with replayed graphs; `differs`: these give something else."""
@@ -227,7 +227,7 @@ def encode(bench: Bench, batch: int) -> dict[str, Any]:
     """The encoder alone."""
     asked = Asked(bench, "captioning", batch)
     encoder = asked.model.expert_encoder
-    return asked.measure(lambda: encoder(asked.experts), lambda: baseline.encode(encoder, asked.experts), batch)
+    return asked.measure(lambda: encoder(asked.inputs), lambda: baseline.encode(encoder, asked.inputs), batch)
 
 
 def rank_answers(bench: Bench, batch: int, questions: int, k: int) -> dict[str, Any]:
@@ -239,11 +239,11 @@ def rank_answers(bench: Bench, batch: int, questions: int, k: int) -> dict[str, 
     prompt = Prompt(ids, real, real.sum(dim=1))
 
     def plain_way() -> Any:
-        encoded = baseline.encode(model.expert_encoder, asked.experts)
+        encoded = baseline.encode(model.expert_encoder, asked.inputs)
         return baseline.rank(model.text_decoder, encoded, prompt, answers, mask, k)
 
     def ours() -> Any:
-        return rank(model.text_decoder, model.expert_encoder(asked.experts), prompt, answers, mask, k)
+        return rank(model.text_decoder, model.expert_encoder(asked.inputs), prompt, answers, mask, k)
 
     return asked.measure(ours, plain_way if count * k <= 256 else None, count)
 
@@ -251,7 +251,7 @@ def rank_answers(bench: Bench, batch: int, questions: int, k: int) -> dict[str, 
 def search(bench: Bench, batch: int) -> dict[str, Any]:
     """Captions by beam search."""
     asked = Asked(bench, "captioning", batch)
-    return asked.measure(lambda: asked.model.generate(asked.experts, PREFIX), None, batch)
+    return asked.measure(lambda: asked.model.generate(asked.inputs, PREFIX), None, batch)
 
 
 def check(bench: Bench, mode: Mode, precision: torch.dtype) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import print_table
-from benchmarks.networks import TOKENIZER, experts
+from benchmarks.networks import TOKENIZER, random_inputs
 from benchmarks.saved_activations import GpuFunctions, Saved, saved_activations
 from common.files import ROOT
 from common.yaml_config import read_config
@@ -142,7 +142,7 @@ def loss(model: nn.Module, batch: int, device: str) -> Tensor:
 def inputs_on(config: PrismerConfig, batch: int, device: str) -> dict[str, Tensor | LabelMap]:
     """Random inputs of the encoder; on meta without memory."""
     moved = {}
-    for name, value in experts(config, batch).items():
+    for name, value in random_inputs(config, batch).items():
         moved[name] = LabelMap(*(x.to(device) for x in value)) if isinstance(value, LabelMap) else value.to(device)
     return moved
 

@@ -30,7 +30,7 @@ def network(cls: type[M], tiny: bool) -> M:
     return build_model(cls, config, TOKENIZER).eval()
 
 
-def experts(config: PrismerConfig, batch: int) -> dict[str, Tensor | LabelMap]:
+def random_inputs(config: PrismerConfig, batch: int) -> dict[str, Tensor | LabelMap]:
     """Random inputs of the encoder."""
     generator = torch.Generator().manual_seed(0)
     side = config.label_resolution

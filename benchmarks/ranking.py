@@ -4,7 +4,7 @@ import torch
 
 from benchmarks import baseline
 from benchmarks.measure import print_table, start, take_turns
-from benchmarks.networks import experts, network, texts
+from benchmarks.networks import network, random_inputs, texts
 from model.answer_ranking import Ranking, rank
 from model.beam_search import Prompt
 from model.vqa import PrismerVQA
@@ -18,7 +18,7 @@ def main() -> None:
     tiny = start("VQA ranking, Prismer-Base, 480 px, batch 1, 3,128 answers of 1 to 4 tokens")
     model = network(PrismerVQA, tiny)
     decoder = model.text_decoder
-    image = experts(model.config, 1)
+    image = random_inputs(model.config, 1)
     answers, mask = texts(model.config, ANSWERS, 1, 4, end=True)
     ids, real = texts(model.config, QUESTIONS_PER_IMAGE, 6, 12, end=False)
 

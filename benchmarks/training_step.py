@@ -4,7 +4,7 @@ import torch
 
 from benchmarks import baseline
 from benchmarks.measure import peak_memory, print_table, start, take_turns
-from benchmarks.networks import experts, network
+from benchmarks.networks import network, random_inputs
 from helpers.training.schedule import build_optimizer
 from model.captioning import PrismerCaption
 
@@ -23,7 +23,7 @@ class Trainer:
         self.model = network(PrismerCaption, tiny)
         self.model.freeze("freeze_vision")
         self.model.train()
-        self.experts = experts(self.model.config, BATCH)
+        self.inputs = random_inputs(self.model.config, BATCH)
         if self.plain:
             trainable = [p for p in self.model.parameters() if p.requires_grad]
             self.optimizer = torch.optim.AdamW(trainable, lr=1e-6, weight_decay=0.05)
@@ -34,8 +34,8 @@ class Trainer:
         """The loss of a batch, scalar."""
         captions = [CAPTION] * BATCH
         if self.plain:
-            return baseline.caption_loss(self.model, self.experts, captions, PREFIX)
-        return self.model(self.experts, captions, PREFIX)
+            return baseline.caption_loss(self.model, self.inputs, captions, PREFIX)
+        return self.model(self.inputs, captions, PREFIX)
 
     def step(self) -> None:
         """One optimizer step."""

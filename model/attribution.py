@@ -25,7 +25,7 @@ neither is missed.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,13 +36,12 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from common.errors import UserError
-from model.modules.label_map import LabelMap
+from model.inputs import Inputs
 from model.modules.resampler import LATENTS
 from model.prismer import Prismer
 
 RGB = "rgb"
 SPACE = "Ġ"  # how byte-level BPE writes the space that begins a word
-Inputs = Mapping[str, Tensor | LabelMap]
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class Attribution:
 @torch.no_grad()
 def find_attribution(
     model: Prismer,
-    experts: Inputs,
+    inputs: Inputs,
     starts: Sequence[Sequence[int]],
     texts: Sequence[str],
     instance_indices: Tensor | None = None,
@@ -89,7 +88,7 @@ def find_attribution(
 
     Args:
         model: in evaluation mode.
-        experts: the input of `ExpertEncoder`, b images; experts without a label have no part in it.
+        inputs: the input of `ExpertEncoder`, b images; experts without a label have no part in it.
         starts: b lists of token ids, what the texts were to continue, start token included.
         texts: b texts that continue them, with the space before their first word.
         instance_indices: those of `ExpertEncoder`.
@@ -104,11 +103,11 @@ def find_attribution(
         limit = model.text_decoder.max_tokens
         raise UserError(f"a text of {longest} tokens is longer than the text tower's {limit}; shorten it")
 
-    names = [entry.name for entry in model.expert_encoder.modalities if entry.name in experts]
+    names = [entry.name for entry in model.expert_encoder.modalities if entry.name in inputs]
     resampler = [block.attn for block in model.expert_encoder.resampler.perceiver_blocks] if names else []
     cross = [layer[1] for layer in model.text_decoder.roberta["encoder"].layer]
     with _recorded(resampler) as blocks:
-        encoded = model.expert_encoder(experts, instance_indices)
+        encoded = model.expert_encoder(inputs, instance_indices)
     with _recorded(cross) as layers:
         log_probs = _token_log_probs(model, ids, encoded)
     latents = LATENTS if names else 0
@@ -116,7 +115,7 @@ def find_attribution(
     to_rgb, to_latents = weights.split([weights.shape[-1] - latents, latents], dim=-1)
     mass = torch.cat([to_rgb, to_latents @ _shares(blocks)], dim=-1) if names else to_rgb
     without = {
-        name: _token_log_probs(model, ids, model.expert_encoder(_left_out(experts, name), instance_indices))
+        name: _token_log_probs(model, ids, model.expert_encoder(_left_out(inputs, name), instance_indices))
         for name in names
     }
 
@@ -186,8 +185,8 @@ def _token_log_probs(model: Prismer, ids: Sequence[Tensor], encoded: Tensor) -> 
     return log_probs.gather(-1, padded[:, 1:, None])[..., 0].cpu().double()
 
 
-def _left_out(experts: Inputs, name: str) -> dict[str, Tensor | LabelMap]:
-    return {other: label for other, label in experts.items() if other != name}
+def _left_out(inputs: Inputs, name: str) -> Inputs:
+    return {other: label for other, label in inputs.items() if other != name}
 
 
 def _words(model: Prismer, ids: Sequence[int]) -> tuple[tuple[str, ...], list[int]]:

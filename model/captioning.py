@@ -1,6 +1,6 @@
 """Image captioning, and classification by ranking class names as captions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from common.errors import UserError
 from model.answer_ranking import Ranking
 from model.beam_search import Prompt, beam_search
 from model.decoder import IGNORE
-from model.modules.label_map import LabelMap
+from model.inputs import Inputs
 from model.prismer import Prismer
 
 MAX_CAPTION_TOKENS = 30  # of a training caption, unless others are asked for
@@ -22,7 +22,7 @@ class PrismerCaption(Prismer):
 
     def forward(
         self,
-        experts: Mapping[str, Tensor | LabelMap],
+        inputs: Inputs,
         captions: Sequence[str],
         prefix: str = "",
         instance_indices: Tensor | None = None,
@@ -31,7 +31,7 @@ class PrismerCaption(Prismer):
         """Computes the training loss.
 
         Args:
-            experts: the input of `ExpertEncoder`.
+            inputs: the input of `ExpertEncoder`.
             captions: k captions for each of the b images, those of an image together, each with the prefix.
             prefix: what they all start with; it has no loss.
             instance_indices: those of `ExpertEncoder`.
@@ -51,14 +51,14 @@ class PrismerCaption(Prismer):
                 "shorten `prefix` in the config, or raise `max_caption_tokens`"
             )
         ids, mask = self.cut_tokens(captions, max_tokens)
-        labels = ids.masked_fill(mask == 0, IGNORE)
-        labels[:, :start] = IGNORE
-        return self.losses(experts, ids, mask, labels, instance_indices).mean()
+        targets = ids.masked_fill(mask == 0, IGNORE)
+        targets[:, :start] = IGNORE
+        return self.losses(inputs, ids, mask, targets, instance_indices).mean()
 
     @torch.no_grad()
     def generate(
         self,
-        experts: Mapping[str, Tensor | LabelMap],
+        inputs: Inputs,
         prefix: str = "",
         *,
         num_beams: int = 3,
@@ -71,7 +71,7 @@ class PrismerCaption(Prismer):
         """Captions images by beam search.
 
         Args:
-            experts: the input of `ExpertEncoder`.
+            inputs: the input of `ExpertEncoder`.
             prefix: what each caption starts with.
             num_beams: beams of each image.
             max_length: the most tokens of a caption; start token, prefix and end token count.
@@ -84,7 +84,7 @@ class PrismerCaption(Prismer):
             b captions without the prefix; with `return_scores` a pair of these and of their scores: the
             log-probability over the number of tokens to the power of `length_penalty`.
         """
-        encoded = self.expert_encoder(experts, instance_indices)
+        encoded = self.expert_encoder(inputs, instance_indices)
         prompt = self.prompt(prefix, encoded)
         start = prompt.ids.shape[1]
         if start >= max_length:
@@ -105,7 +105,7 @@ class PrismerCaption(Prismer):
     @torch.no_grad()
     def rank(
         self,
-        experts: Mapping[str, Tensor | LabelMap],
+        inputs: Inputs,
         answers: Sequence[str],
         k: int,
         prefix: str = "",
@@ -114,13 +114,13 @@ class PrismerCaption(Prismer):
         """Chooses each image's best among given continuations of the prefix, class names for instance.
 
         Args:
-            experts: the input of `ExpertEncoder`.
+            inputs: the input of `ExpertEncoder`.
             answers: the continuations.
             k: how many of them to score in full, those with the likeliest first token.
             prefix: what each caption starts with.
             instance_indices: those of `ExpertEncoder`.
         """
-        encoded = self.expert_encoder(experts, instance_indices)
+        encoded = self.expert_encoder(inputs, instance_indices)
         prompt = self.prompt(prefix, encoded)
         return self.rank_answers(encoded, prompt, [answer.lower() for answer in answers], k)
 

@@ -127,7 +127,7 @@ class TextDecoder(nn.Module):
             float32 (b,).
         """
         hidden = self.read(ids, mask, encoded)
-        # The LM head is the largest matrix: it runs where there are labels only, (n, d) -> (n, vocabulary).
+        # The LM head is the largest matrix: it runs where there are targets only, (n, d) -> (n, vocabulary).
         losses = self.token_losses(hidden[places.samples, places.columns], places.targets)
         return losses.new_zeros(len(ids)).index_add(0, places.samples, losses)
 
@@ -145,18 +145,18 @@ class Places(NamedTuple):
     targets: Tensor
 
 
-def loss_places(labels: Tensor, multiple: int = 1) -> Places:
+def loss_places(targets: Tensor, multiple: int = 1) -> Places:
     """Where texts have a loss.
 
     Args:
-        labels: int64 (b, l), the token ids, or IGNORE where there is no loss. On the host: the device would
+        targets: int64 (b, l), the token ids, or IGNORE where there is no loss. On the host: the device would
             have to be waited for.
         multiple: places are filled up to a multiple of this, by ones without a loss.
     """
-    samples, columns = torch.nonzero(labels[:, 1:] != IGNORE, as_tuple=True)
-    targets = labels[samples, columns + 1]
+    samples, columns = torch.nonzero(targets[:, 1:] != IGNORE, as_tuple=True)
+    following = targets[samples, columns + 1]
     rest = (0, -len(samples) % multiple)
-    return Places(F.pad(samples, rest), F.pad(columns, rest), F.pad(targets, rest, value=IGNORE))
+    return Places(F.pad(samples, rest), F.pad(columns, rest), F.pad(following, rest, value=IGNORE))
 
 
 def as_bias(visible: Tensor, dtype: torch.dtype) -> Tensor:

@@ -1,7 +1,6 @@
 """The expert encoder: RGB image and expert labels to one sequence of tokens."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 
@@ -11,8 +10,8 @@ from torch.nn import functional as F
 
 from common.errors import UserError
 from model.config import PrismerConfig, VisionConfig
+from model.inputs import Inputs
 from model.modalities import Kind, Modality, modality
-from model.modules.label_map import LabelMap
 from model.modules.norm import LayerNorm, without_autocast
 from model.modules.resampler import Resampler
 from model.modules.stems import Stem
@@ -112,11 +111,11 @@ class ExpertEncoder(nn.Module):
         resampler = self.resampler.perceiver_blocks if self.modalities else []
         return [*self.transformer.resblocks, *resampler]
 
-    def forward(self, experts: Mapping[str, Tensor | LabelMap], instance_indices: Tensor | None = None) -> Tensor:
+    def forward(self, inputs: Inputs, instance_indices: Tensor | None = None) -> Tensor:
         """Encodes a batch.
 
         Args:
-            experts: `rgb` (b, 3, H, H), and for the experts of the configuration their labels: a tensor
+            inputs: `rgb` (b, 3, H, H), and for the experts of the configuration their labels: a tensor
                 (b, c, L, L) in [-1, 1], or a `LabelMap`. One that has no label here has no tokens; without
                 any label there are no resampled tokens either, and the model sees what a PrismerZ sees.
             instance_indices: int64 (256,), the row of the instance embedding of each instance id. By
@@ -125,28 +124,28 @@ class ExpertEncoder(nn.Module):
         Returns:
             (b, l, d): RGB tokens first, then the 64 resampled tokens of the experts.
         """
-        rgb, patches = experts["rgb"], self.conv1["rgb"]
+        rgb, patches = inputs["rgb"], self.conv1["rgb"]
         x = self._placed(patch_tokens(patches, rgb) if rgb.is_cuda else tokens(patches(rgb)))
-        if any(entry.name in experts for entry in self.modalities):
-            x = torch.cat([x, self.resampler(self.label_tokens(experts, instance_indices))], dim=1)
+        if any(entry.name in inputs for entry in self.modalities):
+            x = torch.cat([x, self.resampler(self.label_tokens(inputs, instance_indices))], dim=1)
         return self.ln_post(self.transformer(self.ln_pre(x)))
 
-    def label_tokens(self, experts: Mapping[str, Tensor | LabelMap], instance_indices: Tensor | None = None) -> Tensor:
+    def label_tokens(self, inputs: Inputs, instance_indices: Tensor | None = None) -> Tensor:
         """The tokens of all labels that are there, as the resampler reads them: (b, l, d).
 
         Args:
-            experts: those of `forward`, with a label at least.
+            inputs: those of `forward`, with a label at least.
             instance_indices: those of `forward`.
         """
         if instance_indices is None:
-            instance_indices = self._draw_instance_indices(experts["rgb"].device)
-        present = [entry for entry in self.modalities if entry.name in experts]
-        each = [tokens(self._features(entry, experts, instance_indices)) for entry in present]
+            instance_indices = self._draw_instance_indices(inputs["rgb"].device)
+        present = [entry for entry in self.modalities if entry.name in inputs]
+        each = [tokens(self._features(entry, inputs, instance_indices)) for entry in present]
         return self._placed(torch.stack(each, dim=1)).flatten(1, 2)
 
-    def _features(self, entry: Modality, experts: Mapping[str, Tensor | LabelMap], instance_indices: Tensor) -> Tensor:
+    def _features(self, entry: Modality, inputs: Inputs, instance_indices: Tensor) -> Tensor:
         """What an expert's stem makes of its label: (b, d, L / patch_size, L / patch_size)."""
-        label = experts[entry.name]
+        label = inputs[entry.name]
         features = self.conv1[entry.stem](label)
         if entry.kind is Kind.INSTANCE:
             ids = label.index[:, 0, :: self.patch_size, :: self.patch_size].int()  # nearest: (b, g, g)

@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from model.modalities import EMBEDDING_DIM, Kind, Modality, modality
 from model.modules.label_map import LabelMap
 
-Experts = dict[str, Tensor | LabelMap]  # what a Prismer sees, by modality, `rgb` among them
+Inputs = Mapping[str, Tensor | LabelMap]  # by modality, `rgb` among them
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class PrepareInputs(nn.Module):
-    """Makes the experts that a Prismer takes out of a collated batch.
+    """Makes a Prismer's input of a collated batch.
 
     Args:
         tables: for every expert of semantic or instance kind its class table, float (n, 64).
@@ -31,7 +31,7 @@ class PrepareInputs(nn.Module):
             with_background = torch.cat([table.float(), background[None]])  # (n + 1, 64)
             self.register_buffer(f"{name}_table", with_background, persistent=False)
 
-    def forward(self, batch: Mapping) -> Experts:
+    def forward(self, batch: Mapping) -> Inputs:
         """Prepares a batch; everything in it that is read must be on this module's device.
 
         Args:
@@ -42,14 +42,14 @@ class PrepareInputs(nn.Module):
         Returns:
             `rgb` float (b, 3, H, H), and for every label a float (b, c, L, L) in [-1, 1] or a `LabelMap`.
         """
-        experts: Experts = {"rgb": (batch["rgb"] / 255 - self.mean) / self.std}
+        inputs: dict[str, Tensor | LabelMap] = {"rgb": (batch["rgb"] / 255 - self.mean) / self.std}
         for name, label in batch["labels"].items():
             entry = modality(name)
             if entry.is_label_map:
-                experts[name] = LabelMap(label, self._table(entry, batch))
+                inputs[name] = LabelMap(label, self._table(entry, batch))
             else:
-                experts[name] = stretch(label / 255)
-        return experts
+                inputs[name] = stretch(label / 255)
+        return inputs
 
     def _table(self, entry: Modality, batch: Mapping) -> Tensor:
         """The label map's table, background last: (n + 1, 64), or (b, n + 1, 64) where samples differ."""

@@ -1,6 +1,6 @@
 """What captioning and question answering share: the two towers, and texts to tokens."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,7 +16,7 @@ from model.config import FreezeMode, PrismerConfig
 from model.decoder import Places, TextDecoder, loss_places
 from model.encoder import ExpertEncoder
 from model.freeze import freeze
-from model.modules.label_map import LabelMap
+from model.inputs import Inputs
 
 MAX_QUESTION_TOKENS = 35
 
@@ -69,7 +69,7 @@ class Prismer(nn.Module):
 
     def encode(
         self,
-        experts: Mapping[str, Tensor | LabelMap],
+        inputs: Inputs,
         texts: int,
         counts: Sequence[int] | None = None,
         instance_indices: Tensor | None = None,
@@ -77,7 +77,7 @@ class Prismer(nn.Module):
         """Encodes images, each once however many texts it has.
 
         Args:
-            experts: the input of `ExpertEncoder`, b images.
+            inputs: the input of `ExpertEncoder`, b images.
             texts: number of texts, those of an image together.
             counts: of the texts of each image; None: every image has as many.
             instance_indices: those of `ExpertEncoder`.
@@ -86,7 +86,7 @@ class Prismer(nn.Module):
             (b, l, d), the tokens of each image, which the decoder shares among as many texts each; where
             images differ in that, (texts, l, d), the tokens of each text's image.
         """
-        encoded = self.expert_encoder(experts, instance_indices)
+        encoded = self.expert_encoder(inputs, instance_indices)
         if counts is None or len(set(counts)) == 1:
             if texts % len(encoded):
                 raise ValueError(f"{texts} texts for {len(encoded)} images; give their `counts`")
@@ -96,39 +96,39 @@ class Prismer(nn.Module):
 
     def losses(
         self,
-        experts: Mapping[str, Tensor | LabelMap],
+        inputs: Inputs,
         ids: Tensor,
         mask: Tensor,
-        labels: Tensor,
+        targets: Tensor,
         instance_indices: Tensor | None = None,
     ) -> Tensor:
         """The loss of each text, given its image.
 
         Args:
-            experts: the input of `ExpertEncoder`, b images.
+            inputs: the input of `ExpertEncoder`, b images.
             ids: int64 (q, l), on the host, as all of a text: those of an image together.
             mask: int64 (q, l), 1 for real tokens, 0 for pads.
-            labels: int64 (q, l), the token ids, or IGNORE where there is no loss.
+            targets: int64 (q, l), the token ids, or IGNORE where there is no loss.
             instance_indices: those of `ExpertEncoder`.
 
         Returns:
             float32 (q,).
         """
         fill = self.training and self.multiple > 1
-        places = loss_places(labels, self.multiple * len(labels) if fill else 1)
-        ids, mask, *places = (from_host(x, experts["rgb"].device) for x in (ids, mask, *places))
-        return self.losses_at(experts, ids, mask, Places(*places), instance_indices)
+        places = loss_places(targets, self.multiple * len(targets) if fill else 1)
+        ids, mask, *places = (from_host(x, inputs["rgb"].device) for x in (ids, mask, *places))
+        return self.losses_at(inputs, ids, mask, Places(*places), instance_indices)
 
     def losses_at(
         self,
-        experts: Mapping[str, Tensor | LabelMap],
+        inputs: Inputs,
         ids: Tensor,
         mask: Tensor,
         places: Places,
         instance_indices: Tensor | None = None,
     ) -> Tensor:
         """As `losses`, with everything on the device."""
-        encoded = self.encode(experts, len(ids), instance_indices=instance_indices)
+        encoded = self.encode(inputs, len(ids), instance_indices=instance_indices)
         return self.text_decoder.loss(ids, mask, places, encoded)
 
     def tokens(self, texts: Sequence[str], **options) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
 """Visual question answering: the answer is generated, or chosen among given ones."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from torch import Tensor
 from model.answer_ranking import Ranking, join_rankings
 from model.beam_search import Prompt, beam_search
 from model.decoder import IGNORE
-from model.modules.label_map import LabelMap
+from model.inputs import Inputs
 from model.prismer import MAX_QUESTION_TOKENS, Prismer
 
 QUESTIONS_AT_ONCE = 32  # each keeps the keys and values of its image's tokens in every layer
@@ -21,7 +21,7 @@ class PrismerVQA(Prismer):
 
     def forward(
         self,
-        experts: Mapping[str, Tensor | LabelMap],
+        inputs: Inputs,
         questions: Sequence[str],
         answers: Sequence[str],
         weights: Tensor,
@@ -30,7 +30,7 @@ class PrismerVQA(Prismer):
         """Computes the training loss.
 
         Args:
-            experts: the input of `ExpertEncoder`.
+            inputs: the input of `ExpertEncoder`.
             questions: q questions: k for each of the b images, those of an image together.
             answers: q answers.
             weights: (q,), of the answers.
@@ -43,14 +43,14 @@ class PrismerVQA(Prismer):
         answer_ids, answer_mask = self.answer_tokens(self.ends(answers))
         ids = torch.cat([question_ids, answer_ids], dim=1)
         mask = torch.cat([question_mask, answer_mask], dim=1)
-        labels = ids.masked_fill(mask == 0, IGNORE)
-        labels[:, : question_ids.shape[1]] = IGNORE
-        return (weights * self.losses(experts, ids, mask, labels, instance_indices)).mean()
+        targets = ids.masked_fill(mask == 0, IGNORE)
+        targets[:, : question_ids.shape[1]] = IGNORE
+        return (weights * self.losses(inputs, ids, mask, targets, instance_indices)).mean()
 
     @torch.no_grad()
     def generate(
         self,
-        experts: Mapping[str, Tensor | LabelMap],
+        inputs: Inputs,
         questions: Sequence[str],
         *,
         num_beams: int = 3,
@@ -64,7 +64,7 @@ class PrismerVQA(Prismer):
         """Answers questions by beam search.
 
         Args:
-            experts: the input of `ExpertEncoder`.
+            inputs: the input of `ExpertEncoder`.
             questions: q questions, those of an image together.
             num_beams: beams of each question.
             max_new: the most tokens of an answer, end token included.
@@ -82,7 +82,7 @@ class PrismerVQA(Prismer):
         """
         if min_new is None:
             min_new = 2 if self.config.compat else 1
-        encoded = self.encode(experts, len(questions), counts, instance_indices)
+        encoded = self.encode(inputs, len(questions), counts, instance_indices)
         answers: list[str] = []
         scores: list[float] = []
         for part, tokens in self._parts(questions, encoded):
@@ -103,7 +103,7 @@ class PrismerVQA(Prismer):
     @torch.no_grad()
     def rank(
         self,
-        experts: Mapping[str, Tensor | LabelMap],
+        inputs: Inputs,
         questions: Sequence[str],
         answers: Sequence[str],
         k: int,
@@ -113,14 +113,14 @@ class PrismerVQA(Prismer):
         """Chooses each question's best answer among given ones.
 
         Args:
-            experts: the input of `ExpertEncoder`.
+            inputs: the input of `ExpertEncoder`.
             questions: q questions, those of an image together.
             answers: the answers to choose from, the same for all.
             k: how many of them to score in full, those with the likeliest first token.
             instance_indices: those of `ExpertEncoder`.
             counts: how many questions each image has; None: all as many.
         """
-        encoded = self.encode(experts, len(questions), counts, instance_indices)
+        encoded = self.encode(inputs, len(questions), counts, instance_indices)
         ends = self.ends(answers)
         rankings = [
             self.rank_answers(tokens, self.prompt(part, tokens), ends, k)

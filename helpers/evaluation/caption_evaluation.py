@@ -12,7 +12,7 @@ from helpers.evaluation.nocaps import OVERALL, domain_table, score_domains
 from helpers.evaluation.prediction import Results, Scores, conclude, predict_all
 from helpers.training.run import Session
 from helpers.training.settings import DecodingConfig
-from model.inputs import Experts
+from model.inputs import Inputs
 
 
 def generate_captions(
@@ -20,9 +20,9 @@ def generate_captions(
 ) -> Results:
     """Captions every image of a loader: `{"image_id", "caption", "score"}` for each, see `predict_all`."""
 
-    def caption(experts: Experts, batch: dict[str, Any]) -> Results:
+    def caption(inputs: Inputs, batch: dict[str, Any]) -> Results:
         decoding = session.config.decoding
-        texts, scores = session.prismer.generate(experts, prefix, **decoding, return_scores=True)
+        texts, scores = session.prismer.generate(inputs, prefix, **decoding, return_scores=True)
         return [
             {"image_id": image_id, "caption": as_sentence(text), "score": score}
             for image_id, text, score in zip(batch["image_id"], texts, scores, strict=True)

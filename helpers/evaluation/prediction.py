@@ -19,7 +19,7 @@ from dataset.concat import ConcatDataset
 from dataset.samples import ImageLabelDataset
 from helpers.training.distribution.sharding import gathered
 from helpers.training.run import Session
-from model.inputs import Experts
+from model.inputs import Inputs
 
 T = TypeVar("T")
 Results = list[dict[str, Any]]
@@ -29,7 +29,7 @@ Results = list[dict[str, Any]]
 def predict_all(
     session: Session,
     loader: Iterable[dict[str, Any] | None],
-    predict: Callable[[Experts, dict[str, Any]], Sequence[T]],
+    predict: Callable[[Inputs, dict[str, Any]], Sequence[T]],
     title: str,
 ) -> list[T]:
     """Predicts something for every sample of a loader once.

@@ -20,7 +20,7 @@ from helpers.inference.image_cache import AnyImage, Images, LooseImages, is_one
 from helpers.inference.predictor import Prediction, Predictor
 from helpers.inference.publish import Card
 from model.captioning import PrismerCaption
-from model.inputs import Experts
+from model.inputs import Inputs
 from model.vqa import PrismerVQA
 
 CAPTION_DECODING = ("num_beams", "max_length", "min_length")
@@ -65,13 +65,13 @@ class Captioner(Predictor[PrismerCaption]):
         """
         prefix, settings = self.usage.prefix, self.usage.decoding | decoding
 
-        def predict(experts: Experts, indices: list[int]) -> list[Prediction]:
-            texts, scores = self.model.generate(experts, prefix, **settings, return_scores=True)
+        def predict(inputs: Inputs, indices: list[int]) -> list[Prediction]:
+            texts, scores = self.model.generate(inputs, prefix, **settings, return_scores=True)
             found = [Prediction(as_sentence(text), score) for text, score in zip(texts, scores, strict=True)]
             if not attribution:
                 return found
             starts = [self.model.start_ids(prefix)] * len(texts)
-            return self._with_attribution(found, experts, starts, [" " * bool(prefix) + text for text in texts])
+            return self._with_attribution(found, inputs, starts, [" " * bool(prefix) + text for text in texts])
 
         return self._predictions(dataset, batch_size, predict)
 
@@ -149,20 +149,20 @@ class Answerer(Predictor[PrismerVQA]):
                 f"{' and '.join(decoding)} of; leave that out"
             )
 
-        def predict(experts: Experts, indices: list[int]) -> list[Prediction]:
+        def predict(inputs: Inputs, indices: list[int]) -> list[Prediction]:
             asked = [clean_question(questions[index]) for index in indices]
             if choices:
-                ranking = self.model.rank(experts, asked, choices, self.usage.k if k is None else k)
+                ranking = self.model.rank(inputs, asked, choices, self.usage.k if k is None else k)
                 rows = [[(choices[index], score) for index, score in row] for row in ranking.sorted()]
                 found = [Prediction(*row[0], ranked=tuple(row)) for row in rows]
             else:
-                texts, scores = self.model.generate(experts, asked, **settings, return_scores=True)
+                texts, scores = self.model.generate(inputs, asked, **settings, return_scores=True)
                 found = [Prediction(text, score) for text, score in zip(texts, scores, strict=True)]
             if not attribution:
                 return found
             starts = [self.model.question_ids(question) for question in asked]
             ends = self.model.ends([each.text for each in found])
-            return self._with_attribution(found, experts, starts, [f" {end}" for end in ends])
+            return self._with_attribution(found, inputs, starts, [f" {end}" for end in ends])
 
         return self._predictions(dataset, batch_size, predict)
 

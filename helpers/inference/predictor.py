@@ -30,7 +30,7 @@ from helpers.inference.publish import Card, find_folder, push_folder, write_fold
 from helpers.performance.bf16_blocks import lower_blocks
 from helpers.training.distribution.processes import start_accelerator
 from model.attribution import Attribution, find_attribution
-from model.inputs import Experts
+from model.inputs import Inputs
 from model.prismer import Prismer
 
 logger = logging.getLogger(__name__)
@@ -228,19 +228,19 @@ class Predictor(Generic[M]):
     def _with_attribution(
         self,
         predictions: Sequence[Prediction],
-        experts: Experts,
+        inputs: Inputs,
         starts: Sequence[Sequence[int]],
         texts: Sequence[str],
     ) -> list[Prediction]:
         """Predictions with what they were read from; the rest is for `find_attribution`."""
-        found = find_attribution(self.model, experts, starts, texts)
+        found = find_attribution(self.model, inputs, starts, texts)
         return [replace(each, attribution=told) for each, told in zip(predictions, found, strict=True)]
 
     def _predictions(
         self,
         dataset: CaptionDataset,
         batch_size: int,
-        predict: Callable[[Experts, list[int]], list[Prediction]],
+        predict: Callable[[Inputs, list[int]], list[Prediction]],
     ) -> Iterator[tuple[str, Prediction]]:
         """Each readable image of a data set, with what `predict` says of it, given inputs and indices.
 
@@ -250,8 +250,8 @@ class Predictor(Generic[M]):
             if batch is None:  # no image of it can be read
                 continue
             with torch.inference_mode(), self.accelerator.autocast():
-                experts = self._prepare(send_to_device(batch, self.accelerator.device))
-                predictions = predict(experts, batch["index"].tolist())
+                inputs = self._prepare(send_to_device(batch, self.accelerator.device))
+                predictions = predict(inputs, batch["index"].tolist())
             for index, image, found in zip(batch["index"], batch["image"], predictions, strict=True):
                 if math.isfinite(found.score):
                     yield image, found

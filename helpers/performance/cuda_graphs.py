@@ -1,20 +1,21 @@
 """Recording CUDA graphs: work on a GPU that is done again without the host, on tensors that stay in place."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from model.inputs import Inputs
 from model.modules.label_map import LabelMap
 
 T = TypeVar("T")
 
 
-def alike(experts: Mapping[str, Tensor | LabelMap]) -> dict[str, Tensor | LabelMap]:
+def alike(inputs: Inputs) -> dict[str, Tensor | LabelMap]:
     """The encoder's input with one shape for all batches of a size, whatever objects and words are seen."""
-    return {name: x.filled() if isinstance(x, LabelMap) else x for name, x in experts.items()}
+    return {name: x.filled() if isinstance(x, LabelMap) else x for name, x in inputs.items()}
 
 
 @contextmanager

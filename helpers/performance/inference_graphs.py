@@ -4,7 +4,7 @@ A small batch waits for the host otherwise, which starts hundreds of kernels for
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch.utils import _pytree
 from helpers.performance.bf16_blocks import kept_copies
 from helpers.performance.cuda_graphs import alike, capture, recordable, warm_up
 from model.beam_search import Beams
-from model.modules.label_map import LabelMap
+from model.inputs import Inputs
 from model.prismer import Prismer
 
 MOST_IMAGES, MOST_BEAMS = 64, 192  # larger batches keep the GPU busy by themselves
@@ -79,11 +79,11 @@ class _Encoder:
     def __init__(self, model: Prismer, forward: Callable[..., Tensor]) -> None:
         self._encoder, self._forward, self._kept = model.expert_encoder, forward, _Kept(model)
 
-    def __call__(self, experts: Mapping[str, Tensor | LabelMap], instance_indices: Tensor | None = None) -> Tensor:
+    def __call__(self, inputs: Inputs, instance_indices: Tensor | None = None) -> Tensor:
         asked = not (self._encoder.training or torch.is_grad_enabled()) and instance_indices is None
-        if not asked or len(experts["rgb"]) > MOST_IMAGES:
-            return self._forward(experts, instance_indices)
-        own = alike(experts)
+        if not asked or len(inputs["rgb"]) > MOST_IMAGES:
+            return self._forward(inputs, instance_indices)
+        own = alike(inputs)
         leaves, spec = _pytree.tree_flatten(own)
 
         def make() -> tuple[list[Tensor], Callable[[], None], Tensor]:
@@ -92,7 +92,7 @@ class _Encoder:
             return places, *record(lambda: self._forward(inputs))
 
         if (found := self._kept.of(leaves, make, spec)) is None:
-            return self._forward(experts)
+            return self._forward(inputs)
         places, replay, result = found
         for place, value in zip(places, leaves, strict=True):
             place.copy_(value)

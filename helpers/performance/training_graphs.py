@@ -5,7 +5,7 @@ of batches; `Prismer.multiple` makes them few. The mean of the texts' losses, th
 optimizer stay outside.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from helpers.performance.compilation import MULTIPLE
 from helpers.performance.cuda_graphs import alike, capture, recordable, warm_up
 from helpers.training.distribution.activation_checkpointing import ActivationCheckpointing
 from model.decoder import Places
-from model.modules.label_map import LabelMap
+from model.inputs import Inputs
 from model.prismer import Prismer
 
 MOST_SHAPES = 8  # each keeps a batch and its gradients
@@ -51,16 +51,16 @@ class _Recorded:
 
     def __call__(
         self,
-        experts: Mapping[str, Tensor | LabelMap],
+        inputs: Inputs,
         ids: Tensor,
         mask: Tensor,
         places: Places,
         instance_indices: Tensor | None = None,
     ) -> Tensor:
         if not (self._model.training and torch.is_grad_enabled() and instance_indices is None):
-            return self._losses_at(experts, ids, mask, places, instance_indices)
+            return self._losses_at(inputs, ids, mask, places, instance_indices)
         forget_inference(self._model)
-        batch = (alike(experts), ids, mask, places)
+        batch = (alike(inputs), ids, mask, places)
         key = self._key(batch)
         if key not in self._steps:
             if len(self._steps) == MOST_SHAPES:

@@ -45,7 +45,7 @@ from helpers.training.distribution.threads import choose_threads
 from helpers.training.sampler import EpochSampler, in_order
 from helpers.training.settings import TaskConfig, prismer_config
 from helpers.training.tracking import METRICS, check_tracker
-from model.inputs import Experts
+from model.inputs import Inputs
 from model.prismer import Prismer
 from model.sizes import read_model_size
 
@@ -244,7 +244,7 @@ class Session(Generic[M, C]):
         """The model without what wraps it for several processes."""
         return unwrap(self.model)
 
-    def inputs(self, batch: dict[str, Any]) -> Experts:
+    def inputs(self, batch: dict[str, Any]) -> Inputs:
         """The encoder's input from a collated batch, on the device."""
         # Texts stay on the host.
         visual = {key: batch[key] for key in ("rgb", "labels", "tables")}

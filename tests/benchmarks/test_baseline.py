@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks import baseline
-from benchmarks.networks import experts, network, texts
+from benchmarks.networks import network, random_inputs, texts
 from model import beam_search
 from model.answer_ranking import rank
 from model.beam_search import Prompt
@@ -24,13 +24,13 @@ def model() -> PrismerCaption:
 
 
 def test_encoder(model):
-    images = experts(model.config, 2)
+    images = random_inputs(model.config, 2)
     with torch.no_grad():
         torch.testing.assert_close(baseline.encode(model.expert_encoder, images), model.expert_encoder(images))
 
 
 def test_training_loss_and_gradients(model):
-    images = experts(model.config, 2)
+    images = random_inputs(model.config, 2)
     gradients = []
     for loss in (model(images, CAPTIONS, PREFIX), baseline.caption_loss(model, images, CAPTIONS, PREFIX)):
         loss.backward()

@@ -45,14 +45,14 @@ def test_losses_are_those_of_the_tasks(lesson, monkeypatch):
     index = torch.tensor([7, 2])
     with torch.no_grad():
         total, _, _, words, _ = lesson(index)
-        experts = lesson.prepare(lesson.pictures.batch(index))
+        inputs = lesson.prepare(lesson.pictures.batch(index))
         told = [text for number in index for text in captions.text(int(number))["caption"]]
         captioner = PrismerCaption(lesson.model.config, lesson.model.tokenizer).eval()
         captioner.load_state_dict(lesson.model.state_dict())
         asked = [questions.text(int(number)) for number in index]
         pairs = [[text for row in asked for text in row[key]] for key in ("question", "answer")]
-        expected = len(told) * captioner(experts, told, PREFIX)
-        answers = lesson.model(experts, *pairs, torch.ones(len(pairs[0])))
+        expected = len(told) * captioner(inputs, told, PREFIX)
+        answers = lesson.model(inputs, *pairs, torch.ones(len(pairs[0])))
         expected += train.ANSWERS * len(pairs[0]) * answers
     assert total - train.WORDS * words == pytest.approx(float(expected / 30), rel=1e-4)
 

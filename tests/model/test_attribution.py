@@ -32,7 +32,7 @@ def model() -> PrismerCaption:
 
 
 @pytest.fixture(scope="module")
-def experts() -> dict[str, Tensor | LabelMap]:
+def inputs() -> dict[str, Tensor | LabelMap]:
     generator = torch.Generator().manual_seed(1)
     maps = torch.randint(4, (2, 2, 1, 16, 16), generator=generator, dtype=torch.uint8)
     return {
@@ -43,11 +43,11 @@ def experts() -> dict[str, Tensor | LabelMap]:
     }
 
 
-def find(model, experts, texts=TEXTS):
-    return find_attribution(model, experts, [model.start_ids(PREFIX)] * len(texts), texts)
+def find(model, inputs, texts=TEXTS):
+    return find_attribution(model, inputs, [model.start_ids(PREFIX)] * len(texts), texts)
 
 
-def sample(experts, index):
+def sample(inputs, index):
     """One image of a batch."""
 
     def of(value):
@@ -56,7 +56,7 @@ def sample(experts, index):
         table = value.table if value.table.dim() == 2 else value.table[index : index + 1]
         return LabelMap(value.index[index : index + 1], table)
 
-    return {name: of(value) for name, value in experts.items()}
+    return {name: of(value) for name, value in inputs.items()}
 
 
 def multi_head(x: Tensor, context: Tensor, query: Tensor, key: Tensor, heads: int) -> Tensor:
@@ -72,12 +72,12 @@ def multi_head(x: Tensor, context: Tensor, query: Tensor, key: Tensor, heads: in
 
 
 @torch.no_grad()
-def plain(model: PrismerCaption, experts: dict, text: str) -> tuple[Tensor, Tensor, list[int]]:
+def plain(model: PrismerCaption, inputs: dict, text: str) -> tuple[Tensor, Tensor, list[int]]:
     """Mass of each text token on each of 9 image and 3 * 4 expert tokens, latents' weights, and token ids."""
     encoder, decoder = model.expert_encoder, model.text_decoder.roberta
     entries = {entry.name: entry for entry in encoder.modalities}
     indices = torch.zeros(256, dtype=torch.int64)
-    features = [encoder._features(entries[name], experts, indices)[0] for name in EXPERTS]
+    features = [encoder._features(entries[name], inputs, indices)[0] for name in EXPERTS]
     x = torch.cat([encoder._placed(tokens(each[None]))[0] for each in features])
     latents, shares = encoder.resampler.latents, torch.zeros(64, 12)
     for block in encoder.resampler.perceiver_blocks:
@@ -91,7 +91,7 @@ def plain(model: PrismerCaption, experts: dict, text: str) -> tuple[Tensor, Tens
 
     start = model.start_ids(PREFIX)
     ids = start + model.tokenizer(text, add_special_tokens=False).input_ids
-    encoded = encoder(experts)
+    encoded = encoder(inputs)
     hidden = decoder["embeddings"](torch.tensor([ids]), torch.arange(2, 2 + len(ids))[None])
     visible = torch.ones(1, len(ids), len(ids), dtype=torch.bool).tril()
     mass, of_latents = torch.zeros(len(ids), 21), torch.zeros(len(ids), 64)
@@ -109,10 +109,10 @@ def plain(model: PrismerCaption, experts: dict, text: str) -> tuple[Tensor, Tens
     return mass[rows], of_latents[rows], ids[len(start) :]
 
 
-def test_against_a_plain_computation(model, experts):
-    for index, (text, found) in enumerate(zip(TEXTS, find(model, experts), strict=True)):
+def test_against_a_plain_computation(model, inputs):
+    for index, (text, found) in enumerate(zip(TEXTS, find(model, inputs), strict=True)):
         assert " ".join(found.words) == text.strip()
-        mass, latents, ids = plain(model, sample(experts, index), text)
+        mass, latents, ids = plain(model, sample(inputs, index), text)
         tokens = model.tokenizer.convert_ids_to_tokens(ids)
         begins = [place for place, token in enumerate(tokens) if token.startswith("Ġ")]
         ends = [*begins[1:], len(tokens)]
@@ -127,34 +127,34 @@ def test_against_a_plain_computation(model, experts):
             torch.testing.assert_close(found.latents[word], latents[begin:end].mean(0), rtol=1e-4, atol=1e-6)
 
 
-def test_every_word_has_a_mass_of_one(model, experts):
-    for found in find(model, experts):
+def test_every_word_has_a_mass_of_one(model, inputs):
+    for found in find(model, inputs):
         total = sum(found.masses.values())
         torch.testing.assert_close(total, torch.ones(len(found.words)), rtol=0, atol=1e-5)
         assert all(float(mass.min()) > 0 for mass in found.masses.values())
 
 
-def test_an_expert_that_is_left_out_has_no_mass(model, experts):
+def test_an_expert_that_is_left_out_has_no_mass(model, inputs):
     for gone in EXPERTS:
-        others = {name: label for name, label in experts.items() if name != gone}
+        others = {name: label for name, label in inputs.items() if name != gone}
         for found in find(model, others):
             assert list(found.masses) == ["rgb", *(name for name in EXPERTS if name != gone)]
             total = sum(found.masses.values())
             torch.testing.assert_close(total, torch.ones(len(found.words)), rtol=0, atol=1e-5)
-    (alone,) = find(model, {"rgb": experts["rgb"][:1]}, TEXTS[:1])
+    (alone,) = find(model, {"rgb": inputs["rgb"][:1]}, TEXTS[:1])
     assert (list(alone.masses), alone.latents.shape, alone.without) == (["rgb"], (len(alone.words), 0), {})
 
 
 @torch.no_grad()
-def test_log_probabilities_and_effects(model, experts):
-    found = find(model, experts)
+def test_log_probabilities_and_effects(model, inputs):
+    found = find(model, inputs)
     names = [None, *EXPERTS]
     for name in names:
-        inputs = {other: label for other, label in experts.items() if other != name}
+        seen = {other: label for other, label in inputs.items() if other != name}
         for index, text in enumerate(TEXTS):
             start = model.start_ids(PREFIX)
             ids = torch.tensor([start + model.tokenizer(text, add_special_tokens=False).input_ids])
-            encoded = model.expert_encoder(sample(inputs, index))
+            encoded = model.expert_encoder(sample(seen, index))
             logits = model.text_decoder.lm_head(model.text_decoder.read(ids, torch.ones_like(ids), encoded))
             wanted = logits.log_softmax(-1)[0, range(len(start) - 1, ids.shape[1] - 1), ids[0, len(start) :]]
             told = found[index].log_probs if name is None else found[index].without[name]
@@ -163,23 +163,23 @@ def test_log_probabilities_and_effects(model, experts):
         assert all(float(effect.abs().max()) > 1e-3 for effect in each.effects.values())
 
 
-def test_writing_texts_makes_no_weights(model, experts, monkeypatch):
+def test_writing_texts_makes_no_weights(model, inputs, monkeypatch):
     def fail(*_):
         raise AssertionError("attention weights were made")
 
-    find(model, experts)
+    find(model, inputs)
     monkeypatch.setattr("model.modules.attention.attention_weights", fail)
     monkeypatch.setattr("model.modules.roberta.attention_weights", fail)
-    model.generate(experts, PREFIX)
+    model.generate(inputs, PREFIX)
     with pytest.raises(AssertionError, match="weights were made"):
-        find(model, experts)
-    model.generate(experts, PREFIX)  # what was hung in is gone
+        find(model, inputs)
+    model.generate(inputs, PREFIX)  # what was hung in is gone
 
 
-def test_no_text_and_too_much_text(model, experts):
-    empty, other = find(model, experts, ["", TEXTS[1]])
+def test_no_text_and_too_much_text(model, inputs):
+    empty, other = find(model, inputs, ["", TEXTS[1]])
     assert empty.words == ()
     assert {tuple(mass.shape) for mass in empty.masses.values()} == {(0,)}
     assert len(other.words) == 2
     with pytest.raises(UserError, match="longer than the text tower's 64; shorten it"):
-        find(model, experts, [TEXTS[0], " dogs" * 80])
+        find(model, inputs, [TEXTS[0], " dogs" * 80])

@@ -89,15 +89,15 @@ def test_causal_mask():
     ]
 
 
-def test_loss_counts_labels_alone(decoder):
+def test_loss_counts_targets_alone(decoder):
     decoder.eval()
     encoded = torch.randn(3, 4, 64)
     ids = torch.randint(5, 100, (3, 6))
     ids[1, 3] = -IGNORE  # a token like any other
-    labels = ids.clone()
-    labels[0, :4] = IGNORE
-    labels[2] = IGNORE
-    losses = decoder.loss(ids, torch.ones_like(ids), loss_places(labels), encoded)
+    targets = ids.clone()
+    targets[0, :4] = IGNORE
+    targets[2] = IGNORE
+    losses = decoder.loss(ids, torch.ones_like(ids), loss_places(targets), encoded)
     log_probs = decoder.lm_head(decoder.read(ids, torch.ones_like(ids), encoded)).log_softmax(dim=-1)
     expected = [
         -sum(

@@ -27,7 +27,7 @@ HUGE = replace(
 )
 
 
-def inputs(batch: int = 2, ids: int = 5) -> dict[str, torch.Tensor | LabelMap]:
+def random_inputs(batch: int = 2, ids: int = 5) -> dict[str, torch.Tensor | LabelMap]:
     generator = torch.Generator().manual_seed(0)
     index = torch.randint(ids, (batch, 1, 16, 16), generator=generator, dtype=torch.uint8)
     return {
@@ -37,10 +37,10 @@ def inputs(batch: int = 2, ids: int = 5) -> dict[str, torch.Tensor | LabelMap]:
     }
 
 
-def first(experts: dict) -> dict:
+def first(inputs: dict) -> dict:
     """The first sample of a batch."""
-    detection = LabelMap(*(part[:1] for part in experts["obj_detection"]))
-    return {name: x[:1] for name, x in experts.items() if name != "obj_detection"} | {"obj_detection": detection}
+    detection = LabelMap(*(part[:1] for part in inputs["obj_detection"]))
+    return {name: x[:1] for name, x in inputs.items() if name != "obj_detection"} | {"obj_detection": detection}
 
 
 @pytest.fixture
@@ -50,40 +50,40 @@ def encoder():
 
 
 def test_output_is_rgb_tokens_then_latents(encoder):
-    assert encoder(inputs()).shape == (2, 3 * 3 + 64, 32)
+    assert encoder(random_inputs()).shape == (2, 3 * 3 + 64, 32)
 
 
 @torch.no_grad()
 def test_an_expert_without_a_label_has_no_tokens(encoder):
     encoder.eval()
-    experts = inputs()
-    alone = {name: x for name, x in experts.items() if name != "obj_detection"}
-    depth, rgb = (encoder._placed(tokens(encoder.conv1[name](experts[name]))) for name in ("depth", "rgb"))
+    inputs = random_inputs()
+    alone = {name: x for name, x in inputs.items() if name != "obj_detection"}
+    depth, rgb = (encoder._placed(tokens(encoder.conv1[name](inputs[name]))) for name in ("depth", "rgb"))
     sequence = torch.cat([rgb, encoder.resampler(depth)], dim=1)
     wanted = encoder.ln_post(encoder.transformer(encoder.ln_pre(sequence)))
     torch.testing.assert_close(encoder(alone), wanted)
     wanted = encoder.ln_post(encoder.transformer(encoder.ln_pre(rgb)))
-    torch.testing.assert_close(encoder({"rgb": experts["rgb"]}), wanted)
+    torch.testing.assert_close(encoder({"rgb": inputs["rgb"]}), wanted)
 
 
 @torch.no_grad()
 def test_evaluation_repeats_and_does_not_depend_on_the_batch(encoder):
     encoder.eval()
-    experts = inputs()
+    inputs = random_inputs()
     torch.manual_seed(1)
-    out = encoder(experts)
+    out = encoder(inputs)
     torch.manual_seed(2)
-    assert torch.equal(encoder(experts), out)
-    torch.testing.assert_close(encoder(first(experts)), out[:1], rtol=1e-5, atol=1e-5)
+    assert torch.equal(encoder(inputs), out)
+    torch.testing.assert_close(encoder(first(inputs)), out[:1], rtol=1e-5, atol=1e-5)
 
 
 def test_training_draws_instance_rows_from_the_default_generator(encoder):
-    experts = inputs()
+    inputs = random_inputs()
     torch.manual_seed(1)
-    out = encoder(experts)
-    assert not torch.equal(encoder(experts), out)
+    out = encoder(inputs)
+    assert not torch.equal(encoder(inputs), out)
     torch.manual_seed(1)
-    assert torch.equal(encoder(experts), out)
+    assert torch.equal(encoder(inputs), out)
 
 
 def test_evaluation_gives_each_instance_id_a_row_that_never_changes(encoder):
@@ -97,16 +97,16 @@ def test_evaluation_gives_each_instance_id_a_row_that_never_changes(encoder):
 @torch.no_grad()
 def test_the_caller_may_choose_instance_rows(encoder):
     encoder.eval()
-    experts = inputs()
+    inputs = random_inputs()
     zeros, ones = torch.zeros(256, dtype=torch.int64), torch.ones(256, dtype=torch.int64)
     ones_for_absent_ids = torch.where(torch.arange(256) < 5, zeros, ones)
-    out = encoder(experts, zeros)
-    assert torch.equal(encoder(experts, ones_for_absent_ids), out)
-    assert not torch.equal(encoder(experts, ones), out)
+    out = encoder(inputs, zeros)
+    assert torch.equal(encoder(inputs, ones_for_absent_ids), out)
+    assert not torch.equal(encoder(inputs, ones), out)
 
 
 def test_every_parameter_gets_a_gradient(encoder):
-    encoder(inputs())[..., 0].square().sum().backward()
+    encoder(random_inputs())[..., 0].square().sum().backward()
     assert [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
@@ -124,9 +124,9 @@ def test_instance_embedding_exists_only_for_instance_experts():
 @torch.no_grad()
 def test_runs_in_bfloat16_under_autocast(encoder):
     encoder.eval()
-    expected = encoder(inputs())
+    expected = encoder(random_inputs())
     with torch.autocast("cpu", torch.bfloat16):
-        out = encoder(inputs())
+        out = encoder(random_inputs())
     assert (out - expected).abs().mean() < 0.03 * expected.abs().mean()
 
 

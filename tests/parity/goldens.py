@@ -36,7 +36,7 @@ def config(patch: int, name: str) -> PrismerConfig:
     )
 
 
-def experts(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor | LabelMap]:
+def inputs(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor | LabelMap]:
     """The model's input."""
     inputs: dict[str, Tensor | LabelMap] = {"rgb": torch.from_numpy(arrays["rgb"])}
     for name in EXPERTS:

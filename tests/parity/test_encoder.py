@@ -15,15 +15,15 @@ def encoder(patch: int, name: str) -> ExpertEncoder:
 @pytest.mark.parametrize("patch", [16, 14])
 def test_stems(patch):
     arrays = goldens.golden(patch, "prismer")
-    experts, model = goldens.experts(arrays), encoder(patch, "prismer")
+    inputs, model = goldens.inputs(arrays), encoder(patch, "prismer")
     with torch.no_grad():
         for name in goldens.EXPERTS:
-            goldens.assert_matches(model.conv1[modality(name).stem](experts[name]), arrays[f"stem_{name}"])
+            goldens.assert_matches(model.conv1[modality(name).stem](inputs[name]), arrays[f"stem_{name}"])
 
 
 @pytest.mark.parametrize(("patch", "name"), goldens.NETWORKS)
 def test_encoder(patch, name):
     arrays = goldens.golden(patch, name)
     with torch.no_grad():
-        out = encoder(patch, name)(goldens.experts(arrays), goldens.instance_indices(arrays))
+        out = encoder(patch, name)(goldens.inputs(arrays), goldens.instance_indices(arrays))
     goldens.assert_matches(out, arrays["encoder"])

@@ -22,7 +22,7 @@ def test_trainable_parameters_and_their_gradients(patch, name, mode):
     trainable = {key: parameter for key, parameter in model.named_parameters() if parameter.requires_grad}
     assert sorted(trainable) == sorted(arrays[f"trainable_{mode}"])
 
-    loss = model(goldens.experts(arrays), CAPTIONS, PREFIX, goldens.instance_indices(arrays))
+    loss = model(goldens.inputs(arrays), CAPTIONS, PREFIX, goldens.instance_indices(arrays))
     loss.backward()
     norms = np.array([trainable[key].grad.norm().item() for key in arrays[f"trainable_{mode}"]])
     expected = arrays[f"gradnorm_{mode}"]

@@ -36,22 +36,22 @@ def vqa_model(patch: int, name: str) -> PrismerVQA:
     return model(PrismerVQA, patch, name)
 
 
-def inputs(arrays) -> tuple[dict, Tensor]:
-    return goldens.experts(arrays), goldens.instance_indices(arrays)
+def read_inputs(arrays) -> tuple[dict, Tensor]:
+    return goldens.inputs(arrays), goldens.instance_indices(arrays)
 
 
 @networks
 @torch.no_grad()
 def test_decoder(patch, name):
     arrays = goldens.golden(patch, name)
-    ids, mask, labels, encoded = (
+    ids, mask, targets, encoded = (
         torch.from_numpy(arrays[key]) for key in ("dec_ids", "dec_mask", "dec_labels", "encoder")
     )
     decoder = caption_model(patch, name).text_decoder
     real = mask.bool()
     logits = decoder.lm_head(decoder.read(ids, mask, encoded))
     goldens.assert_matches(logits[real], arrays["dec_logits"][real.numpy()])
-    goldens.assert_matches(decoder.loss(ids, mask, loss_places(labels), encoded), arrays["dec_loss"])
+    goldens.assert_matches(decoder.loss(ids, mask, loss_places(targets), encoded), arrays["dec_loss"])
 
 
 @networks
@@ -59,8 +59,8 @@ def test_decoder(patch, name):
 @torch.no_grad()
 def test_caption_loss(patch, name, prefix, key):
     arrays = goldens.golden(patch, name)
-    experts, indices = inputs(arrays)
-    loss = caption_model(patch, name)(experts, CAPTIONS, prefix, indices)
+    inputs, indices = read_inputs(arrays)
+    loss = caption_model(patch, name)(inputs, CAPTIONS, prefix, indices)
     goldens.assert_matches(loss, arrays[f"caption_loss_{key}"])
 
 
@@ -68,10 +68,10 @@ def test_caption_loss(patch, name, prefix, key):
 @prefixes
 def test_captions(patch, name, prefix, key, monkeypatch):
     arrays = goldens.golden(patch, name)
-    experts, indices = inputs(arrays)
+    inputs, indices = read_inputs(arrays)
     captioner = caption_model(patch, name)
     decoded = spy_on_decoding(captioner, monkeypatch)
-    captions = captioner.generate(experts, prefix, instance_indices=indices)
+    captions = captioner.generate(inputs, prefix, instance_indices=indices)
     prompt = captioner.start_ids(prefix)
     assert [prompt + ids for ids in decoded()] == arrays[f"beam_ids_{key}"].tolist()
     assert captions == arrays[f"captions_{key}"].tolist()
@@ -80,20 +80,20 @@ def test_captions(patch, name, prefix, key, monkeypatch):
 @networks
 def test_ranked_captions(patch, name):
     arrays = goldens.golden(patch, name)
-    experts, indices = inputs(arrays)
+    inputs, indices = read_inputs(arrays)
     answers = arrays["rank_answers"].tolist()
     captioner = caption_model(patch, name)
     tokens, _ = captioner.answer_tokens(answers)
-    assert_ranking(lambda k: captioner.rank(experts, answers, k, PREFIX, indices), tokens, arrays, "rank_caption")
+    assert_ranking(lambda k: captioner.rank(inputs, answers, k, PREFIX, indices), tokens, arrays, "rank_caption")
 
 
 @networks
 @torch.no_grad()
 def test_vqa_loss(patch, name):
     arrays = goldens.golden(patch, name, "vqa")
-    experts, indices = inputs(goldens.golden(patch, name))
+    inputs, indices = read_inputs(goldens.golden(patch, name))
     questions, answers = arrays["questions"].tolist(), arrays["answers"].tolist()
-    loss = vqa_model(patch, name)(experts, questions, answers, torch.from_numpy(arrays["weights"]), indices)
+    loss = vqa_model(patch, name)(inputs, questions, answers, torch.from_numpy(arrays["weights"]), indices)
     goldens.assert_matches(loss, arrays["vqa_loss"])
 
 
@@ -112,10 +112,10 @@ def test_question_and_answer_tokens(patch, name):
 @networks
 def test_generated_answers(patch, name, monkeypatch):
     arrays = goldens.golden(patch, name, "vqa")
-    experts, indices = inputs(goldens.golden(patch, name))
+    inputs, indices = read_inputs(goldens.golden(patch, name))
     answerer = vqa_model(patch, name)
     decoded = spy_on_decoding(answerer, monkeypatch)
-    answers = answerer.generate(experts, arrays["questions"].tolist(), instance_indices=indices)
+    answers = answerer.generate(inputs, arrays["questions"].tolist(), instance_indices=indices)
     expected = [ids[9:] for ids in arrays["vqa_beam_ids"].tolist()]  # after the questions
     assert decoded() == expected
     assert answers == arrays["vqa_generate"].tolist()
@@ -124,12 +124,12 @@ def test_generated_answers(patch, name, monkeypatch):
 @networks
 def test_ranked_answers(patch, name):
     arrays = goldens.golden(patch, name, "vqa")
-    experts, indices = inputs(goldens.golden(patch, name))
+    inputs, indices = read_inputs(goldens.golden(patch, name))
     questions, answers = arrays["questions"].tolist(), arrays["rank_answers"].tolist()
     answerer = vqa_model(patch, name)
     tokens, _ = answerer.answer_tokens(answerer.ends(answers))
     assert_ranking(
-        lambda k: answerer.rank(experts, questions, answers, k, instance_indices=indices),
+        lambda k: answerer.rank(inputs, questions, answers, k, instance_indices=indices),
         tokens,
         arrays,
         "vqa_rank",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks.networks import EXPERTS, TOKENIZER, experts
+from benchmarks.networks import EXPERTS, TOKENIZER, random_inputs
 from helpers.checkpoints.load import build_model
 from helpers.performance.bf16_blocks import forget_inference, kept_copies, lower_blocks
 from helpers.training.distribution.activation_checkpointing import checkpoint_activations
@@ -40,7 +40,7 @@ def learn(model: PrismerCaption, bf16: bool = True) -> tuple[Tensor, list[Tensor
     """Loss and gradients of a step."""
     torch.manual_seed(1)
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        loss = model(experts(model.config, 2), CAPTIONS, "A picture of")
+        loss = model(random_inputs(model.config, 2), CAPTIONS, "A picture of")
     loss.backward()
     gradients = [p.grad for p in model.parameters() if p.requires_grad]
     model.zero_grad()
@@ -112,7 +112,7 @@ def test_an_evaluation_between_steps_changes_nothing():
     expected = learn(model)
     statistics = [x.clone() for x in model.buffers()]
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        model.eval().generate(experts(model.config, 2), "A picture of")
+        model.eval().generate(random_inputs(model.config, 2), "A picture of")
     model.train()
     for buffer, value in zip(model.buffers(), statistics, strict=True):
         assert torch.equal(buffer, value)
@@ -127,7 +127,7 @@ def test_what_an_evaluation_keeps_goes_when_it_is_over():
     learn(model)
     frozen = kept_copies(model)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        model.expert_encoder(experts(model.config, 2))
+        model.expert_encoder(random_inputs(model.config, 2))
     assert len(kept_copies(model)) > len(frozen)
     forget_inference(model)
     assert all(map(operator.is_, kept_copies(model), frozen))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch._dynamo.utils import counters
 
-from benchmarks.networks import experts
+from benchmarks.networks import random_inputs
 from helpers.performance.bf16_blocks import lower_blocks
 from helpers.performance.compilation import compile_model
 from helpers.training.distribution.activation_checkpointing import checkpoint_activations
@@ -43,7 +43,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Graphs]:
 def learn(model: Prismer, words: int, batch: int = 2, bf16: bool = True) -> tuple[Tensor, list[Tensor]]:
     """Loss and gradients of a batch whose longest text has so many words."""
     torch.manual_seed(1)
-    images = experts(model.config, batch)
+    images = random_inputs(model.config, batch)
     texts = [" ".join(WORDS[: words - row % words]) for row in range(batch)]
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         if isinstance(model, PrismerVQA):
@@ -103,6 +103,6 @@ def test_first_step_compiles_each_kind_once(graphs):
 
 def test_texts_are_generated_as_before(graphs):
     plain, model = (prepared(PrismerCaption, "none", compiled).eval() for compiled in (False, True))
-    images = experts(plain.config, 2)
+    images = random_inputs(plain.config, 2)
     assert model.generate(images, "A picture of") == plain.generate(images, "A picture of")
     assert graphs.count < KINDS

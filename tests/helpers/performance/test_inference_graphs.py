@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.networks import experts
+from benchmarks.networks import random_inputs
 from helpers.performance import inference_graphs
 from helpers.performance.bf16_blocks import lower_blocks
 from model.captioning import PrismerCaption
@@ -54,7 +54,7 @@ def test_texts_are_the_same(recorded, cls):
 def test_the_encoder_sees_each_batch_and_the_weights_of_now(recorded):
     model = network("none").eval()
     lower_blocks(model)
-    batches = [experts(model.config, count) for count in (2, 3)]
+    batches = [random_inputs(model.config, count) for count in (2, 3)]
     batches.append({name: x for name, x in batches[0].items() if name != "depth"})
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         expected = [model.expert_encoder(batch) for batch in batches]
@@ -73,9 +73,9 @@ def test_training_and_large_batches_do_without(recorded, monkeypatch):
     model = network("none")
     inference_graphs.replay_inference(model)
     monkeypatch.setattr(inference_graphs, "TIMES", 1)
-    model(experts(model.config, 2), ["A picture of a cube"] * 2, "A picture of").backward()
+    model(random_inputs(model.config, 2), ["A picture of a cube"] * 2, "A picture of").backward()
     with torch.no_grad():
-        model.eval().generate(experts(model.config, inference_graphs.MOST_BEAMS // 3 + 1), "A picture of")
+        model.eval().generate(random_inputs(model.config, inference_graphs.MOST_BEAMS // 3 + 1), "A picture of")
     assert recorded == []
 
 
@@ -85,6 +85,6 @@ def test_no_more_shapes_are_kept_than_may_be(recorded, monkeypatch):
     inference_graphs.replay_inference(model)
     with torch.no_grad():
         for count in (1, 2, 3, 4, 5, 5, 1):
-            model.expert_encoder(experts(model.config, count))
+            model.expert_encoder(random_inputs(model.config, count))
     assert recorded.count("recorded") == 6
     assert len(model.expert_encoder.forward._kept._kept) == inference_graphs.MOST_SHAPES

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree
 
-from benchmarks.networks import experts
+from benchmarks.networks import random_inputs
 from helpers.performance import training_graphs
 from helpers.performance.training_graphs import MOST_SHAPES, record_losses, why_not
 from helpers.training.distribution.preparation import prepare_model
@@ -65,7 +65,7 @@ def new_model(recorded: bool) -> PrismerCaption:
 def learn(model: PrismerCaption, batch: int = 2, times: int = 1) -> list[Tensor]:
     torch.manual_seed(1)
     for _ in range(times):
-        model(experts(model.config, batch), TEXTS * (batch // 2), "A picture of").backward()
+        model(random_inputs(model.config, batch), TEXTS * (batch // 2), "A picture of").backward()
     found = [p.grad.clone() for p in model.parameters() if p.grad is not None]
     model.zero_grad()
     return [*found, *(buffer.clone() for buffer in model.buffers())]
@@ -90,7 +90,7 @@ def test_each_shape_has_a_graph_until_there_are_too_many(recorder):
 def test_batches_of_other_numbers_of_objects_have_one_shape(recorder):
     plain, model = new_model(False).eval(), new_model(True)
     for objects in (5, 9, 20):
-        images = experts(model.config, 2)
+        images = random_inputs(model.config, 2)
         index, table = images["obj_detection"]
         images["obj_detection"] = LabelMap(index % objects, table[:, -objects - 1 :])
         torch.manual_seed(objects)
@@ -111,8 +111,8 @@ def test_other_frozen_weights_are_recorded_anew(recorder):
 def test_evaluation_does_without(recorder):
     model = new_model(True).eval()
     with torch.no_grad():
-        model(experts(model.config, 2), TEXTS, "A picture of")
-        assert len(model.generate(experts(model.config, 2))) == 2
+        model(random_inputs(model.config, 2), TEXTS, "A picture of")
+        assert len(model.generate(random_inputs(model.config, 2))) == 2
     assert recorder.captured == 0
 
 

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, distributed, nn
 
-from benchmarks.networks import TOKENIZER, experts
+from benchmarks.networks import TOKENIZER, random_inputs
 from common.errors import UserError
 from helpers.checkpoints.load import build_model
 from helpers.training.distribution.batch_norm import average_statistics
@@ -50,7 +50,7 @@ def share_of(rank: int, processes: int) -> slice:
 
 def inputs(config: PrismerConfig, step: int, share: slice) -> tuple[dict, list[str]]:
     """Images and captions of a batch in a step, some of all there are."""
-    everything = experts(config, len(CAPTIONS))
+    everything = random_inputs(config, len(CAPTIONS))
 
     def part(x: Tensor | LabelMap) -> Tensor | LabelMap:
         if isinstance(x, LabelMap):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.networks import experts, network
+from benchmarks.networks import network, random_inputs
 from benchmarks.saved_activations import saved_activations
 from helpers.training.distribution.activation_checkpointing import checkpoint_activations
 from model.captioning import PrismerCaption
@@ -29,7 +29,7 @@ def learn(mode: str, bf16: bool = False, compiled: bool = False) -> tuple[Tensor
             block.compile(backend="aot_eager")  # generates no C++, which takes half a minute
     torch.manual_seed(1)
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        loss = model(experts(model.config, 2), CAPTIONS, "A picture of")
+        loss = model(random_inputs(model.config, 2), CAPTIONS, "A picture of")
     loss.backward()
     return loss, [p.grad for p in model.parameters() if p.requires_grad], model
 
