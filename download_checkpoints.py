@@ -21,8 +21,8 @@ def main() -> int:
     parser = _parser()
     args = parser.parse_args()
     # Imported here, so that --help and a mistyped flag are answered at once.
-    from helpers.checkpoints import hub_cache, released
-    from helpers.checkpoints.downloads import download
+    from helpers.checkpoints import released
+    from helpers.checkpoints.downloads import cache, download
 
     files = []
     if args.download_experts:
@@ -42,7 +42,7 @@ def main() -> int:
 
         convert_pca(released.PCA_PICKLE, released.PCA_ARRAYS, args.force_redownload or args.overwrite)
     folders = sorted({str(file.target.parent) for file in files if file.target is not None})
-    print("all is in place:", ", ".join([*folders, f"the hub's cache {hub_cache.cache()}"]))
+    print("all is in place:", ", ".join([*folders, f"the hub's cache {cache()}"]))
     return 0
 
 

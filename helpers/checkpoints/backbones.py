@@ -13,7 +13,6 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.files import ROOT
-from helpers.checkpoints.hub_cache import find_cached
 from helpers.checkpoints.released import WEIGHTS, HubFile
 from helpers.checkpoints.weight_files import differences, find_weights, fit_positions, read_weights
 from model.freeze import LANGUAGE_LAYERS, VISION_LAYERS
@@ -69,7 +68,7 @@ def _find(source: str) -> Path:
     if (ROOT / source).exists():
         return find_weights(ROOT / source)
     try:
-        cached = find_cached(HubFile(source, ("model.safetensors", WEIGHTS)))
+        cached = HubFile(source, ("model.safetensors", WEIGHTS)).find_cached()
     except HFValidationError:  # no name that the hub could have
         cached = None
     if cached is None:

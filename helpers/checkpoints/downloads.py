@@ -1,6 +1,7 @@
-"""Downloading what is released: what is here already is checked, the rest is fetched and put in its place."""
+"""Downloading the released files: those that are present are verified, the others are fetched and put in place."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -8,8 +9,10 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from huggingface_hub import constants, is_offline_mode
-from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, is_offline_mode
+from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError, RemoteEntryNotFoundError
+from huggingface_hub.file_download import repo_folder_name
+from huggingface_hub.utils import WeakFileLock, build_hf_headers
 from tqdm import tqdm
 
 from common.errors import UserError, one_line
@@ -17,15 +20,15 @@ from common.files import write_atomically
 from common.hub import check_connection, unreachable
 from common.overwrite import Outputs
 from common.progress import progress_bar
-from helpers.checkpoints import hub_cache
-from helpers.checkpoints.fetch import Remote, bytes_here, fetch, is_intact
+from helpers.checkpoints.fetch import Remote, bytes_here, fetch
 from helpers.checkpoints.released import SOURCE, HubFile, WebFile
 
-RAW_ENDPOINT = "PRISMER_RAW_ENDPOINT"  # the environment's name for a mirror of GitHub's raw files
+RAW_ENDPOINT = "PRISMER_RAW_ENDPOINT"  # environment variable that names a mirror of GitHub's raw files
+_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 class State(Enum):
-    """Where a file is before anything is fetched; the value is what the user reads."""
+    """Where a file is before the download; the value is printed."""
 
     PRESENT = "present"
     UNCHECKED = "present, not checked: offline"
@@ -33,27 +36,49 @@ class State(Enum):
     MISSING = "to fetch"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Step:
-    """What there is to do for one file.
+    """The work for one file.
 
     Attributes:
         name: the file, for the user.
-        size: its bytes.
+        remote: its address, size and hash.
         state: where it is.
-        stored: where its bytes are fetched to.
-        target: where they are linked or copied to from there, or the same; None if they stay in the cache.
-        fetch: fetches it if it is missing.
-        install: puts it into its place.
+        stored: where it is fetched to: a blob of the hub's cache, or its own place.
+        target: its own place, which becomes a link to `stored`; None: it stays in the cache.
+        hub_name: its repository and path, by which the hub's cache is to know it.
     """
 
     name: str
-    size: int
+    remote: Remote
     state: State
     stored: Path
     target: Path | None
-    fetch: Callable[[Callable[[int], object]], None]
-    install: Callable[[], object]
+    hub_name: tuple[str, str] | None = None
+
+    def fetch(self, force: bool, advance: Callable[[int], object]) -> None:
+        """Fetches the file, unless another run has fetched it meanwhile."""
+        lock = cache() / ".locks" / "prismer" / f"{self.remote.digest}.lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with WeakFileLock(lock):
+            if not force and self.remote.is_at(self.stored):
+                advance(self.remote.size)
+            else:
+                fetch(self.remote, self.stored, advance)
+
+    def install(self) -> None:
+        """Registers the file in the hub's cache and links it into its place."""
+        if self.state is State.PRESENT and self.target is not None:
+            return
+        if self.hub_name is not None:
+            hf_hub_download(*self.hub_name)
+        if self.target is not None:
+            _link(self.stored.resolve(), self.target)
+
+
+def cache() -> Path:
+    """The folder of the hub's cache."""
+    return Path(constants.HF_HUB_CACHE)
 
 
 def download(
@@ -63,81 +88,77 @@ def download(
     overwrite: bool = False,
     hide_bar: bool = False,
 ) -> None:
-    """Sees to it that files are in their places, whole and right.
+    """Puts files into their places, complete and verified.
 
     Args:
-        files: which.
-        force: fetch those again that are here, and replace what is in their places.
+        files: what to download.
+        force: fetch files that are present again, and replace them.
         overwrite: replace other files in their places.
-        hide_bar: no progress bar.
+        hide_bar: show no progress bar.
 
     Raises:
-        UserError: one of them is not to be had (what came so far is kept), or another file is in its place.
+        UserError: a file cannot be downloaded (partial files are kept), or another file is in its place.
     """
     if force and is_offline_mode():
         raise UserError("--force_redownload: HF_HUB_OFFLINE is set; unset it")
-    print("checking what is here")
+    print("checking which files are present")
     with _explained_errors():
         steps = [step for file in dict.fromkeys(files) if (step := _plan(file, force)) is not None]
-    # A run of the original, for one, leaves its own weights under the very names of the released ones.
+    # The original's training, for example, writes its own weights under the names of the released ones.
     outputs = Outputs("download_checkpoints.py", force or overwrite, "move it away if it is your own")
     outputs.check(step.target for step in steps if step.target and step.state in (State.MISSING, State.CACHED))
     width = max(len(step.name) for step in steps)
     for step in steps:
-        print(f"{step.name:<{width}}  {_bytes(step.size):>7}  {step.state.value}")
+        print(f"{step.name:<{width}}  {_bytes(step.remote.size):>7}  {step.state.value}")
     missing = [step for step in steps if step.state is State.MISSING]
     with _explained_errors():
         for step in steps:
             if step.state is not State.MISSING:
                 step.install()
-    if missing:
-        _fetch(missing, hide_bar)
-    else:
-        print("nothing to fetch: all of it is here")
-
-
-def _fetch(steps: list[Step], hide_bar: bool) -> None:
-    total, here = sum(step.size for step in steps), sum(bytes_here(step.stored) for step in steps)
-    before = f", of which {_bytes(here)} came before" if here else ""
-    print(f"to fetch: {len(steps)} files, {_bytes(total)}{before}")
-    for folder, needed in _space_needed(steps):
-        free = shutil.disk_usage(folder).free
-        if free < needed:
-            raise UserError(f"{folder}: {_bytes(needed)} are needed there, {_bytes(free)} are free; make room")
+    if not missing:
+        print("nothing to fetch: all files are present")
+        return
+    total, here = sum(step.remote.size for step in missing), sum(bytes_here(step.stored) for step in missing)
+    before = f", {_bytes(here)} of them fetched before" if here else ""
+    print(f"to fetch: {len(missing)} files, {_bytes(total)}{before}")
+    _check_space(missing)
     with (
         progress_bar(total=total, initial=here, unit="B", unit_scale=True, disable=hide_bar) as bar,
         _explained_errors(),
     ):
-        for step in steps:
+        for step in missing:
             bar.set_description(Path(step.name).name)
-            step.fetch(bar.update)
-            step.install()  # at once: an interruption later must not cost this one
+            step.fetch(force, bar.update)
+            step.install()  # at once: a later interruption must not lose this file
 
 
-def _space_needed(steps: list[Step]) -> Iterable[tuple[Path, int]]:
-    """By file system: a folder that is on it, and the bytes that are still to come there."""
-    needed: dict[int, tuple[Path, int]] = {}
+def _check_space(steps: list[Step]) -> None:
+    """Raises UserError where a file system has less room than its files need."""
+    needed: dict[int, int] = {}  # bytes by device
+    folders: dict[int, Path] = {}
     for step in steps:
-        folders = [(step.stored, step.size - bytes_here(step.stored))]
-        if step.target is not None and _device(step.target) != _device(step.stored):  # a copy, not a link
-            folders.append((step.target, step.size))
-        for path, size in folders:
-            folder, before = needed.get(_device(path), (_nearest(path), 0))
-            needed[_device(path)] = folder, before + size
-    return needed.values()
+        folder = _nearest_folder(step.stored)
+        places = [(folder, step.remote.size - bytes_here(step.stored))]
+        if step.target is not None:
+            other = _nearest_folder(step.target)
+            if other.stat().st_dev != folder.stat().st_dev:  # a copy; a link takes no room
+                places.append((other, step.remote.size))
+        for folder, size in places:
+            device = folder.stat().st_dev
+            folders.setdefault(device, folder)
+            needed[device] = needed.get(device, 0) + size
+    for device, folder in folders.items():
+        free = shutil.disk_usage(folder).free
+        if free < needed[device]:
+            raise UserError(f"{folder}: needs {_bytes(needed[device])}, {_bytes(free)} are free; make room")
 
 
-def _nearest(path: Path) -> Path:
-    """The nearest folder above a path that is there."""
+def _nearest_folder(path: Path) -> Path:
     return next(parent for parent in path.absolute().parents if parent.is_dir())
 
 
-def _device(path: Path) -> int:
-    return _nearest(path).stat().st_dev
-
-
 def _plan(file: HubFile | WebFile, force: bool) -> Step | None:
-    """The step for a file; None for an optional one that there is not."""
+    """The step for a file; None for an optional file that does not exist."""
     if isinstance(file, WebFile):
         return _plan_web(file, force)
     return _plan_offline(file) if is_offline_mode() else _plan_hub(file, force)
@@ -146,101 +167,83 @@ def _plan(file: HubFile | WebFile, force: bool) -> Step | None:
 def _plan_web(file: WebFile, force: bool) -> Step:
     endpoint = os.environ.get(RAW_ENDPOINT, "https://raw.githubusercontent.com").rstrip("/")
     remote = Remote(f"{endpoint}/{SOURCE}/{file.path}", file.size, file.sha256)
-    present = not force and is_intact(file.target, file.size, file.sha256)
-    if not present and is_offline_mode():
-        raise UserError(f"{file.target}: is not here or damaged, and HF_HUB_OFFLINE is set; unset it to fetch it")
-    if not present:
+    state = State.PRESENT if not force and remote.is_at(file.target) else State.MISSING
+    if state is State.MISSING:
+        if is_offline_mode():
+            raise UserError(f"{file.target}: missing or damaged, and HF_HUB_OFFLINE is set; unset it to fetch it")
         check_connection(endpoint, RAW_ENDPOINT)
-    return Step(
-        str(file.target),
-        file.size,
-        State.PRESENT if present else State.MISSING,
-        file.target,
-        file.target,
-        lambda advance: _fetch_once(remote, file.target, "raw", force, advance),
-        _nothing,
-    )
+    return Step(str(file.target), remote, state, file.target, file.target)
 
 
 def _plan_hub(file: HubFile, force: bool) -> Step | None:
     check_connection()
-    located = hub_cache.locate(file)
-    if located is None:
+    found = _locate(file)
+    if found is None:
         return None
-    remote, target = located.remote, file.target
-    state = State.MISSING
-    if not force:
-        if target is not None and is_intact(target, remote.size, remote.digest):
-            state = State.PRESENT
-        elif is_intact(located.blob, remote.size, remote.digest):
-            state = State.PRESENT if target is None else State.CACHED
+    name, remote = found
+    folder = repo_folder_name(repo_id=file.repository, repo_type="model")
+    blob = cache() / folder / "blobs" / remote.digest
+    if not force and remote.is_at(file.target or blob):
+        state = State.PRESENT
+    elif not force and remote.is_at(blob):
+        state = State.CACHED
+    else:
+        state = State.MISSING
+    label = str(file.target or f"{file.repository}/{name}")
+    return Step(label, remote, state, blob, file.target, (file.repository, name))
 
-    def install() -> None:
-        if state is State.PRESENT and target is not None:
-            return
-        located.enter()
-        if target is not None:
-            _link(located.blob, target)
 
-    name = str(target or f"{file.repository}/{located.name}")
-    return Step(
-        name,
-        remote.size,
-        state,
-        located.blob,
-        target,
-        lambda advance: _fetch_once(remote, located.blob, located.folder, force, advance),
-        install,
+def _locate(file: HubFile) -> tuple[str, Remote] | None:
+    """The first name of a file that the hub has, with its address, size and hash."""
+    for name in file.names:
+        url = hf_hub_url(file.repository, name)
+        try:
+            metadata = get_hf_file_metadata(url, retry_on_errors=True)
+        except RemoteEntryNotFoundError:
+            continue
+        if metadata.size is None or metadata.commit_hash is None or not _DIGEST.fullmatch(metadata.etag or ""):
+            raise UserError(f"{url}: has no commit, size or hash, so it could not be verified; check HF_ENDPOINT")
+        # The address names this commit: a later push to the hub does not change the announced content.
+        url = hf_hub_url(file.repository, name, revision=metadata.commit_hash)
+        return name, Remote(url, metadata.size, metadata.etag, build_hf_headers())
+    if file.optional:
+        return None
+    raise UserError(
+        f"{constants.ENDPOINT}: repository {file.repository} has no file {' or '.join(file.names)}; check HF_ENDPOINT"
     )
 
 
 def _plan_offline(file: HubFile) -> Step | None:
-    """The step for a file of the hub when only its cache may be asked."""
-    target, cached = file.target, hub_cache.find_cached(file)
+    target, cached = file.target, file.find_cached()
     name = str(target or f"{file.repository}/{file.names[0]}")
     if target is not None and target.is_file():
-        return Step(name, target.stat().st_size, State.UNCHECKED, target, None, _nothing, _nothing)
+        return Step(name, Remote("", target.stat().st_size, ""), State.UNCHECKED, target, target)
     if cached is None:
         if file.optional:
             return None
         raise UserError(
-            f"{name}: is not here, nor in the hub's cache {hub_cache.cache()}, and HF_HUB_OFFLINE is set; "
+            f"{name}: is neither there nor in the hub's cache {cache()}, and HF_HUB_OFFLINE is set; "
             "unset it to fetch it"
         )
-    size, digest = cached.stat().st_size, hub_cache.cached_digest(cached)
-    if digest is not None and not is_intact(cached, size, digest):
+    # The hash is the name of the blob, where the file system has symbolic links.
+    remote = Remote("", cached.stat().st_size, cached.resolve().name)
+    if _DIGEST.fullmatch(remote.digest) and not remote.is_at(cached):
         raise UserError(f"{cached}: damaged, and HF_HUB_OFFLINE is set; unset it to fetch it again")
-    if target is None:
-        return Step(name, size, State.PRESENT, cached, None, _nothing, _nothing)
-    return Step(name, size, State.CACHED, cached, target, _nothing, lambda: _link(cached, target))
-
-
-def _fetch_once(remote: Remote, path: Path, folder: str, force: bool, advance: Callable[[int], object]) -> None:
-    """Fetches a file, unless another run that is at it meanwhile is faster."""
-    with hub_cache.lock(folder, remote.digest):
-        if not force and is_intact(path, remote.size, remote.digest):
-            advance(remote.size)
-        else:
-            fetch(remote, path, advance)
-
-
-def _nothing(*_: object) -> None:
-    """What is left to do for a file that is in its place."""
+    return Step(name, remote, State.CACHED if target else State.PRESENT, cached, target)
 
 
 def _link(source: Path, target: Path) -> None:
-    """Gives a file of the cache a second name; copies it to where that cannot be done."""
-    source = source.resolve()
+    """Makes a hard link, or a copy where the file system cannot."""
     if target.exists() and target.samefile(source):
         return
 
     def place(name: Path) -> None:
         try:
             os.link(source, name)
-        except OSError:  # another file system, or one without links
+        except OSError:
             try:
                 shutil.copyfile(source, name)
-            except OSError as error:  # names the source, whatever went wrong
+            except OSError as error:  # it names the source, whichever of the two failed
                 raise OSError(error.errno, error.strerror, str(target)) from None
 
     write_atomically(target, place)
@@ -248,13 +251,13 @@ def _link(source: Path, target: Path) -> None:
 
 @contextmanager
 def _explained_errors() -> Iterator[None]:
-    """Says in a line what went wrong on the way to a server."""
+    """Turns network errors into one line with the remedy."""
     try:
         yield
     except HfHubHTTPError as error:
         url, status = error.response.url.copy_with(query=None), error.response.status_code
-        token = status in (401, 403)  # what the hub answers to one that has expired, for public files as well
-        remedy = "check the token (HF_TOKEN, hf auth login)" if token else "try again later"
+        # The hub gives these codes for an expired token, even for public files.
+        remedy = "check the token (HF_TOKEN, hf auth login)" if status in (401, 403) else "try again later"
         raise UserError(f"{url}: the server answers {status}; {remedy}, or try another HF_ENDPOINT") from None
     except (HTTPError, LocalEntryNotFoundError) as error:
         raise UserError(f"{constants.ENDPOINT}: {unreachable(one_line(error), 'HF_ENDPOINT')}") from None

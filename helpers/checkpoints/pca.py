@@ -14,22 +14,26 @@ _PCA = "sklearn.decomposition._pca.PCA"  # scikit-learn 0.24
 
 
 def convert_pca(pickled: Path, arrays: Path, overwrite: bool = False) -> None:
-    """Writes what is needed of the released PCA as npz, unless that has been done.
+    """Writes the released PCA as npz, unless a complete file is there.
 
     The arrays are `mean` (768) and `components` (64, 768): an embedding x becomes
     `(x - mean) @ components.T`.
 
     Raises:
-        UserError: the pickle is damaged or is something else.
+        UserError: the pickle is damaged or holds something else, or another file is in the target's place.
     """
-    if _are_whole(arrays):
-        return
+    try:
+        with np.load(arrays, allow_pickle=False) as file:
+            if _has_shapes(file["mean"], file["components"]):
+                return
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        pass  # missing or damaged
     Outputs("download_checkpoints.py", overwrite, "move it away if it is your own").check([arrays])
     from common.pickles import read_pickle  # torch takes seconds
 
     pca = read_pickle(pickled, placeholders=(_PCA,))
     mean, components = getattr(pca, "mean_", None), getattr(pca, "components_", None)
-    if not _fit(mean, components):
+    if not _has_shapes(mean, components):
         raise UserError(f"{pickled}: not the PCA of text embeddings; fetch it again with --force_redownload=True")
 
     def write(name: Path) -> None:
@@ -39,13 +43,5 @@ def convert_pca(pickled: Path, arrays: Path, overwrite: bool = False) -> None:
     write_atomically(arrays, write)
 
 
-def _are_whole(arrays: Path) -> bool:
-    try:
-        with np.load(arrays, allow_pickle=False) as file:
-            return _fit(file["mean"], file["components"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return False
-
-
-def _fit(mean: object, components: object) -> bool:
+def _has_shapes(mean: object, components: object) -> bool:
     return np.ndim(mean) == 1 and np.shape(components) == (EMBEDDING_DIM, *np.shape(mean))

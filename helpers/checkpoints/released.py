@@ -1,8 +1,10 @@
-"""What is released, where it comes from and where it belongs."""
+"""The released files: where each comes from and where it belongs."""
 
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+
+from huggingface_hub import try_to_load_from_cache
 
 from common.errors import UserError
 
@@ -41,9 +43,9 @@ class HubFile:
 
     Attributes:
         repository: its name on the hub.
-        names: paths in it, of which the first that is there is taken.
-        target: where the file is linked to; None leaves it in the cache alone.
-        optional: whether a repository may do without it.
+        names: alternative paths in it; the first that exists is taken.
+        target: where the file is linked to; None: it stays in the cache.
+        optional: whether a repository may lack it.
     """
 
     repository: str
@@ -51,17 +53,18 @@ class HubFile:
     target: Path | None = None
     optional: bool = False
 
+    def find_cached(self) -> Path | None:
+        """The file in the hub's cache, without a connection."""
+        for name in self.names:
+            path = try_to_load_from_cache(self.repository, name)
+            if isinstance(path, str):
+                return Path(path)
+        return None
+
 
 @dataclass(frozen=True)
 class WebFile:
-    """A small file of the original's code repository.
-
-    Attributes:
-        path: its path there.
-        target: where it is put.
-        size: its bytes.
-        sha256: their hash.
-    """
+    """A small file of the original's code repository: its path there, where to put it, its size in bytes and hash."""
 
     path: str
     target: Path
@@ -69,9 +72,13 @@ class WebFile:
     sha256: str
 
 
-# The embeddings of class names, which every model with experts reads.
+def _web_file(path: str, folder: Path, size: int, sha256: str) -> WebFile:
+    return WebFile(path, folder / Path(path).name, size, sha256)
+
+
+# The embeddings of class names, for every model with experts.
 TABLES = tuple(
-    WebFile(f"dataset/{name}_features.pt", CLASS_TABLES / f"{name}_features.pt", size, sha256)
+    _web_file(f"dataset/{name}_features.pt", CLASS_TABLES, size, sha256)
     for name, size, sha256 in (
         ("coco", 36651, "ccf18221afe8dddef3ffb9daad31d5c7a92cdc2f2f434d77cbeb48031bc75756"),
         ("ade", 41899, "4cb5c802ef9eaf9c9213219bdc5f8f2d6579400275ab443c43905fdcdd805e5a"),
@@ -79,18 +86,18 @@ TABLES = tuple(
         ("background", 1003, "5f5bf8e158715633a9e0f307be1947ca74c294e522b705e1e61bd49361088092"),
     )
 )
-# The PCA of word embeddings and the lexicon, which the OCR expert reads.
+# The PCA of word embeddings and the lexicon, for the OCR expert.
 PCA_PICKLE, PCA_ARRAYS = EXPERT_WEIGHTS / "clip_pca.pkl", EXPERT_WEIGHTS / "clip_pca.npz"
 WORDS = (
-    WebFile(
+    _web_file(
         "dataset/clip_pca.pkl",
-        PCA_PICKLE,
+        EXPERT_WEIGHTS,
         401612,
         "064950869bce7d622ff7e733dc64c8e1be18be926c3f64e66ae57164df3f8bc5",
     ),
-    WebFile(
+    _web_file(
         "experts/ocr_detection/datasets/ICDAR2015/test/GenericVocabulary.txt",
-        EXPERT_WEIGHTS / "GenericVocabulary.txt",
+        EXPERT_WEIGHTS,
         814293,
         "8a24c1f4b020c36b21c2c250d3e9b3904a218bc6df0d3cee561a8dd3a9fba3d1",
     ),
@@ -98,7 +105,7 @@ WORDS = (
 
 
 def experts() -> list[HubFile | WebFile]:
-    """All that the paper's experts read, and the tables that their labels point into."""
+    """The files of the paper's experts, and the class tables of their labels."""
     return [
         *TABLES,
         *WORDS,
@@ -109,19 +116,15 @@ def experts() -> list[HubFile | WebFile]:
 
 
 def pca() -> list[HubFile | WebFile]:
-    """What RapidOCR lacks: its package brings its own weights, transformers fetches CLIP."""
+    """The PCA alone, for RapidOCR: its package brings its own weights, transformers fetches CLIP."""
     return [file for file in WORDS if file.target == PCA_PICKLE]
 
 
 def models(names: tuple[str, ...], output_dir: Path = Path("logging")) -> list[HubFile | WebFile]:
-    """Released checkpoints, with the tokenizer and the tables that loading one takes.
-
-    Args:
-        names: of the checkpoints.
-        output_dir: where each gets a folder of its name.
+    """Released checkpoints, each in a folder of its name, with the tokenizer and class tables that they need.
 
     Raises:
-        UserError: there is no such checkpoint; lists those there are.
+        UserError: there is no such checkpoint; lists the released ones.
     """
     for name in names:
         if name not in MODELS:
@@ -132,7 +135,7 @@ def models(names: tuple[str, ...], output_dir: Path = Path("logging")) -> list[H
 
 
 def backbones() -> list[HubFile | WebFile]:
-    """The networks that a model is made from when it is trained from scratch, and CLIP's text embedding."""
+    """The networks from which training from scratch starts, and CLIP's text embedding."""
     return [
         *(file for name in VISION_BACKBONES for file in _network(name)),
         *(file for name in (*TEXT_BACKBONES, TEXT_EMBEDDING) for file in (*_network(name), *_tokenizer(name))),

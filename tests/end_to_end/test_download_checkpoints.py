@@ -155,7 +155,7 @@ def test_the_experts_get_all_they_read(hub, tmp_path):
     hub.requests.clear()
     again = run(hub, tmp_path, "--download_experts")
     assert again.returncode == 0, again.stderr
-    assert "nothing to fetch: all of it is here" in again.stdout
+    assert "nothing to fetch: all files are present" in again.stdout
     assert not hub.fetched("")
 
     # Without a network what is here is found, and what only the cache has is linked.
@@ -259,7 +259,7 @@ def test_an_interrupted_run_is_continued_by_the_next(hub, tmp_path):
     hub.requests.clear()
     done = run(hub, tmp_path, "--download_models=vqa_prismerz_base")
     assert done.returncode == 0, done.stderr
-    assert "came before" in done.stdout
+    assert "fetched before" in done.stdout
     assert hub.fetched(f"storage/{MODEL}") == [f"bytes={half}-"]
     assert (tmp_path / MODEL_FILE).read_bytes() == content
 
