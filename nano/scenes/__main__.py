@@ -1,17 +1,22 @@
-"""Command line of the Scenes data set: `python -m nano.scenes --help`."""
+"""Writes the Scenes data set, its class tables or the demo images."""
 
 import argparse
 import os
-import sys
 
-from common.cli import named_path
+from common.cli import named_path, run
 from common.errors import UserError
-from common.files import write_bytes
 from common.overwrite import Outputs, add_flag
+
+RANGES = {
+    "train": (0, 1_000_000),
+    "test": (0, 1_000_000),
+    "size": (64, 1024),
+    "workers": (1, 256),
+    "seed": (0, 2**63),
+}
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Writes a data set, the class tables or the demo images."""
     parser = argparse.ArgumentParser(prog="python -m nano.scenes", description=__doc__)
     parser.add_argument("--out", type=named_path, metavar="DIR", help="write a data set into this folder")
     parser.add_argument("--train", type=int, default=0, metavar="N", help="number of training scenes")
@@ -29,21 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--demo", type=named_path, metavar="DIR", help="write six demo images into this folder")
     add_flag(parser)
     options = parser.parse_args(arguments)
-    try:
-        run(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
-def run(options: argparse.Namespace) -> None:
-    """Does what the parsed options ask for.
-
-    Raises:
-        UserError: a number out of its range, nothing to do, a folder that cannot be written.
-    """
-    limits = {"train": (0, 1_000_000), "test": (0, 1_000_000), "size": (64, 1024), "workers": (1, 256)}
-    for name, (low, high) in {**limits, "seed": (0, 2**63)}.items():
+    for name, (low, high) in RANGES.items():
         if not low <= getattr(options, name) <= high:
             raise UserError(f"--{name} {getattr(options, name)} is out of range; give {low} to {high}")
     if not (options.out or options.tables or options.demo):
@@ -52,26 +43,26 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"no scenes asked for in {options.out}; give --train N or --test M")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers are the parallelism
 
-    from nano.scenes import classes, dataset_files, embeddings
+    # Imported here, so that --help and a mistyped flag are answered at once.
+    from common.files import write_bytes
+    from nano.scenes import dataset_files
+    from nano.scenes.vocabulary import class_tables
 
     outputs = Outputs("nano.scenes", options.overwrite, "name another folder")
-    try:
-        files = embeddings.tables(options.tables) if options.tables else {}
-        files |= dataset_files.demo_images(options.demo) if options.demo else {}
-        outputs.check(files, known=lambda path: path.read_bytes() == files[path])
-        for path, content in files.items():
-            with outputs.writing(path):
-                write_bytes(path, content)
-            print(f"wrote {path}")
-    except OSError as error:
-        raise UserError(f"cannot write to {error.filename}: {error.strerror}") from None
+    files = class_tables(options.tables) if options.tables else {}
+    files |= dataset_files.demo_images(options.demo) if options.demo else {}
+    outputs.check(files, known=lambda path: path.read_bytes() == files[path])
+    for path, content in files.items():
+        with outputs.writing(path):
+            write_bytes(path, content)
+        print(f"wrote {path}")
     if options.out:
         wanted = dataset_files.Options(options.out, options.seed, options.size, not options.no_labels, outputs)
-        write_all = classes.write_classes if options.classes else dataset_files.write_data
+        write_all = dataset_files.write_classes if options.classes else dataset_files.write_data
         write_all(wanted, options.train, options.test, options.workers)
         each = " of each class" if options.classes else ""
         print(f"{options.train} training and {options.test} test scenes{each} in {options.out}")
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

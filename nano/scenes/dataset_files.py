@@ -1,10 +1,9 @@
-"""Writes Scenes to disk in the files and folders of COCO (captions) and VQAv2 (questions)."""
+"""Writes Scenes to disk: as COCO (captions) and VQAv2 (questions), as ImageNet (classes), or the demo's images."""
 
 import io
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,19 +22,12 @@ from nano.scenes.labels import make_labels
 from nano.scenes.questions import answer_list
 from nano.scenes.render import render
 from nano.scenes.scene import describe_scene, render_scene
-from nano.scenes.world import World
+from nano.scenes.vocabulary import SOLIDS
+from nano.scenes.world import World, sample_world
 
-DATASET = "vqav2"  # the folder that COCO's and VQAv2's images share
 FIRST_TEST_ID = 1_000_000  # image ids of the test split start here, so that ids are unique
-LISTS = (
-    "coco_karpathy_train.json",
-    "coco_karpathy_test.json",
-    "coco_karpathy_test_gt.json",
-    "vqav2_train_val.json",
-    "vqav2_test.json",
-    "answer_list.json",
-)
 LABELS = ("depth", "normal", "seg_scenes", "edge", "obj_detection", "ocr_detection")
+CLASS_FOLDERS = ("imagenet_train", "imagenet")  # training and test images of `write_classes`
 _DEMO = ((8, ".png"), (25, ".jpg"), (6, ".jpeg"), (15, ".png"), (17, ".jpg"), (28, ".jpeg"))  # seed, suffix
 
 
@@ -45,10 +37,10 @@ class Options:
 
     Attributes:
         out: the data folder.
-        seed: with the split and the index of a scene, all that decides its bytes.
+        seed: with the split and the index of a scene, it decides all bytes.
         long_side: of the images, in pixels.
         labels: whether to write the exact labels, under `out`/labels.
-        outputs: decides whether lists that are there are replaced.
+        outputs: decides whether existing lists are replaced.
     """
 
     out: Path
@@ -59,77 +51,41 @@ class Options:
 
 
 def write_data(options: Options, train: int, test: int, workers: int) -> None:
-    """Writes a train and a test split; what is there already is kept.
+    """Writes a training and a test split in the layout of COCO and VQAv2; existing scenes are kept.
 
     Raises:
-        UserError: the folder holds other scenes or lists, or cannot be written.
+        UserError: the folder holds scenes of another seed or size, or lists of something else.
     """
-    with claimed(options, LISTS, _is_of_scenes):
-        jobs = [("train", i) for i in range(train)] + [("test", i) for i in range(test)]
-        records = run_jobs(partial(write_scene, options), jobs, workers)
-        write_lists(options, _lists(records[:train], records[train:]))
+    _claim(options, _lists([], []), _is_of_scenes)
+    jobs = [("train", i) for i in range(train)] + [("test", i) for i in range(test)]
+    records = _run_jobs(partial(_write_scene, options), jobs, workers)
+    _write_lists(options, _lists(records[:train], records[train:]))
 
 
-@contextmanager
-def claimed(options: Options, lists: Iterable[str], known: Callable[[Path], bool]) -> Iterator[None]:
-    """Makes the data folder and notes seed and size in it, so that scenes of two seeds cannot be mixed.
-
-    Args:
-        options: what to write.
-        lists: the files that `write_lists` is going to write, below the data folder.
-        known: tells by its content that one of them is of Scenes; earlier versions noted nothing.
+def write_classes(options: Options, train: int, test: int, workers: int) -> None:
+    """Writes scenes of one solid in ImageNet's layout: `train` and `test` images of each of the 32 classes.
 
     Raises:
-        UserError: the folder holds other scenes or lists; or, inside, it cannot be written.
+        UserError: as for `write_data`.
     """
-    options.outputs.check([options.out / name for name in lists], known=known)
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        _claim(options)
-        yield
-    except OSError as error:
-        raise UserError(f"cannot write to {error.filename}: {error.strerror}; choose another --out") from None
-
-
-def write_scene(options: Options, job: tuple[str, int]) -> dict:
-    """Writes the files of one scene that are not there yet; returns what the lists need."""
-    split, index = job
-    image_id = index + (FIRST_TEST_ID if split == "test" else 0)
-    folder = "val2014" if split == "test" else "train2014"
-    name = f"{folder}/SCENE_{folder}_{image_id:012d}"
-    world, captions, questions = describe_scene([options.seed, int(split == "test"), index], options.long_side)
-    write_files(options, world, f"{DATASET}/{name}", ".jpg")
-    return {
-        "image": f"{name}.jpg",
-        "id": image_id,
-        "captions": captions,
-        "questions": [vars(question) for question in questions],
+    lists = {
+        "imagenet/imagenet_answer.json": SOLIDS,
+        "imagenet/imagenet_class.json": {name.replace(" ", "_"): number for number, name in enumerate(SOLIDS)},
     }
-
-
-def write_files(options: Options, world: World, name: str, suffix: str) -> None:
-    """Writes the image and the labels of a world that are not there yet."""
-    image = options.out / f"{name}{suffix}"
-    label_files = {
-        modality: options.out / "labels" / modality / f"{name}.png" for modality in LABELS if options.labels
-    }
-    if not all(path.exists() for path in (image, *label_files.values())):
-        rendered = render(world)
-        labels = make_labels(world, rendered) if label_files else None
-        for modality, path in label_files.items():
-            if path.exists():
-                continue
-            if modality in labels.sidecars:
-                sidecar = path.with_suffix(MODALITIES[modality].sidecars[0])
-                _write_json(sidecar, labels.sidecars[modality])
-            picture = labels.maps.get(modality)
-            write_bytes(path, b"" if picture is None else _png(picture))  # empty: there is no word
-        if not image.exists():
-            write_bytes(image, _jpeg(rendered.image))
+    contents = {options.out / name: json.dumps(content) for name, content in lists.items()}
+    _claim(options, lists, lambda path: path.read_text(errors="replace") == contents[path])
+    jobs = [
+        (split, number, index)
+        for split, count in enumerate((train, test))
+        for number in range(len(SOLIDS))
+        for index in range(count)
+    ]
+    _run_jobs(partial(_write_class_image, options), jobs, workers)
+    _write_lists(options, lists)
 
 
 def demo_images(folder: Path) -> dict[Path, bytes]:
-    """Six varied scenes, named after what is in them, as files .png, .jpg and .jpeg of a folder."""
+    """Six varied scenes, named after their contents, as .png, .jpg and .jpeg files of a folder."""
     files = {}
     for seed, suffix in _DEMO:
         scene = render_scene([2023, seed], long_side=320)
@@ -142,28 +98,116 @@ def demo_images(folder: Path) -> dict[Path, bytes]:
     return files
 
 
-def run_jobs(task: Callable, jobs: list, workers: int) -> list:
-    """Calls a function on each job, in several processes, and returns what it returns, in order."""
+def _claim(options: Options, lists: Iterable[str], known: Callable[[Path], bool]) -> None:
+    """Notes seed and size in the data folder, so that scenes of two seeds are not mixed.
+
+    `known` tells by the content of an existing list that it is of Scenes.
+    """
+    options.outputs.check([options.out / name for name in lists], known=known)
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / "scenes.json"
+    mine = {"seed": options.seed, "long_side": options.long_side}
+    if not path.exists():
+        _write_json(path, mine)
+    elif (theirs := path.read_text()) != json.dumps(mine):
+        raise UserError(f"{path} names other scenes ({theirs}); choose another --out or delete the folder")
+
+
+def _run_jobs(task: Callable, jobs: list, workers: int) -> list:
     results = parallel_map(task, jobs, 0 if workers == 1 else workers, chunksize=8, fresh=True)
     return list(progress_bar(results, total=len(jobs), desc="scenes", unit="scene"))
 
 
-def _claim(options: Options) -> None:
-    path = options.out / "scenes.json"
-    mine = {"seed": options.seed, "long_side": options.long_side}
-    if path.exists():
-        theirs = path.read_text()
-        if theirs != json.dumps(mine):
-            raise UserError(f"{path} tells of other scenes ({theirs}); choose another --out or delete the folder")
-    else:
-        _write_json(path, mine)
+def _write_scene(options: Options, job: tuple[str, int]) -> dict:
+    """Writes the missing files of a scene; returns its part of the lists."""
+    split, index = job
+    image_id = index + (FIRST_TEST_ID if split == "test" else 0)
+    folder = "val2014" if split == "test" else "train2014"
+    name = f"{folder}/SCENE_{folder}_{image_id:012d}"
+    world, captions, questions = describe_scene([options.seed, int(split == "test"), index], options.long_side)
+    _write_files(options, world, f"vqav2/{name}", ".jpg")
+    return {
+        "image": f"{name}.jpg",
+        "id": image_id,
+        "captions": captions,
+        "questions": [vars(question) for question in questions],
+    }
 
 
-def write_lists(options: Options, contents: Mapping[str, Any]) -> None:
-    """Writes JSON files by their names below the data folder."""
-    for name, content in contents.items():
-        with options.outputs.writing(options.out / name):
-            _write_json(options.out / name, content)
+def _write_class_image(options: Options, job: tuple[int, int, int]) -> None:
+    """Writes the missing files of a scene of one solid; split, class and index decide all bytes."""
+    split, number, index = job
+    colour, shape = SOLIDS[number].split()
+    rng = np.random.default_rng([options.seed, 2 + split, number, index])
+    world = sample_world(rng, options.long_side, only=(shape, colour))
+    _write_files(options, world, f"{CLASS_FOLDERS[split]}/{colour}_{shape}/{index:05d}", ".JPEG")
+
+
+def _write_files(options: Options, world: World, name: str, suffix: str) -> None:
+    """Writes the image and the labels of a world, unless all are there."""
+    image = options.out / f"{name}{suffix}"
+    label_files = {
+        modality: options.out / "labels" / modality / f"{name}.png" for modality in LABELS if options.labels
+    }
+    if all(path.exists() for path in (image, *label_files.values())):
+        return
+    rendered = render(world)
+    labels = make_labels(world, rendered) if label_files else None
+    for modality, path in label_files.items():
+        if path.exists():
+            continue
+        if modality in labels.sidecars:
+            _write_json(path.with_suffix(MODALITIES[modality].sidecars[0]), labels.sidecars[modality])
+        picture = labels.maps.get(modality)
+        write_bytes(path, b"" if picture is None else _png(picture))  # an empty file: there is no word
+    if not image.exists():
+        write_bytes(image, _jpeg(rendered.image))
+
+
+def _lists(train: list[dict], test: list[dict]) -> dict[str, Any]:
+    """The content of each list, from the records of `_write_scene`."""
+    captions = [(record["id"], caption) for record in test for caption in record["captions"]]
+    return {
+        "coco_karpathy_train.json": [
+            {"image": record["image"], "caption": caption} for record in train for caption in record["captions"]
+        ],
+        "coco_karpathy_test.json": [{"image": record["image"], "caption": record["captions"]} for record in test],
+        "coco_karpathy_test_gt.json": {
+            "info": {"description": "Scenes, test split"},
+            "licenses": [],
+            "type": "captions",
+            "images": [{"id": record["id"], "file_name": record["image"]} for record in test],
+            "annotations": [
+                {"id": number, "image_id": image_id, "caption": caption}
+                for number, (image_id, caption) in enumerate(captions)
+            ],
+        },
+        "vqav2_train_val.json": [
+            {
+                "dataset": "vqa",
+                "image": record["image"],
+                "question": question["question"],
+                "answer": question["answer"],
+                "weight": 1.0,
+                "type": question["type"],
+            }
+            for record in train
+            for question in record["questions"]
+        ],
+        "vqav2_test.json": [
+            {
+                "dataset": "vqa",
+                "image": record["image"],
+                "question": question["question"],
+                "question_id": record["id"] * 100 + number,
+                "answer": [question["answer"]] * 10,
+                "type": question["type"],
+            }
+            for record in test
+            for number, question in enumerate(record["questions"])
+        ],
+        "answer_list.json": answer_list(),
+    }
 
 
 def _is_of_scenes(path: Path) -> bool:
@@ -175,46 +219,14 @@ def _is_of_scenes(path: Path) -> bool:
         return False
 
 
-def _lists(train: list[dict], test: list[dict]) -> dict[str, Any]:
-    caption_rows = [{"image": r["image"], "caption": caption} for r in train for caption in r["captions"]]
-    test_rows = [{"image": r["image"], "caption": r["captions"]} for r in test]
-    captions = [(r["id"], caption) for r in test for caption in r["captions"]]
-    truth = {
-        "info": {"description": "Scenes, test split"},
-        "licenses": [],
-        "type": "captions",
-        "images": [{"id": r["id"], "file_name": r["image"]} for r in test],
-        "annotations": [
-            {"id": number, "image_id": image_id, "caption": caption}
-            for number, (image_id, caption) in enumerate(captions)
-        ],
-    }
-    question_rows = [
-        {
-            "dataset": "vqa",
-            "image": r["image"],
-            "question": q["question"],
-            "answer": q["answer"],
-            "weight": 1.0,
-            "type": q["type"],
-        }
-        for r in train
-        for q in r["questions"]
-    ]
-    test_questions = [
-        {
-            "dataset": "vqa",
-            "image": r["image"],
-            "question": q["question"],
-            "question_id": r["id"] * 100 + number,
-            "answer": [q["answer"]] * 10,
-            "type": q["type"],
-        }
-        for r in test
-        for number, q in enumerate(r["questions"])
-    ]
-    contents = caption_rows, test_rows, truth, question_rows, test_questions, answer_list()
-    return dict(zip(LISTS, contents, strict=True))
+def _write_lists(options: Options, contents: dict[str, Any]) -> None:
+    for name, content in contents.items():
+        with options.outputs.writing(options.out / name):
+            _write_json(options.out / name, content)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    write_bytes(path, json.dumps(content).encode())
 
 
 def _png(pixels: np.ndarray) -> bytes:
@@ -227,7 +239,3 @@ def _jpeg(pixels: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=95, subsampling=0)
     return file.getvalue()
-
-
-def _write_json(path: Path, content: Any) -> None:
-    write_bytes(path, json.dumps(content).encode())

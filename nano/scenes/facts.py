@@ -1,9 +1,9 @@
-"""What captions of Scenes claim, and how much of it is right.
+"""Judges what captions of Scenes claim.
 
     python -m nano.scenes.facts CAPTIONS.json --data data/scenes
 
-CAPTIONS.json is what `train_caption.py` writes below `results/`. A scene's number and its folder's seed say
-what is in the scene, so images and labels are not read.
+CAPTIONS.json is a file that `train_caption.py` writes below `results/`. The number of a scene and the seed of
+its folder determine its content, so images and labels are not read.
 """
 
 import argparse
@@ -30,26 +30,32 @@ _GROUP = re.compile(
     r"|\ba (?P<sign>sign)(?: (?:that says|reading|with the word) (?P<word>\w+))?"
 )
 _ALL = re.compile(rf"\b(?P<number>{'|'.join(_NUMBER)}) (?P<shape>solid|{'|'.join(SHAPES)})s?\b")
-_RELATION = re.compile(r" (to the left of|to the right of|in front of|behind) $")
-_PLACE = re.compile(r" (on the left|on the right|in the middle)\b")
+_RELATIONS = {
+    "to the left of": lambda one, two: one.x < two.x,
+    "to the right of": lambda one, two: one.x > two.x,
+    "in front of": lambda one, two: one.depth < two.depth,
+    "behind": lambda one, two: one.depth > two.depth,
+}
+_RELATION = re.compile(rf" ({'|'.join(_RELATIONS)}) $")
+_PLACES = {"on the left": (0, 0.5), "on the right": (0.5, 1), "in the middle": (1 / 3, 2 / 3)}
+_PLACE = re.compile(rf" ({'|'.join(_PLACES)})\b")
 _FLOOR = re.compile(r"\ba (\w+) (?:floor|ground)\b")
 
 
 def check(caption: str, world: World) -> list[tuple[str, bool]]:
     """The claims of a caption, each with its kind, one of `KINDS`, and whether it is right.
 
-    "a red cube" claims that there is one (`object`), and that it is the only one (`count`); "a sign that says
-    bread" that there is a `sign`, and its `word`. A size is judged where its solids are there. "next to" and
-    "near" claim nothing. A relation or a place is right if all things that are meant are there and it holds
-    for the middles of all their visible parts, however little they are apart; before and behind are by depth.
+    "a red cube" claims that there is one (`object`) and no other (`count`); "a sign that says bread" claims a
+    `sign` and its `word`. A size is judged where its solids are found; "next to" and "near" claim nothing. A
+    relation or a place is right if all its things are found and it holds for the centres of their visible
+    parts, however close they are; "in front of" and "behind" go by depth.
     """
-    text = caption.lower().rstrip(".")
-    return list(_claims(text, world))
+    return list(_claims(caption.lower().rstrip("."), world))
 
 
 def _claims(text: str, world: World) -> Iterator[tuple[str, bool]]:
     groups = list(_GROUP.finditer(text))
-    things = [_meant(group, world) for group in groups]
+    things = [_named(group, world) for group in groups]
     for group, found in zip(groups, things, strict=True):
         if group["sign"]:
             yield "sign", bool(found)
@@ -60,40 +66,31 @@ def _claims(text: str, world: World) -> Iterator[tuple[str, bool]]:
         yield "count", len(found) == _NUMBER[group["number"]]
         if group["size"] and found:
             yield "size", all(solid.size == group["size"] for solid in found)
-        if told := _PLACE.match(text, group.end()):
-            x = [thing.view.x for thing in found]
-            low, high = {"on the left": (0, 0.5), "on the right": (0.5, 1), "in the middle": (1 / 3, 2 / 3)}[told[1]]
-            yield "place", bool(x) and all(low <= value <= high for value in x)
+        if place := _PLACE.match(text, group.end()):
+            low, high = _PLACES[place[1]]
+            yield "place", bool(found) and all(low <= thing.view.x <= high for thing in found)
     for total in _ALL.finditer(text):
         solids = [solid for solid in world.solids if total["shape"] in ("solid", solid.shape)]
         yield "count", len(solids) == _NUMBER[total["number"]]
     for (one, two), (first, second) in zip(pairwise(groups), pairwise(things), strict=True):
-        if told := _RELATION.match(text[one.end() : two.start()]):
-            pairs = [(a.view, b.view) for a in first for b in second]
-            yield "relation", bool(pairs) and all(_holds(told[1], *pair) for pair in pairs)
+        if relation := _RELATION.match(text[one.end() : two.start()]):
+            holds = _RELATIONS[relation[1]]
+            yield "relation", bool(first and second) and all(holds(a.view, b.view) for a in first for b in second)
     for floor in _FLOOR.finditer(text):
         yield "floor", floor[1] == world.pattern
 
 
-def _meant(group: re.Match, world: World) -> list[Solid | Sign]:
+def _named(group: re.Match, world: World) -> list[Solid | Sign]:
     if group["sign"]:
         return [world.sign] if world.sign else []
     return [solid for solid in world.solids if solid.name == f"{group['colour']} {group['shape']}"]
 
 
-def _holds(relation, one, two) -> bool:
-    return {
-        "to the left of": one.x < two.x,
-        "to the right of": one.x > two.x,
-        "in front of": one.depth < two.depth,
-        "behind": one.depth > two.depth,
-    }[relation]
-
-
 def score(captions: Iterable[tuple[str, World]]) -> dict[str, dict[str, int]]:
-    """Right claims and all claims of captions, by kind; in `caption` those with nothing wrong and all.
+    """Right claims and all claims, by kind.
 
-    In `read` are the scenes with a sign whose word is told right, and all of these.
+    `caption` counts captions, right if nothing in them is wrong; `read` counts scenes with a sign, right if
+    the caption has its word.
     """
     right: Counter[str] = Counter()
     total: Counter[str] = Counter()
@@ -109,7 +106,6 @@ def score(captions: Iterable[tuple[str, World]]) -> dict[str, dict[str, int]]:
 
 
 def table(scores: dict[str, dict[str, int]]) -> str:
-    """The scores as lines to print."""
     lines = [f"{'':10}{'right':>7}{'of':>7}{'percent':>9}"]
     for kind, row in scores.items():
         lines.append(f"{kind:10}{row['right']:7d}{row['of']:7d}{100 * row['right'] / row['of']:9.1f}")
@@ -120,7 +116,7 @@ def read_captions(path: Path, data: Path) -> list[tuple[str, World]]:
     """Captions of a results file, each with the world of its scene.
 
     Raises:
-        UserError: a file is missing or holds something else.
+        UserError: a file is missing or of another kind.
     """
     try:
         options = json.loads((data / "scenes.json").read_text())

@@ -1,13 +1,15 @@
 """Questions with one certain answer about a world."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 
 from nano.scenes.captions import DEPTH_MARGIN, SIDE_MARGIN
-from nano.scenes.vocabulary import COLOURS, SHAPES, SIZES, WORDS
-from nano.scenes.world import World
+from nano.scenes.vocabulary import COLOURS, SHAPES, SIZES, SOLIDS, WORDS
+from nano.scenes.world import Solid, World
 
 QUESTIONS_PER_SCENE = 10
 TYPES = ("count", "color", "shape", "size", "position", "exist", "read")
@@ -15,7 +17,7 @@ TYPES = ("count", "color", "shape", "size", "position", "exist", "read")
 
 @dataclass(frozen=True)
 class Question:
-    """A question, its answer, and what it is about (one of TYPES)."""
+    """A question, its answer, and its type, one of `TYPES`."""
 
     question: str
     answer: str
@@ -24,14 +26,13 @@ class Question:
 
 def answer_list() -> list[str]:
     """Every answer that can occur."""
-    names = [f"{colour} {shape}" for colour in COLOURS for shape in SHAPES]
     numbers = [str(number) for number in range(7)]
     sides = ["left", "right", "in front", "behind"]
-    return ["yes", "no", *numbers, *COLOURS, *SHAPES, *SIZES, *sides, *names, *WORDS]
+    return ["yes", "no", *numbers, *COLOURS, *SHAPES, *SIZES, *sides, *SOLIDS, *WORDS]
 
 
 def make_questions(world: World, rng: np.random.Generator) -> list[Question]:
-    """Ten different questions about a scene, as even over the types as it allows."""
+    """Ten different questions about a scene, spread as evenly over the types as it allows."""
     piles = []
     for kind in (_count, _colour, _shape, _size, _position, _exist, _read):
         pile = list(kind(world, rng))
@@ -52,30 +53,27 @@ def make_questions(world: World, rng: np.random.Generator) -> list[Question]:
     return chosen[:QUESTIONS_PER_SCENE]
 
 
-def _references(world) -> list[tuple]:
-    """(solid, name) of each that can be told apart by colour, shape and, if need be, size."""
-    found = []
+def _identified(world: World, name: Callable[[Solid], str]) -> Iterator[tuple[Solid, str]]:
+    """Each solid that its name alone, or its size and its name, tells from all others; and these words."""
     for solid in world.solids:
-        if sum(other.name == solid.name for other in world.solids) == 1:
-            found.append((solid, solid.name))
-        elif sum((other.name, other.size) == (solid.name, solid.size) for other in world.solids) == 1:
-            found.append((solid, f"{solid.size} {solid.name}"))
-    return found
+        alike = [other for other in world.solids if name(other) == name(solid)]
+        if len(alike) == 1:
+            yield solid, name(solid)
+        elif sum(other.size == solid.size for other in alike) == 1:
+            yield solid, f"{solid.size} {name(solid)}"
 
 
 def _count(world, rng) -> Iterator[Question]:
     solids = world.solids
+    shapes, colours = Counter(solid.shape for solid in solids), Counter(solid.colour for solid in solids)
     yield Question("How many solids are there?", str(len(solids)), "count")
     for shape in SHAPES:
-        number = sum(solid.shape == shape for solid in solids)
-        if number or rng.random() < 0.15:
-            yield Question(f"How many {shape}s are there?", str(number), "count")
+        if shapes[shape] or rng.random() < 0.15:
+            yield Question(f"How many {shape}s are there?", str(shapes[shape]), "count")
     for colour in COLOURS:
-        number = sum(solid.colour == colour for solid in solids)
-        if number or rng.random() < 0.08:
-            yield Question(f"How many {colour} solids are there?", str(number), "count")
-    for name in {solid.name: None for solid in solids}:
-        number = sum(solid.name == name for solid in solids)
+        if colours[colour] or rng.random() < 0.08:
+            yield Question(f"How many {colour} solids are there?", str(colours[colour]), "count")
+    for name, number in Counter(solid.name for solid in solids).items():
         yield Question(f"How many {name}s are there?", str(number), "count")
     absent = _absent_names(world)
     for index in rng.choice(len(absent), int(rng.integers(1, 3)), replace=False):
@@ -83,48 +81,36 @@ def _count(world, rng) -> Iterator[Question]:
 
 
 def _colour(world, rng) -> Iterator[Question]:
-    solids = world.solids
-    for solid in solids:
-        if sum(other.shape == solid.shape for other in solids) == 1:
-            yield Question(f"What color is the {solid.shape}?", solid.colour, "color")
-        elif sum((other.shape, other.size) == (solid.shape, solid.size) for other in solids) == 1:
-            yield Question(f"What color is the {solid.size} {solid.shape}?", solid.colour, "color")
+    for solid, name in _identified(world, lambda solid: solid.shape):
+        yield Question(f"What color is the {name}?", solid.colour, "color")
 
 
 def _shape(world, rng) -> Iterator[Question]:
-    solids = world.solids
-    for solid in solids:
-        if sum(other.colour == solid.colour for other in solids) == 1:
-            yield Question(f"What shape is the {solid.colour} solid?", solid.shape, "shape")
-        elif sum((other.colour, other.size) == (solid.colour, solid.size) for other in solids) == 1:
-            yield Question(f"What shape is the {solid.size} {solid.colour} solid?", solid.shape, "shape")
+    for solid, name in _identified(world, lambda solid: f"{solid.colour} solid"):
+        yield Question(f"What shape is the {name}?", solid.shape, "shape")
 
 
 def _size(world, rng) -> Iterator[Question]:
-    for solid, name in _references(world):
+    for solid, name in _identified(world, lambda solid: solid.name):
         if name == solid.name:
             yield Question(f"Is the {name} small or large?", solid.size, "size")
 
 
 def _position(world, rng) -> Iterator[Question]:
-    references = _references(world)
+    things = list(_identified(world, lambda solid: solid.name))
     if world.sign:
-        references.append((world.sign, "sign"))
-    for i in range(len(references)):
-        for j in range(len(references)):
-            if i == j:
-                continue
-            (one, name), (two, other) = references[i], references[j]
-            aside, ahead = two.view.x - one.view.x, two.view.depth - one.view.depth
-            if abs(aside) > SIDE_MARGIN:
-                side = "left" if aside > 0 else "right"
-                asked = str(rng.choice(["left", "right"]))
-                yes = "yes" if asked == side else "no"
-                yield Question(f"Is the {name} to the {asked} of the {other}?", yes, "position")
-                yield Question(f"Is the {name} to the left or to the right of the {other}?", side, "position")
-            if abs(ahead) > DEPTH_MARGIN:
-                side = "in front" if ahead > 0 else "behind"
-                yield Question(f"Is the {name} in front of or behind the {other}?", side, "position")
+        things.append((world.sign, "sign"))
+    for (one, name), (two, other) in permutations(things, 2):
+        aside, ahead = two.view.x - one.view.x, two.view.depth - one.view.depth
+        if abs(aside) > SIDE_MARGIN:
+            side = "left" if aside > 0 else "right"
+            asked = str(rng.choice(["left", "right"]))
+            yes = "yes" if asked == side else "no"
+            yield Question(f"Is the {name} to the {asked} of the {other}?", yes, "position")
+            yield Question(f"Is the {name} to the left or to the right of the {other}?", side, "position")
+        if abs(ahead) > DEPTH_MARGIN:
+            side = "in front" if ahead > 0 else "behind"
+            yield Question(f"Is the {name} in front of or behind the {other}?", side, "position")
     if len(world.solids) > 1:
         ordered = sorted(world.solids, key=lambda solid: solid.view.x)
         if ordered[1].view.x - ordered[0].view.x > SIDE_MARGIN / 2:
@@ -134,30 +120,24 @@ def _position(world, rng) -> Iterator[Question]:
 
 
 def _exist(world, rng) -> Iterator[Question]:
-    names = [solid.name for solid in world.solids]
+    solids = world.solids
     yield Question("Is there a sign?", "yes" if world.sign else "no", "exist")
-    for name in (names[0], names[-1]):
-        yield Question(f"Is there a {name}?", "yes", "exist")
+    for solid in (solids[0], solids[-1]):
+        yield Question(f"Is there a {solid.name}?", "yes", "exist")
     absent = _absent(world)
     for index in rng.choice(len(absent), 2, replace=False):
         yield absent[index]
 
 
 def _absent(world) -> list[Question]:
-    """Questions for solids that are not there."""
     return [Question(f"Is there a {name}?", "no", "exist") for name in _absent_names(world)]
 
 
 def _absent_names(world) -> list[str]:
-    """Solids that are not there, but share colour or shape with one that is."""
-    names = [solid.name for solid in world.solids]
-    return [
-        f"{colour} {shape}"
-        for colour in COLOURS
-        for shape in SHAPES
-        if f"{colour} {shape}" not in names
-        and (any(colour in name for name in names) or any(shape in name for name in names))
-    ]
+    """Solids that the scene lacks, but that share colour or shape with one of its solids."""
+    present = {solid.name for solid in world.solids}
+    words = {word for name in present for word in name.split()}
+    return [name for name in SOLIDS if name not in present and words & set(name.split())]
 
 
 def _read(world, rng) -> Iterator[Question]:

@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from common.errors import UserError
 from common.overwrite import NOTES
 from model.modalities import BACKGROUND, MODALITIES
 from nano.scenes.__main__ import main
-from nano.scenes.embeddings import TABLES, embed
 from nano.scenes.questions import answer_list
 from nano.scenes.scene import render_scene
-from nano.scenes.vocabulary import DETECTION_CLASSES, SCENES_CLASSES, WORDS
+from nano.scenes.vocabulary import DETECTION_CLASSES, SCENES_CLASSES, TABLES, WORDS, embed
 
 SCENES = [render_scene([3, 0, index], long_side=128) for index in range(24)]
 
@@ -43,10 +43,6 @@ def data(tmp_path_factory) -> Path:
 def test_same_bytes_for_any_number_of_workers(data, tmp_path):
     run(tmp_path, "--workers", "2")
     assert differences(contents(tmp_path), contents(data)) == set()
-
-
-def test_another_seed_gives_other_scenes():
-    assert not np.array_equal(*(render_scene([seed, 0, 0], 64).image.mean((0, 1)).round(3) for seed in (1, 2)))
 
 
 def test_resumes_without_touching_what_is_there(tmp_path):
@@ -198,27 +194,21 @@ def test_demo_images(tmp_path):
         (["--out", "DIR", "--train", "1", "--workers", "0"], "--workers 0 is out of range"),
         (["--out", "DIR"], "no scenes asked for"),
         ([], "nothing to do"),
-        (["--out", "FILE/x", "--train", "1"], "cannot be written (Not a directory)"),
-        (["--tables", "FILE/x"], "cannot be written (Not a directory)"),
+        (["--out", "FILE/x", "--train", "1"], "Not a directory"),
+        (["--tables", "FILE/x"], "Not a directory"),
     ],
 )
-def test_mistakes_are_one_line_and_code_2(arguments, message, tmp_path, capsys):
+def test_mistakes_are_named(arguments, message, tmp_path):
     (tmp_path / "file").write_text("")
     names = {"DIR": str(tmp_path / "new"), "FILE/x": str(tmp_path / "file" / "x")}
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(UserError, match=message):
         main([names.get(argument, argument) for argument in arguments])
-    assert stop.value.code == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1
     assert not (tmp_path / "new").exists()
 
 
-def test_scenes_of_two_seeds_are_not_mixed(data, capsys):
-    with pytest.raises(SystemExit) as stop:
+def test_scenes_of_two_seeds_are_not_mixed(data):
+    with pytest.raises(UserError, match=r"scenes\.json names other scenes"):
         main(["--out", str(data), "--train", "9", "--seed", "6", "--size", "64"])
-    assert stop.value.code == 2
-    assert "scenes.json" in capsys.readouterr().err
 
 
 def test_help_loads_nothing_heavy():
