@@ -103,9 +103,9 @@ nano-scores: setup ## what both reach on 200 scenes that nothing was chosen by
 		$(RUN) -m nano.scenes.facts --data $(DATA)_held_out \
 			$$(ls -t logging/caption_$${size}_nano/results/coco_tes*[0-9t].json | head -1) || exit 1; \
 	done
-	$(RUN) -m nano.caption_baseline --train_list $(DATA)/coco_karpathy_train.json \
-		--test_gt $(DATA)_held_out/coco_karpathy_test_gt.json
-	$(RUN) -m nano.vqa_baseline --train_list $(DATA)/vqav2_train_val.json --test_list $(DATA)_held_out/vqav2_test.json
+	$(RUN) -m nano.baselines captions --train_list $(DATA)/coco_karpathy_train.json \
+		--test $(DATA)_held_out/coco_karpathy_test_gt.json
+	$(RUN) -m nano.baselines answers --train_list $(DATA)/vqav2_train_val.json --test $(DATA)_held_out/vqav2_test.json
 
 # The other two tasks on Scenes: they show the scripts, and leave nothing in nano/.
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.modalities import BACKGROUND
-from nano.scenes.vocabulary import DETECTION_CLASSES, SCENES_CLASSES, embed
 from nano.scenes.geometry import GROUND, SKY
 from nano.scenes.render import SUPERSAMPLING, Render
+from nano.scenes.vocabulary import DETECTION_CLASSES, SCENES_CLASSES, embed
 from nano.scenes.world import World
 
 
