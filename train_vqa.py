@@ -32,8 +32,14 @@ def train(args: argparse.Namespace) -> None:
     from dataset.questions import question_dataset, read_answers
     from dataset.text import MAX_WORDS
     from helpers.checkpoints.load import InferenceDefaults
-    from helpers.evaluation.cut_texts import say_cut_texts
-    from helpers.evaluation.prediction import Results, Scores, conclude, predict_all, warn_of_overlap
+    from helpers.evaluation.prediction import (
+        Results,
+        Scores,
+        conclude,
+        predict_all,
+        say_cut_texts,
+        warn_of_overlap,
+    )
     from helpers.evaluation.vqa_accuracy import Reference, score_answers
     from helpers.training.run import Session
     from helpers.training.settings import VQAConfig

@@ -1,7 +1,6 @@
-"""Caption metrics: pycocoevalcap's scorers, so put together that what cannot run costs nothing else.
+"""Caption metrics: pycocoevalcap's scorers, where a scorer that cannot run becomes a note beside the others.
 
-`COCOEvalCap` starts SPICE before it computes anything, so that without SPICE's CoreNLP files every score
-is lost; here a metric that cannot run becomes a note, and the others stand.
+pycocoevalcap's own `COCOEvalCap` starts SPICE first, so without SPICE's CoreNLP files it computes no score.
 """
 
 import os
@@ -30,7 +29,7 @@ Tokens = dict[ImageId, list[str]]
 Scored = tuple[float | list[float], Sequence[Any]]
 
 METRICS = get_args(Metric)
-FAST_METRICS = ("bleu", "rouge", "cider")  # those that take no time to start
+FAST_METRICS = ("bleu", "rouge", "cider")  # they need no Java program
 JAVA_METRICS = {"meteor": "METEOR", "spice": "SPICE"}
 
 SPICE_FOLDER = Path(pycocoevalcap.__path__[0]) / "spice" / "lib"
@@ -44,13 +43,13 @@ OPENED_PACKAGES = (
 
 @dataclass(frozen=True)
 class CaptionScores:
-    """What `score_captions` found.
+    """Scores of captions.
 
     Attributes:
-        metrics: score over all images by metric: Bleu_1 to Bleu_4, METEOR, ROUGE_L, CIDEr, SPICE, those
-            that were asked for and could be computed; none is scaled by 100.
-        cider: CIDEr of each image, if it was computed.
-        notes: one line for each thing that was skipped or is approximate, and why.
+        metrics: mean score by name: Bleu_1 to Bleu_4, METEOR, ROUGE_L, CIDEr, SPICE, as far as computed; not
+            scaled by 100.
+        cider: CIDEr by image, if computed.
+        notes: one line for each metric that was skipped or is approximate, with the reason.
     """
 
     metrics: dict[str, float]
@@ -68,17 +67,7 @@ def score_captions(
     references: Captions,
     metrics: Collection[str] = METRICS,
 ) -> CaptionScores:
-    """Scores one caption an image against its references.
-
-    Args:
-        results: one {"image_id", "caption"} for each image of `references`.
-        references: the reference captions of each image.
-        metrics: which of `METRICS` to compute. METEOR takes seconds to start: leave it and SPICE out
-            (`FAST_METRICS`) where scores are wanted often.
-
-    Raises:
-        UserError: images without a result, twice in the results or without references; unknown metric.
-    """
+    """Scores one caption an image against its references, as `score_groups` does with one group."""
     return score_groups(results, references, {"all": references}, metrics)["all"]
 
 
@@ -88,25 +77,31 @@ def score_groups(
     groups: Mapping[str, Collection[ImageId]],
     metrics: Collection[str] = METRICS,
 ) -> dict[str, CaptionScores]:
-    """Scores each group of images as a data set of its own: CIDEr weighs words by this group's references.
+    """Scores each group of images as a data set of its own: CIDEr weighs words by the group's references.
 
     Args:
         results: one {"image_id", "caption"} for each image of `references`.
         references: the reference captions of each image.
         groups: images of `references` by the group's name; an image may be in several.
-        metrics: which of `METRICS` to compute.
+        metrics: which of `METRICS` to compute. METEOR and SPICE take seconds to start.
 
     Raises:
-        UserError: as for `score_captions`.
+        UserError: images without a result, twice in the results or without references; unknown metric.
     """
     if unknown := sorted(set(metrics) - set(METRICS)):
         raise UserError(f"unknown caption metric '{unknown[0]}'; known metrics: {', '.join(METRICS)}")
     captions = match_results(results, references, "image", "caption")
+    flat = [text for texts in references.values() for text in texts] + list(captions.values())
     notes: list[str] = []
-    gts, res, has_java = _tokenize(references, captions, notes)
-    if not has_java:
+    try:
+        tokens = iter(tokenize_java(flat))
+    except OSError as error:
+        tokens = iter(tokenize_python(flat))
+        notes.append(f"scores are approximate: captions were split into words without Java ({error})")
         notes += [f"{name} skipped: it needs Java" for key, name in JAVA_METRICS.items() if key in metrics]
         metrics = set(metrics) - set(JAVA_METRICS)
+    gts = {image: [next(tokens) for _ in texts] for image, texts in references.items()}
+    res = {image: [next(tokens)] for image in captions}
     return {
         name: _score({i: gts[i] for i in images}, {i: res[i] for i in images}, metrics, notes)
         for name, images in groups.items()
@@ -114,7 +109,7 @@ def score_groups(
 
 
 def _score(gts: Tokens, res: Tokens, metrics: Collection[str], notes: Sequence[str]) -> CaptionScores:
-    """The scores of tokenised captions."""
+    """Scores tokenised captions."""
     notes = [*notes]
     scores: dict[str, float] = {}
     cider: dict[ImageId, float] = {}
@@ -127,35 +122,20 @@ def _score(gts: Tokens, res: Tokens, metrics: Collection[str], notes: Sequence[s
         scores["ROUGE_L"] = float(Rouge().compute_score(gts, res)[0])
     if "cider" in metrics:
         score, per_image = Cider().compute_score(gts, res)
-        # It weighs words by how few images have them, so where all have the same it has nothing to weigh.
+        # Words that all images share have weight 0, so identical references make every CIDEr 0.
         if score or Cider().compute_score(gts, {image: texts[:1] for image, texts in gts.items()})[0]:
             scores["CIDEr"] = float(score)
             cider = dict(zip(gts, map(float, per_image), strict=True))
         else:
             few = "one image" if len(gts) == 1 else "images with the same references"
-            notes.append(f"CIDEr skipped: of {few} it is 0 whatever the captions are")
+            notes.append(f"CIDEr skipped: of {few} it is 0 for any caption")
     if "spice" in metrics:
         scores |= _attempt("SPICE", lambda: _spice(gts, res), notes)
     return CaptionScores(scores, cider, notes)
 
 
-def _tokenize(references: Captions, captions: Mapping[ImageId, str], notes: list[str]) -> tuple[Tokens, Tokens, bool]:
-    """Tokens of the references and of the captions, as the scorers want them, and whether Java works."""
-    flat = [text for texts in references.values() for text in texts] + list(captions.values())
-    has_java = True
-    try:
-        tokens = iter(tokenize_java(flat))
-    except OSError as error:
-        has_java = False
-        tokens = iter(tokenize_python(flat))
-        notes.append(f"scores are approximate: captions were split into words without Java ({error})")
-    gts = {image: [next(tokens) for _ in texts] for image, texts in references.items()}
-    res = {image: [next(tokens)] for image in captions}
-    return gts, res, has_java
-
-
 def _attempt(name: str, compute: Callable[[], Scored], notes: list[str]) -> dict[str, float]:
-    """The score, or none and a note. Java can fail in any way, and the other scores must survive it."""
+    """The score, or none and a note: Java can fail in any way, and the other scores must survive."""
     try:
         score, _ = compute()
     except Exception as error:
@@ -170,14 +150,14 @@ def _meteor(gts: Captions, res: Captions) -> Scored:
     process = scorer.meteor_p
     try:
         return scorer.compute_score(gts, res)
-    except (OSError, ValueError) as error:  # it died: a pipe is broken or an answer is empty
+    except (OSError, ValueError) as error:  # it died: the pipe is broken or its answer empty
         process.kill()
         said = process.stderr.read().decode(errors="replace").strip().splitlines()
         raise RuntimeError(said[-1] if said else str(error)) from error
     finally:
         process.kill()
         process.wait()
-        # After an error its lock is still held, and its `__del__`, which waits for it, would hang.
+        # After an error its lock is still held, on which its `__del__` would wait forever.
         if scorer.lock.locked():
             scorer.lock.release()
         with suppress(BrokenPipeError):
@@ -197,7 +177,7 @@ def _spice(gts: Captions, res: Captions) -> Scored:
 
 @contextmanager
 def _java_options(*options: str) -> Iterator[None]:
-    """Options for every Java started inside. Java 8, which knows no `--add-opens`, does not read them."""
+    """Sets options for every Java started inside. Java 8, which has no `--add-opens`, ignores the variable."""
     before = os.environ.get("JDK_JAVA_OPTIONS")
     os.environ["JDK_JAVA_OPTIONS"] = " ".join([*([before] if before else []), *options])
     try:

@@ -1,4 +1,4 @@
-"""Results and references paired by id, as every metric needs them."""
+"""Results and references paired by id."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,13 +11,13 @@ Id = int | str
 def match_results(
     results: Sequence[Mapping[str, Any]], references: Mapping[Id, Any], thing: str, text: str
 ) -> dict[Id, str]:
-    """The text given to each thing that has references, in their order.
+    """The text of each thing with references, in their order.
 
     Args:
         results: one {"<thing>_id", "<text>"} for each key of `references`.
-        references: what is known of each thing, by its id.
-        thing: what has an id: "image", "question".
-        text: what it is given: "caption", "answer".
+        references: by id.
+        thing: "image" or "question".
+        text: "caption" or "answer".
 
     Raises:
         UserError: things without a result, with two of them or without references; no references.

@@ -1,4 +1,4 @@
-"""Predictions for a whole data set, gathered over the processes; their files; their scores."""
+"""Predicting a test set on all processes, writing the results, scoring them."""
 
 import json
 import sys
@@ -20,6 +20,7 @@ from dataset.samples import ImageLabelDataset
 from helpers.training.distribution.sharding import gathered
 from helpers.training.run import Session
 from model.inputs import Inputs
+from model.prismer import CutTexts
 
 T = TypeVar("T")
 Results = list[dict[str, Any]]
@@ -32,16 +33,16 @@ def predict_all(
     predict: Callable[[Inputs, dict[str, Any]], Sequence[T]],
     title: str,
 ) -> list[T]:
-    """Predicts something for every sample of a loader once.
+    """Predicts every sample of a loader once.
 
     Args:
         session: its model is put into eval mode.
         loader: batches of this process; None stands for a batch of unreadable images.
-        predict: takes the encoder's input and the batch to a prediction for each of its samples.
+        predict: maps the model's input and the batch to one prediction a sample.
         title: of the progress bar.
 
     Returns:
-        On every process, the predictions for all samples of the data set that could be read, in its order.
+        On every process, the predictions for all readable samples, in the order of the data set.
     """
     session.model.eval()
     found: dict[int, T] = {}
@@ -52,22 +53,19 @@ def predict_all(
             with session.accelerator.autocast():
                 predictions = predict(session.inputs(batch), batch)
             found |= dict(zip(batch["index"].tolist(), predictions, strict=True))
-    # The sampler may have read a few samples twice to give every process as many: the index keeps one.
+    # The sampler may repeat samples, to give each process as many; the index keeps one of them.
     everything = dict(gather_object(list(found.items())))
     return [everything[index] for index in sorted(everything)]
 
 
-_NO_RESULT = ("score", "ranking")  # of what is known of a prediction
-
-
 @dataclass(frozen=True)
 class Scores:
-    """What a task's scorer found.
+    """A task's scores.
 
     Attributes:
-        values: scores by name; those that could not be computed are left out.
-        table: them as lines to print.
-        record: what the file of scores says of them.
+        values: by name; scores that could not be computed are left out.
+        table: the scores as lines to print.
+        record: for the file of scores.
     """
 
     values: dict[str, float]
@@ -85,16 +83,16 @@ def conclude(
 ) -> dict[str, float]:
     """Writes the results of an evaluation, then scores them and prints both; for the main process.
 
-    The results are written first, so no scorer that fails loses them. It does not end a training run either.
-    Results that are there already are kept: the new ones get a number.
+    The results are written first, so a failing scorer does not lose them; nor does it end a training run.
+    Existing results are kept: the new files get a number.
 
     Args:
         session: of the run.
-        name: of the file of results below `results/`; scores, and perhaps rankings, go beside it.
-        rows: what the model said, and its `score`, which is not written. Where that is not finite, the
-            network's output was no answer, and the row is left out. A `ranking` goes to another file.
-        score: scores results; None: there is nothing to score them against.
-        settings: what the scores depend on beside the weights, for print and file.
+        name: of the file of results below `results/`; scores and rankings go beside it.
+        rows: the results. Each also has a `score`, which is not written; a row whose score is not finite is
+            left out. A `ranking` goes into another file.
+        score: scores the results; None: there are no references.
+        settings: what the scores depend on beside the weights, printed and written.
         things: what the results are: captions, answers.
 
     Returns:
@@ -104,7 +102,7 @@ def conclude(
         UserError: there are no results; or, with `--evaluate`, they cannot be scored.
     """
     said = [row for row in rows if isfinite(row["score"])]
-    results = [{key: row[key] for key in row if key not in _NO_RESULT} for row in said]
+    results = [{key: row[key] for key in row if key not in ("score", "ranking")} for row in said]
     path = numbered(session.folder / "results" / f"{name}.json", beside=("_scores", "_ranking", "_settings"))
     write_json(path, results)
     if session.args.evaluate:
@@ -112,7 +110,8 @@ def conclude(
         write_text(path.with_name(f"{path.stem}_settings.yaml"), text)
     if any("ranking" in row for row in said):
         write_json(path.with_name(f"{path.stem}_ranking.json"), said)
-    print(f"\n{name}: {len(results)} {things} in {path} ({_in_line(settings)})")
+    in_line = ", ".join(f"{key} {json.dumps(value)}" for key, value in settings.items())
+    print(f"\n{name}: {len(results)} {things} in {path} ({in_line})")
     if lost := len(rows) - len(said):
         print(f"warning: {lost} {things} left out: the network's output is not finite", file=sys.stderr)
     if not results:
@@ -120,7 +119,7 @@ def conclude(
         raise UserError(f"{path}: no {things}: {reason}")
     try:
         scores = score(results) or Scores({}, "no references are given, so no scores", {})
-    except Exception as error:  # a scorer is not ours alone, and may fail in any way
+    except Exception as error:  # scorers are third-party programs, which may fail in any way
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__} "
         failure = f"{path} is written, but cannot be scored: {kind}{one_line(error)}"
         if session.args.evaluate:
@@ -132,25 +131,15 @@ def conclude(
     return scores.values
 
 
-# In each record, and not the table's subject.
-_NO_COLUMN = {
-    "epoch",
-    "step",
-    "lr",
-    "train_seconds",
-    "step_seconds",
-    "data_seconds",
-    "gpu_peak_gib",
-    "rss_gib",
-}
+# Fields of metrics.jsonl that are neither loss nor score.
+_NO_COLUMN = {"epoch", "step", "lr", "train_seconds", "step_seconds", "data_seconds", "gpu_peak_gib", "rss_gib"}
 
 
 def epoch_table(metrics: Path) -> str:
-    """All epochs of a run, resumed ones too, as lines to print: loss and scores."""
+    """Loss and scores of all epochs of a run, resumed ones included, as lines to print."""
     records = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     epochs = [record for record in records if "train_loss" in record]
-    names = list(dict.fromkeys(name for record in epochs for name in record))
-    names = [name for name in names if name not in _NO_COLUMN]
+    names = dict.fromkeys(name for record in epochs for name in record if name not in _NO_COLUMN)
     lines = ["epoch " + " ".join(f"{name:>10}" for name in names)]
     for record in epochs:
         found = (record.get(name) for name in names)
@@ -159,12 +148,24 @@ def epoch_table(metrics: Path) -> str:
     return "\n".join(lines)
 
 
-def _in_line(settings: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {json.dumps(value)}" for key, value in settings.items())
-
-
 def warn_of_overlap(train: ImageLabelDataset | ConcatDataset, test: ImageLabelDataset) -> None:
-    """Says so if images to be tested on are trained on as well: the scores would be too good."""
+    """Warns if test images are also in the training list: the scores would be too good."""
     both = set(train.image_keys()) & set(test.image_keys())
     if both:
         print(f"warning: {len(both)} test images are in the training list, too (first: {min(both)})")
+
+
+def say_cut_texts(session: Session, split: str) -> None:
+    """Prints, once a split, how many texts were longer than the model reads; all processes call it.
+
+    Args:
+        session: its model has read the texts.
+        split: `training` or `test`.
+    """
+    counts: list[CutTexts] = gather_object([session.prismer.cut_texts])
+    session.prismer.cut_texts = CutTexts()
+    read, cut = sum(each.read for each in counts), sum(each.cut for each in counts)
+    if cut and session.is_main and split not in session.said_cut:
+        session.said_cut.add(split)
+        limit, texts = counts[0].limit, session.prismer.texts
+        print(f"{cut} of {read} {split} {texts} have more than {limit} tokens: the rest is not read")

@@ -1,18 +1,19 @@
-"""VQA accuracy by the rule of the VQA challenge: an answer is as right as people agree with it.
+"""VQA accuracy by the rule of the VQA challenge: the more people gave an answer, the more accurate it is.
 
-Of ten people who answered a question each is left out in turn. If three of the others gave the answer it is
-wholly right, if fewer in part; the accuracy is the mean of the ten (0.3, 0.6, 0.9, 1 for one to four people).
-Answers are compared in a normal form (`normalise`), but as they are written where all people gave one answer.
+Ten people answer each question. Each is left out in turn: an answer counts min(n / 3, 1) if n of the other nine
+gave it. The accuracy is the mean of the ten: 0.3, 0.6, 0.9, 1 for one to four people. Answers are compared in a
+normal form (`normalise`), or as written where all people gave the same answer.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from helpers.evaluation.paired_results import Id, match_results
 
-ENOUGH = 3  # of the others, who make an answer wholly right
+ENOUGH = 3  # people who give an answer make it fully accurate
 
 _TO_TEN = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBERS = {word: str(number) for number, word in enumerate(_TO_TEN)} | {"none": "0"}
@@ -21,7 +22,7 @@ _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _COMMA_IN_NUMBER = re.compile(r"\d,\d")
 _STOP = re.compile(r"\.(?!\d)")  # not a decimal point
 _MOST_STOPS = 32  # how many the evaluator removes
-# Words that people write with an apostrophe too few; none of those that without it are another (were, ill).
+# Contractions that people write without the apostrophe, except where that is another word (were, ill).
 _WITH_APOSTROPHE = """
     ain't aren't can't couldn't could've didn't doesn't don't hadn't hasn't haven't isn't mightn't might've
     mustn't must've needn't not've oughtn't shan't shouldn't should've wasn't weren't won't wouldn't would've
@@ -42,12 +43,7 @@ _CONTRACTIONS = {
 
 @dataclass(frozen=True)
 class Reference:
-    """What people say to a question.
-
-    Attributes:
-        answers: one a person; of one person at least.
-        type: what kind of question it is, if that is known.
-    """
+    """People's answers to a question, at least one, and its type if known."""
 
     answers: Sequence[str]
     type: str | None = None
@@ -55,12 +51,12 @@ class Reference:
 
 @dataclass(frozen=True)
 class VQAScores:
-    """What `score_answers` found; accuracies are from 0 to 1.
+    """Accuracies, from 0 to 1.
 
     Attributes:
         accuracy: mean over all questions.
-        by_type: mean over the questions of a type and how many they are, in the order of the types' names.
-        per_question: of each question.
+        by_type: mean and number of the questions of each type, sorted by type.
+        per_question: by question id.
     """
 
     accuracy: float
@@ -68,7 +64,7 @@ class VQAScores:
     per_question: dict[Id, float]
 
     def table(self) -> str:
-        """The accuracies of all questions and of each type in percent, a line each."""
+        """The accuracies in percent, of all questions and of each type, a line each."""
         rows = {"all": (self.accuracy, len(self.per_question))} | self.by_type
         width = max(map(len, rows))
         lines = (f"{name:{width}s} {100 * mean:8.2f} {count:8d}" for name, (mean, count) in rows.items())
@@ -91,20 +87,16 @@ def score_answers(results: Sequence[Mapping[str, Any]], references: Mapping[Id, 
     for key, accuracy in accuracies.items():
         if (kind := references[key].type) is not None:
             types.setdefault(kind, []).append(accuracy)
-    by_type = {kind: (_mean(types[kind]), len(types[kind])) for kind in sorted(types)}
-    return VQAScores(_mean(accuracies.values()), by_type, accuracies)
+    by_type = {kind: (fmean(types[kind]), len(types[kind])) for kind in sorted(types)}
+    return VQAScores(fmean(accuracies.values()), by_type, accuracies)
 
 
 def answer_accuracy(answer: str, references: Sequence[str]) -> float:
-    """How far people agree with an answer, 0 to 1.
+    """The accuracy of an answer, 0 to 1, given one reference answer a person.
 
-    Where several people all gave one answer, the challenge's evaluator compares both texts as written
-    (since March 2021); in all other cases it compares their normal forms. Of up to four people who answered
-    it is the share who gave this answer, which continues the rule for ten.
-
-    Args:
-        answer: the one to score, as the model says it.
-        references: one a person.
+    Where several people all gave the same answer, the challenge's evaluator compares both texts as written
+    (since March 2021), otherwise their normal forms. For up to four people the accuracy is the share who gave
+    this answer, which extends the rule for ten.
     """
     answer, given = _one_line(answer), [_one_line(text) for text in references]
     if len(given) == 1 or len(set(given)) > 1:
@@ -113,7 +105,7 @@ def answer_accuracy(answer: str, references: Sequence[str]) -> float:
     if people == 1:
         return float(agree)
     enough = min(ENOUGH, people - 1)
-    # The person who is left out is one of those who agree, or one of the others.
+    # The person left out is one of those who agree, or one of the others.
     agreeing, others = min((agree - 1) / enough, 1), min(agree / enough, 1)
     return (agree * agreeing + (people - agree) * others) / people
 
@@ -121,9 +113,9 @@ def answer_accuracy(answer: str, references: Sequence[str]) -> float:
 def normalise(answer: str) -> str:
     """An answer in the normal form of the challenge's evaluator.
 
-    Small letters, single spaces, no articles; numbers up to ten as digits; apostrophes where they belong.
-    Punctuation vanishes, or becomes a space if it is always between two other characters: `x-ray` is
-    `x ray`, but if a number has a comma (`1,000`), all of it vanishes. Decimal points stay.
+    Lower case, single spaces, no articles, numbers up to ten as digits, apostrophes in contractions.
+    A punctuation mark becomes a space (`x-ray` is `x ray`), or is removed if it stands next to a space or if
+    the answer holds a number with a comma (`1,000`). Decimal points stay.
     """
     answer = _one_line(answer)
     text = answer
@@ -138,8 +130,3 @@ def normalise(answer: str) -> str:
 
 def _one_line(text: str) -> str:
     return text.replace("\n", " ").replace("\t", " ").strip()
-
-
-def _mean(values: Iterable[float]) -> float:
-    values = list(values)
-    return sum(values) / len(values)

@@ -27,8 +27,7 @@ from common.progress import progress_bar
 from common.yaml_config import config_as_json
 from dataset.label_manifest import read_backends
 from helpers.checkpoints.load import InferenceDefaults, describe
-from helpers.evaluation.cut_texts import say_cut_texts
-from helpers.evaluation.prediction import epoch_table
+from helpers.evaluation.prediction import epoch_table, say_cut_texts
 from helpers.training.checkpoints.saver import Saver
 from helpers.training.checkpoints.training_state import save_best
 from helpers.training.distribution.batch_norm import average_statistics

@@ -13,15 +13,19 @@ from accelerate.state import AcceleratorState
 from torch import nn
 
 from common.errors import UserError
-from helpers.evaluation import caption_evaluation
+from helpers.evaluation.caption_evaluation import evaluate_captions
 from helpers.evaluation.prediction import (
     Results,
     Scores,
     conclude,
     epoch_table,
     predict_all,
+    say_cut_texts,
 )
 from helpers.training.distribution.processes import start_accelerator
+from model.captioning import PrismerCaption
+from model.prismer import CutTexts
+from tests.model import tiny
 
 
 @dataclass
@@ -113,18 +117,39 @@ def test_each_sample_is_predicted_once_in_the_order_of_the_data_set(monkeypatch,
 
 @pytest.mark.parametrize("domains", [None, {1: "in-domain", 2: "out-domain", 3: "in-domain"}])
 def test_captions_are_scored_against_the_references_of_their_images(tmp_path, monkeypatch, domains):
-    rows = [{"image_id": number, "caption": text, "score": -1.0} for number, text in ((1, "a b"), (2, "c d"))]
-    monkeypatch.setattr(caption_evaluation, "generate_captions", lambda *_: rows)
+    monkeypatch.setattr(AcceleratorState, "_shared_state", {})
     monkeypatch.setenv("PATH", "")  # without Java
-    references = {1: ["a b"], 2: ["a b"], 3: ["an image that cannot be read"]}
+    references = {1: ["A b."], 2: ["A b."], 3: ["an unreadable image"]}
     dataset = SimpleNamespace(references=lambda: references, domains=domains)
-    session = SimpleNamespace(folder=tmp_path, args=Namespace(evaluate=True), config=Config(), is_main=True)
-    loader = SimpleNamespace(dataset=dataset)
-    scores = caption_evaluation.evaluate_captions(session, loader, "test", "a")
+    session = SimpleNamespace(folder=tmp_path, args=Namespace(evaluate=True, sharding="none"), config=Config())
+    session.is_main, session.model, session.accelerator = True, nn.Identity(), start_accelerator("no")
+    session.inputs = lambda batch: {}
+    session.prismer = SimpleNamespace(generate=lambda *_, **__: (["a b", "c d"], [-1.0, -1.0]))
+
+    class Loader(list):
+        dataset: SimpleNamespace
+
+    loader = Loader([{"index": torch.tensor([0, 1]), "image_id": [1, 2]}])
+    loader.dataset = dataset
+    scores = evaluate_captions(session, loader, "test", "a")
     assert scores["Bleu_1"] == pytest.approx(0.5)  # of both images
+    assert [row["caption"] for row in written(tmp_path, "test")] == ["A b.", "C d."]
     record = written(tmp_path, "test_scores")
     assert record["scores"] == scores
     if domains:
         assert [record["domains"][name]["Bleu_1"] for name in record["domains"]] == pytest.approx([1, 0, 0.5])
     session.is_main = False
-    assert caption_evaluation.evaluate_captions(session, loader, "test", "a") == {}
+    assert evaluate_captions(session, loader, "test", "a") == {}
+
+
+def test_cut_texts_are_said_once_for_each_split(capsys):
+    model = tiny.build(PrismerCaption)
+    session = SimpleNamespace(prismer=model, is_main=True, said_cut=set())
+    for split, captions in (("training", ["a dog"]), ("training", ["a dog " * 30, "cat"]), ("test", ["a"])):
+        model(tiny.images(1), captions * 2)
+        say_cut_texts(session, split)
+        assert model.cut_texts == CutTexts()
+    model(tiny.images(1), ["a dog " * 30])
+    say_cut_texts(session, "training")
+    said = "2 of 4 training captions have more than 30 tokens: the rest is not read\n"
+    assert capsys.readouterr().out == said
