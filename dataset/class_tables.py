@@ -1,7 +1,9 @@
-"""The embeddings of class names that semantic and instance labels point into (docs/labels.md)."""
+"""Class names, and their embeddings, that semantic and instance labels point into (docs/labels.md)."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,17 @@ from common.pickles import FETCH
 from model.modalities import EMBEDDING_DIM, modality
 
 BACKGROUND_TABLE = "background"
+_CLASSES = Path(__file__).resolve().parent / "classes"
+
+
+@cache
+def class_names(table: str) -> tuple[str, ...]:
+    """The names of the classes that the label maps of the released models point into, in order.
+
+    Args:
+        table: `coco` (panoptic, 133), `ade` (150) or `detection` (722), a `Modality.classes`.
+    """
+    return tuple(json.loads((_CLASSES / f"{table}.json").read_text(encoding="utf-8")))
 
 
 @dataclass(frozen=True)
@@ -35,7 +48,7 @@ def read_class_tables(folder: Path | str, names: Iterable[str]) -> ClassTables:
 
     Args:
         folder: holds `<name>.npz` (arrays `labels`, `features`) or the released `<name>_features.pt`
-            (the same as a pickled dict, of which only data is read) for each table, and `background`.
+            (the same as a pickled dict) for each table, and `background`.
         names: table names, `Modality.classes`.
 
     Raises:
@@ -47,7 +60,12 @@ def read_class_tables(folder: Path | str, names: Iterable[str]) -> ClassTables:
         path, content = _read(folder, name)
         if not isinstance(content, dict) or not {"labels", "features"} <= content.keys():
             raise UserError(f"class table {path}: expected 'labels' and 'features'; fetch it again")
-        labels[name] = _names(path, content["labels"])
+        try:
+            labels[name] = [str(label) for label in content["labels"]]
+        except TypeError:
+            labels[name] = []
+        if not labels[name]:
+            raise UserError(f"class table {path}: 'labels' are no list of names; fetch it again")
         features[name] = _embeddings(path, content["features"], (len(labels[name]), EMBEDDING_DIM))
     path, content = _read(folder, BACKGROUND_TABLE)
     if isinstance(content, dict):
@@ -56,7 +74,7 @@ def read_class_tables(folder: Path | str, names: Iterable[str]) -> ClassTables:
 
 
 def class_counts(folder: Path | str, experts: Iterable[str]) -> dict[str, int]:
-    """How many classes the labels of each expert may be of; those without classes are left out.
+    """The number of classes of each expert that has classes.
 
     Raises:
         UserError: see `read_class_tables`.
@@ -84,16 +102,6 @@ def _read(folder: Path, name: str) -> tuple[Path, Any]:
     except Exception as error:  # what reads pickles and archives raises anything
         reason = first_line(error)
         raise UserError(f"class table {path}: damaged ({reason}); fetch it again (docs/labels.md)") from None
-
-
-def _names(path: Path, values: Any) -> list[str]:
-    try:
-        names = [str(name) for name in values]
-    except TypeError:
-        names = []
-    if not names:
-        raise UserError(f"class table {path}: 'labels' are no list of names; fetch it again")
-    return names
 
 
 def _embeddings(path: Path, values: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -18,8 +18,8 @@ class ConcatDataset(Dataset):
 
     Args:
         sources: the data sets.
-        weights: shares of the sources in an epoch; None: as many as there are samples of each.
-        samples_per_epoch: None: as many as there are samples.
+        weights: shares of the sources in an epoch; None: in proportion to their lengths.
+        samples_per_epoch: None: all samples.
     """
 
     def __init__(
@@ -43,16 +43,16 @@ class ConcatDataset(Dataset):
         """A sample; its `index` counts through all sources.
 
         Args:
-            index: as an order has it (`dataset.shuffle.mixed`).
+            index: from an order (`dataset.shuffle.mixed`), with the epoch of the sample's own data set.
         """
-        visit, index = divmod(index, len(self))
+        epoch, index = divmod(index, len(self))
         number = bisect_right(self.ends, index)
         start = self._starts[number]
-        sample = self.sources[number].visit(index - start, visit if self._is_mixed else None)
+        sample = self.sources[number].get(index - start, epoch if self._is_mixed else None)
         return sample and sample | {"index": sample["index"] + start}
 
     def order(self, seed: int) -> Order:
-        """In which order an epoch reads the samples."""
+        """The order in which an epoch reads the samples."""
         lengths = [len(source) for source in self.sources]
         if not self._is_mixed:
             return shuffled(len(self), seed)
@@ -62,32 +62,32 @@ class ConcatDataset(Dataset):
 
     @property
     def _is_mixed(self) -> bool:
-        """Whether the sources are shuffled each on its own, by weights or as shards want it."""
+        """Whether each source is shuffled on its own, because of weights or of many shards."""
         return self.weights is not None or any(
             source.shards is not None and np.max(source.shards, initial=0) >= BUFFER for source in self.sources
         )
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the augmentations of the next pass."""
+        """Begins an epoch, see `ImageLabelDataset.set_epoch`."""
         for source in self.sources:
             source.set_epoch(epoch)
 
     def image_keys(self) -> list[str]:
-        """What names each sample's image among all data sets."""
+        """Names of the samples' images that are unique among all data sets."""
         return [key for source in self.sources for key in source.image_keys()]
 
     @property
     def skipped(self) -> list[str]:
-        """Images of the samples that were met so far and could not be read."""
+        """Images that could not be read so far."""
         return [image for source in self.sources for image in source.skipped]
 
     @property
     def unreadable(self) -> torch.Tensor:
-        """Their indices, int (n,)."""
+        """Indices of the samples that could not be read so far, int (n,)."""
         return torch.cat([source.unreadable + start for source, start in zip(self.sources, self._starts, strict=True)])
 
     def recall_unreadable(self, indices: torch.Tensor) -> None:
-        """Adds what the run had met before it was interrupted, int (n,)."""
+        """Adds the unreadable samples of the run before its interruption, int (n,)."""
         for source, start in zip(self.sources, self._starts, strict=True):
             place = indices - start
             source.recall_unreadable(place[(place >= 0) & (place < len(source))])

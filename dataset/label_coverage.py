@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
-from dataset.labels import LabelReader, script
+from dataset.label_files import script
+from dataset.labels import LabelReader
 from dataset.samples import ImageLabelDataset
 from model.modalities import Modality
 
@@ -18,13 +19,7 @@ _SHARDS = 16  # that these may lie in: each shard's index has to be read
 
 @dataclass(frozen=True)
 class Coverage:
-    """Labels of the images that were looked at.
-
-    Attributes:
-        images: that were looked at.
-        sampled: whether they are a part of the data set's samples.
-        labelled: how many of them have a label, by expert.
-    """
+    """The number of images that were looked at, whether they are a part of the data set, and labels by expert."""
 
     images: int
     sampled: bool
@@ -36,42 +31,36 @@ class Coverage:
 
 
 def label_coverage(dataset: ImageLabelDataset) -> Coverage:
-    """Looks for the labels of a data set's images; of a large one, of samples all over its list.
+    """Counts the labels of a data set's images, or of a large one's samples spread over its list.
 
     Raises:
         UserError: an expert has no label of any of them.
     """
-    samples = _some(dataset)
+    # Packed samples are taken from a few shards.
+    chosen = np.arange(len(dataset))
+    if dataset.shards is not None:
+        numbers = np.unique(dataset.shards[dataset.shards >= 0])
+        chosen = np.flatnonzero(np.isin(dataset.shards, numbers[_evenly(len(numbers), _SHARDS)]))
+    samples = chosen[_evenly(len(chosen), _LOOKED_AT)].tolist()
     images = {dataset.images[sample]: sample for sample in samples}
     reader = dataset.labels
     found = dict.fromkeys((entry.name for entry in reader.modalities), 0)
     for image, sample in images.items():
         key, shard = dataset.folder.label_key(image), dataset.shard(sample)
         for entry in reader.modalities:
-            found[entry.name] += reader.has(entry, key, shard)
-    coverage = Coverage(len(images), len(samples) < len(dataset), found)
+            found[entry.name] += reader.path(entry, key, shard).is_file()
     for entry in reader.modalities:
         if images and not found[entry.name] and not _may_have_none(reader, entry):
             folder = reader.root / entry.name / dataset.folder.labels
             raise UserError(
-                f"label folder {folder}: no label of {coverage.images:,} images of the list; run "
+                f"label folder {folder}: no label of {len(images):,} images of the list; run "
                 f"{script(entry)}, or take {entry.name} out of the experts"
             )
-    return coverage
+    return Coverage(len(images), len(samples) < len(dataset), found)
 
 
-def _some(dataset: ImageLabelDataset) -> list[int]:
-    """Samples all over a data set, or all that it has; where they are packed, of a few shards."""
-    if dataset.shards is None:
-        chosen = np.arange(len(dataset))
-    else:
-        numbers = np.unique(dataset.shards[dataset.shards >= 0])
-        chosen = np.flatnonzero(np.isin(dataset.shards, numbers[_spread(len(numbers), _SHARDS)]))
-    return chosen[_spread(len(chosen), _LOOKED_AT)].tolist()
-
-
-def _spread(length: int, most: int) -> np.ndarray:
-    """So many numbers below a length, evenly."""
+def _evenly(length: int, most: int) -> np.ndarray:
+    """At most so many numbers below a length, evenly spaced."""
     return np.linspace(0, length - 1, min(length, most)).round().astype(np.int64)
 
 

@@ -1,47 +1,154 @@
-"""Where data lies: a folder on this machine, or an address on a web server or of an object store."""
+"""Data at an address: in a folder of this machine, on a web server, or in an object store (fsspec)."""
 
+import errno
+import os
+import random
+import time
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
+import fsspec
 from pydantic import PlainValidator
 
-from common.errors import UserError
-from dataset.remote import check_protocol, fetch, is_web
+from common.errors import UserError, one_line
+
+ATTEMPTS = 5
+BACK_OFF = 0.25  # seconds before the second attempt; doubles with each further one
+LONGEST_WAIT = 30.0  # seconds, also where a server asks for more
+CONNECT_TIMEOUT, READ_TIMEOUT = 10, 30  # seconds; of a read: without a byte
+_TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
 
 
+class Unreachable(OSError):
+    """A server did not give what was asked for in all attempts, or it gave something else."""
+
+
+class Part(NamedTuple):
+    """Some of a file's bytes, and the size of the whole file (-1: unknown)."""
+
+    content: bytes
+    total: int
+
+
+class _TryAgainError(Exception):
+    """An attempt that may succeed later. `pause`: seconds that the server asks for."""
+
+    def __init__(self, reason: str, pause: float = 0.0) -> None:
+        super().__init__(reason)
+        self.pause = pause
+
+
+def fetch(address: str, start: int | None = None, size: int = 0) -> Part:
+    """Reads a file, or `size` bytes of it from `start` on.
+
+    Raises:
+        FileNotFoundError: the server has no such file.
+        Unreachable: it refuses, cannot be reached, is too slow, breaks off, or ignores ranges.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return _read(address, start, size)
+        except _TryAgainError as error:
+            # The pauses are random, so that many workers do not return at the same moment.
+            pause = max(BACK_OFF * 2 ** (attempt - 1) * random.uniform(0.75, 1.25), error.pause)
+            reason = str(error)
+        if attempt < ATTEMPTS:
+            time.sleep(min(pause, LONGEST_WAIT))
+    raise Unreachable(errno.EIO, f"{reason} in {ATTEMPTS} attempts", address)
+
+
+def _read(address: str, start: int | None, size: int) -> Part:
+    store = _store(os.getpid(), address.partition("://")[0])
+    end = None if start is None else start + size
+    try:
+        if _is_web(address):
+            content, total = _read_web(store, address, start, end)
+        else:
+            content = store.cat_file(address, start, end)
+            total = len(content) if start is None else _size(os.getpid(), address)
+    except FileNotFoundError:
+        raise FileNotFoundError(errno.ENOENT, "not found there", address) from None
+    except PermissionError as error:
+        raise Unreachable(errno.EACCES, one_line(error)[:80], address) from None
+    except (Unreachable, _TryAgainError):
+        raise
+    except TimeoutError:
+        raise _TryAgainError("no answer in time") from None
+    except Exception as error:  # each store has errors of its own
+        raise _TryAgainError(one_line(error)[:80]) from None
+    if start is not None and len(content) != size:
+        raise Unreachable(errno.EIO, f"{len(content)} bytes instead of {size}", address)
+    return Part(content, total)
+
+
+def _read_web(store: fsspec.AbstractFileSystem, address: str, start: int | None, end: int | None) -> tuple[bytes, int]:
+    total = -1
+
+    async def check(response: Any) -> None:
+        """Judges the head of an answer, so that no whole shard is read by mistake."""
+        nonlocal total
+        status, size = response.status, response.headers.get("Content-Range", "").rpartition("/")[2]
+        total = int(size) if size.isdigit() else -1
+        if status in (404, 200 if start is None else 206):
+            return
+        response.close()
+        if status in _TRY_AGAIN:
+            pause = response.headers.get("Retry-After", "")
+            raise _TryAgainError(f"HTTP {status}", float(pause) if pause.isdigit() else 0.0)
+        ranges = ", it does not know of ranges" if status == 200 else ""
+        raise Unreachable(errno.EIO, f"HTTP {status}{ranges}", address)
+
+    return store.cat_file(address, start, end, raise_for_status=check), total
+
+
+@lru_cache(maxsize=8)
+def _store(_process: int, protocol: str) -> fsspec.AbstractFileSystem:
+    """A file system of this process alone: a forked process cannot share connections."""
+    options = {}
+    if protocol in ("http", "https"):
+        from aiohttp import ClientTimeout
+
+        timeout = ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT)
+        # Not compressed: a range of compressed bytes would be another range.
+        options = {"encoded": True, "timeout": timeout, "headers": {"Accept-Encoding": "identity"}}
+    return fsspec.filesystem(protocol, skip_instance_cache=True, **options)
+
+
+@lru_cache(maxsize=4096)
+def _size(process: int, address: str) -> int:
+    return _store(process, address.partition("://")[0]).size(address)
+
+
+def _is_web(address: str) -> bool:
+    return address.startswith(("http://", "https://"))
+
+
+@dataclass(frozen=True)
 class Url:
-    """A file or folder elsewhere, used as a `Path` is; a folder there is not listed.
+    """A file or folder at an address, used as a `Path` is; a folder there is not listed.
 
-    Args:
+    Attributes:
         address: `http://` or `https://`, percent-encoded, or any that fsspec knows, such as `s3://`.
     """
 
-    def __init__(self, address: str) -> None:
-        self.address = address.rstrip("/")
+    address: str
 
     def __str__(self) -> str:
         return self.address
-
-    def __repr__(self) -> str:
-        return f"Url({self.address!r})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Url) and self.address == other.address
-
-    def __hash__(self) -> int:
-        return hash(self.address)
 
     def __truediv__(self, name: "str | Path") -> "Url":
         below = PurePosixPath(name).as_posix()
         if below == ".":
             return self
-        return Url(f"{self.address}/{quote(below) if is_web(self.address) else below}")
+        return Url(f"{self.address.rstrip('/')}/{quote(below) if _is_web(self.address) else below}")
 
     @property
     def name(self) -> str:
         """The last part of the path."""
-        path = unquote(urlsplit(self.address).path) if is_web(self.address) else self.address
+        path = unquote(urlsplit(self.address).path) if _is_web(self.address) else self.address
         return PurePosixPath(path).name
 
     @property
@@ -58,23 +165,15 @@ class Url:
         return True
 
     def read_bytes(self) -> bytes:
-        """The whole file.
-
-        Raises:
-            OSError: see `dataset.remote.fetch`.
-        """
+        """The whole file; see `fetch` for errors."""
         return fetch(self.address).content
-
-    def read_text(self, encoding: str = "utf-8") -> str:
-        """The whole file as text."""
-        return self.read_bytes().decode(encoding)
 
 
 def as_place(place: "str | Path | Url") -> Path | Url:
-    """A folder, or an address, from how it is written in a config.
+    """A folder, or an address, from its text in a config.
 
     Raises:
-        UserError: it is empty, or nothing here reads such an address.
+        UserError: it is empty, or its protocol is unknown or needs a package that is not installed.
     """
     if isinstance(place, Url):
         return place
@@ -83,8 +182,11 @@ def as_place(place: "str | Path | Url") -> Path | Url:
         raise UserError("an empty path names nothing; the present folder is .")
     if "://" not in text:
         return Path(text)
-    check_protocol(text)
-    return Url(text)
+    try:
+        fsspec.get_filesystem_class(text.partition("://")[0])
+    except (ValueError, ImportError) as error:  # the message of the latter names the package
+        raise UserError(f"{text}: {one_line(error)}") from None
+    return Url(text.rstrip("/"))
 
 
 def _checked(value: Any) -> Path | Url:

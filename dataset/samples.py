@@ -1,4 +1,4 @@
-"""The visual half of every data set: an image with its labels, read, transformed, skipped if unreadable."""
+"""The visual half of every data set: images with labels, read and transformed; unreadable ones are skipped."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from common.errors import UserError
 from common.limited_warnings import SparingLog
 from dataset.images import UnreadableImage, read_image
-from dataset.label_errors import DamagedLabel
+from dataset.label_files import DamagedLabel
 from dataset.labels import LabelReader
 from dataset.location import Url
 from dataset.shards.shard_folder import Files, ShardFile, ShardFolder, open_folder
@@ -63,7 +63,7 @@ class ImageConfig:
         crop_scale: share of the area that a training crop keeps.
         seed: of the augmentation.
         compat: reproduce the original's odd behaviour (empty semantic labels, shifted labels).
-        classes: how many there are, by expert; labels of other classes are refused.
+        classes: the number of classes, by expert; labels of other classes are refused.
     """
 
     label_path: Path | Url | str
@@ -87,12 +87,12 @@ class ImageConfig:
 
 
 class ImageLabelDataset(Dataset, ABC):
-    """Images with expert labels. Subclasses add what goes with them.
+    """Images with expert labels. Subclasses add texts.
 
     The augmentation of a sample depends on the seed, the epoch and its index alone, so neither the number
     of workers nor a resumed run changes it. Call `set_epoch` before each epoch.
 
-    An image that cannot be decoded, or has a label that cannot, is logged once and noted in `skipped`. In
+    An image that cannot be decoded, or has a damaged label, is logged once and noted in `skipped`. In
     training the next readable sample takes its place, so that batches keep their size; in evaluation the
     sample is None, which `collate` drops.
 
@@ -101,9 +101,9 @@ class ImageLabelDataset(Dataset, ABC):
         folder: where images and labels are.
         visual: how they are read.
         training: whether these are training samples.
-        tolerant: skip samples of which anything is missing or damaged, too, as crawled data sets need.
-        files: the image folder, where it is open already.
-        shards: the number of each image's shard, where that is known before, int (n,).
+        tolerant: skip also samples with anything missing or damaged, as crawled data sets need.
+        files: the image folder, if it is open already.
+        shards: the number of each image's shard, if known, int (n,).
 
     Attributes:
         shards: the same; None where the images are files of a folder.
@@ -135,12 +135,11 @@ class ImageLabelDataset(Dataset, ABC):
         self.tolerant = tolerant
         self._log = SparingLog(__name__)
         # Shared memory: workers see a new epoch, and this process sees what they skipped.
-        self._visit: int | None = None
+        self._own_epoch: int | None = None
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._unreadable = torch.zeros(len(images), dtype=torch.bool).share_memory_()
 
     def _refuse_shared_labels(self) -> None:
-        """Makes sure that no two images have the same labels."""
         if self.shards is None:
             refuse_shared_keys(self.images, self.folder.images)
         elif not self.labels.are_packed:  # then only within a shard, which `ShardFolder.index` refuses
@@ -149,33 +148,33 @@ class ImageLabelDataset(Dataset, ABC):
             refuse_shared_keys(names, f"{self.folder.images}, with the number of its shard behind a name")
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the augmentations of the next pass, in which broken shards are tried again."""
+        """Begins an epoch, with its own augmentations; broken shards are read again."""
         self._epoch.fill_(epoch)
-        self.labels.mend()
+        self.labels.retry_broken()
         if isinstance(self.files, ShardFolder):
-            self.files.mend()
+            self.files.retry_broken()
 
     @property
     def epoch(self) -> int:
-        """The epoch of the pass, in this process and in the workers; in a mix, that of this set alone."""
-        return int(self._epoch) if self._visit is None else self._visit
+        """The present epoch, in this process and in the workers; in a mix, the epoch of this data set alone."""
+        return int(self._epoch) if self._own_epoch is None else self._own_epoch
 
     @property
     def skipped(self) -> list[str]:
-        """Images of the samples that were met so far and could not be read."""
+        """Images that could not be read so far."""
         return [self.images[index] for index in self.unreadable.tolist()]
 
     @property
     def unreadable(self) -> torch.Tensor:
-        """Indices of the samples that were met so far and could not be read, int (n,)."""
+        """Indices of the samples that could not be read so far, int (n,)."""
         return self._unreadable.nonzero().flatten()
 
     def recall_unreadable(self, indices: torch.Tensor) -> None:
-        """Adds what the run had met before it was interrupted, int (n,)."""
+        """Adds the unreadable samples of the run before its interruption, int (n,)."""
         self._unreadable[indices] = True
 
     def image_keys(self) -> list[str]:
-        """What names each sample's image among all data sets: its labels' path."""
+        """Names of the samples' images that are unique among all data sets: the paths of their labels."""
         return [self.folder.label_key(image) for image in self.images]
 
     def __len__(self) -> int:
@@ -186,7 +185,7 @@ class ImageLabelDataset(Dataset, ABC):
         sample = self._read(index)
         if sample is not None or not self.training:
             return sample
-        # Of a broken shard not all samples are to be replaced by the first one behind it.
+        # Spread the replacements when a whole shard is unreadable.
         start = self._drawn(index) if self._is_broken(index) else index
         for step in range(1, len(self) + 1):
             sample = self._read((start + step) % len(self))
@@ -194,9 +193,9 @@ class ImageLabelDataset(Dataset, ABC):
                 return sample
         raise UserError(f"image folder {self.folder.images}: no sample of the list can be read")
 
-    def visit(self, index: int, times: int | None) -> dict[str, Any] | None:
-        """A sample, augmented and with the texts of an epoch of this set's own; None: of the pass's."""
-        self._visit = times
+    def get(self, index: int, epoch: int | None) -> dict[str, Any] | None:
+        """A sample, with the augmentation and the texts of this epoch; None: the epoch of `set_epoch`."""
+        self._own_epoch = epoch
         return self[index]
 
     @property
@@ -205,12 +204,12 @@ class ImageLabelDataset(Dataset, ABC):
         return len(self)
 
     def order(self, seed: int) -> Order:
-        """In which order an epoch reads the samples."""
+        """The order in which an epoch reads the samples."""
         return shuffled(len(self), seed, self.shards)
 
     @abstractmethod
     def text(self, index: int) -> dict[str, Any]:
-        """What goes with an image, by key in the batch."""
+        """The texts and ids of a sample, by key in the batch."""
 
     def _read(self, index: int) -> dict[str, Any] | None:
         """A sample; None if it is to be skipped."""
@@ -224,9 +223,9 @@ class ImageLabelDataset(Dataset, ABC):
                 if not self.tolerant and not isinstance(error, DamagedLabel):
                     raise
                 kind, reason = "skipped a sample: %s", str(error)
-        if not self.training and self._is_broken(index):  # scores without a whole shard mislead
+        if not self.training and self._is_broken(index):  # scores that lack a whole shard would mislead
             raise UserError(f"image {self.file(index)}: its shard, or that of its labels, cannot be read")
-        if reason and not self._unreadable[index]:  # of a broken shard it is said once for all
+        if reason and not self._unreadable[index]:  # a broken shard has had its warning
             self._log.warning(kind, reason)
         self._unreadable[index] = True
         return None
@@ -238,7 +237,8 @@ class ImageLabelDataset(Dataset, ABC):
         text = self.text(index)
         image = read_image(self.file(index))
         pictures, tables = self.labels.read(key, image.size, shard)
-        rgb, labels = self.transform(image, pictures, self._generator(index))
+        generator = torch.Generator().manual_seed(self._drawn(index))
+        rgb, labels = self.transform(image, pictures, generator)
         return {"rgb": rgb, "labels": labels, "tables": tables, "index": index, **text}
 
     def file(self, index: int) -> Path | ShardFile:
@@ -258,9 +258,6 @@ class ImageLabelDataset(Dataset, ABC):
     def _is_broken(self, index: int) -> bool:
         shard = self.shard(index)
         return shard is not None and (self.files.is_broken(self.shards[index]) or self.labels.is_broken(shard))
-
-    def _generator(self, index: int) -> torch.Generator:
-        return torch.Generator().manual_seed(self._drawn(index))
 
     def _drawn(self, index: int) -> int:
         """A number drawn for this sample in this epoch."""

@@ -1,4 +1,4 @@
-"""Names of images: what joins them to their labels and captions, and how millions of them are kept."""
+"""Names of images: their keys, which join them to labels and captions, and millions of them in one array."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,19 +7,19 @@ import numpy as np
 
 from common.errors import UserError
 
-_AT_ONCE = 65_536  # names that are objects while others are gone through
+_AT_ONCE = 65_536  # names that exist as Python objects during an iteration
 
 
 def key_of(name: str) -> str:
-    """What joins an image with its labels and captions: the name without its suffix."""
+    """The key that joins an image with its labels and captions: the name without its suffix."""
     return os.path.splitext(name)[0]
 
 
 def refuse_shared_keys(images: Iterable[str], where: object) -> None:
-    """Makes sure that no two images have the same labels and captions. An image may come several times.
+    """Refuses two images with one key: they would have the same labels. An image may come several times.
 
     Raises:
-        UserError: two have one key; `where`, their folder, shard or list, is named.
+        UserError: names both images, and `where`: their folder, shard or list.
     """
     found: dict[str, str] = {}
     for image in images:

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from common.validation import STRICT
-from dataset.word_labels import Word
+from dataset.label_files import Word
 
 
 @dataclass(frozen=True)

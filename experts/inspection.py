@@ -11,11 +11,10 @@ import numpy as np
 from common.errors import UserError
 from common.workers import parallel_map
 from dataset.images import MissingImage, UnreadableImage, read_image, stored_size
+from dataset.label_files import PACKED, Word, read_picture, read_words, sidecars, words_of
 from dataset.label_manifest import read_manifest
-from dataset.labels import NO_CLASS, read_picture, sidecars
-from dataset.packed_labels import SUFFIX as PACKED
+from dataset.labels import NO_CLASS
 from dataset.shards.shard_folder import ShardFile
-from dataset.word_labels import Word, read_words, words_of
 from experts.dataset_images import images_and_shards
 from experts.label_plan import Task
 from experts.shard_labelling import Item, Items

@@ -14,12 +14,11 @@ from pathlib import Path
 from PIL import Image
 
 from common.files import write_bytes
+from dataset.label_files import pack_label, words_as_json
 from dataset.label_manifest import MANIFEST
-from dataset.packed_labels import pack_label
 from dataset.shards.shard_folder import LIST
 from dataset.shards.tar_index import SUFFIX as INDEX
 from dataset.shards.tar_index import index_of
-from dataset.word_labels import words_as_json
 from experts.base import Label
 from model.modalities import modality
 
@@ -37,7 +36,7 @@ def label_shard(save_path: Path, expert: str, shard: str) -> Path:
 
 
 def packed_label(label: Label) -> bytes:
-    """A label as a record of a shard (`dataset.packed_labels`)."""
+    """A label as a record of a shard (`dataset.label_files`)."""
     picture = None if label.map is None else Image.fromarray(label.map)
     return pack_label(picture, _sidecar(label))
 

@@ -11,7 +11,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-from dataset.packed_labels import SUFFIX
+from dataset.label_files import PACKED as SUFFIX
 from dataset.shards.shard_folder import ShardFile, ShardFolder
 from dataset.shards.tar_index import index_of, key_of
 from dataset.shards.writer import ShardWriter

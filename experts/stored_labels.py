@@ -5,8 +5,8 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from common.errors import UserError
+from dataset.label_files import PACKED
 from dataset.labels import LabelReader
-from dataset.packed_labels import SUFFIX as PACKED
 from dataset.shards.shard_folder import ShardFolder, open_folder
 from dataset.shards.tar_index import key_of
 from experts.label_writer import stored_labels

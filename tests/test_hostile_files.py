@@ -16,11 +16,11 @@ from common.yaml_config import read_config
 from dataset.class_tables import read_class_tables
 from dataset.ground_truth import read_ground_truth, read_nocaps
 from dataset.image_list import read_list
+from dataset.label_files import read_words
 from dataset.label_manifest import read_manifest
 from dataset.questions import read_answers, read_questions
 from dataset.shards.shard_folder import ShardFolder, open_folder
 from dataset.shards.writer import write_shard
-from dataset.word_labels import read_words
 from experts.generate import GenerateConfig
 from helpers.checkpoints.load import read_description
 from helpers.checkpoints.weight_files import read_weights, weight_files

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 
 from common.errors import UserError
 from dataset.class_tables import read_class_tables
-from dataset.word_labels import read_words
+from dataset.label_files import read_words
 from helpers.checkpoints.load import load_model
 from helpers.checkpoints.weight_files import read_weights
 from helpers.training.checkpoints.training_state import load_process

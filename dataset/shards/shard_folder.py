@@ -1,8 +1,8 @@
-"""A folder of shards, on this machine or a web server, whose records are read by name like files.
+"""A folder of shards, on this machine or at an address, whose records are read by name like files.
 
     <folder>/00000.tar 00001.tar ...   records: files of one key side by side (`a/b.jpg`, `a/b.txt`)
     <folder>/00000.tar.index           where they are; made when it is missing
-    <folder>/shards.json               which shards there are; only a web server needs it
+    <folder>/shards.json               which shards there are; only a server needs it
 
 img2dataset's `--output_format webdataset` is this layout.
 """
@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, lru_cache
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from threading import RLock
@@ -27,28 +27,63 @@ from common.errors import UserError
 from common.files import leads_out
 from common.limited_warnings import SparingLog
 from common.strict_json import parse_json
-from dataset.location import Url
-from dataset.shards.reader import Background, OpenShard, TruncatedShard
+from dataset.location import Url, fetch
 from dataset.shards.tar_index import SUFFIX, TarIndex, index_of, read_index
 from dataset.string_array import Names, refuse_shared_keys
 
 logger = logging.getLogger(__name__)
 LIST = "shards.json"
 IMAGES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".avif", ".gif", ".tif", ".tiff")  # suffixes
-_OPEN_SHARDS = 64  # of each folder, in each process: shards in use at once, and as many left over
-_THREADS = 16  # that fetch indices from a web server
+_OPEN_SHARDS = 64  # of each folder, in each process
+_THREADS = 16  # that read from servers, in each process
 
 
 def is_image(name: str) -> bool:
-    """Whether a name is that of an image."""
-    return name.lower().endswith(IMAGES) and os.path.splitext(name)[1] != ""  # not a hidden file, as `.jpg`
+    """Whether a file's name is that of an image."""
+    return name.lower().endswith(IMAGES) and os.path.splitext(name)[1] != ""  # `.jpg` is a hidden file
+
+
+@lru_cache(maxsize=1)
+def _threads(_process: int) -> ThreadPoolExecutor:
+    """Threads of this process alone: a forked process has none of its parent's."""
+    return ThreadPoolExecutor(_THREADS)
+
+
+class TruncatedShard(OSError):
+    """A shard ends before one of its records does."""
+
+
+class _OpenShard:
+    """An open shard. It is read at positions, so processes and threads may share it."""
+
+    def __init__(self, place: Path | Url, index: TarIndex) -> None:
+        self.place, self.index = place, index
+        self._file = os.open(place, os.O_RDONLY) if isinstance(place, Path) else None
+
+    def __del__(self) -> None:
+        if getattr(self, "_file", None) is not None:
+            os.close(self._file)
+
+    def read(self, start: int, size: int) -> bytes:
+        """Some of its bytes; an `OSError` if they cannot be read, or the tar has changed since it was indexed."""
+        if size == 0:  # a label that says "nothing here"; no range is empty
+            return b""
+        if self._file is None:
+            part = fetch(self.place.address, start, size)
+            if part.total not in (-1, int(self.index.tar[0])):
+                raise OSError(errno.ESTALE, "is not the file that was indexed; index it anew", str(self.place))
+            return part.content
+        content = os.pread(self._file, size, start)
+        if len(content) < size:
+            raise TruncatedShard(errno.EIO, f"ends {size - len(content)} bytes early", str(self.place))
+        return content
 
 
 class ShardFolder:
-    """Shards of one modality, or of images with their captions.
+    """Shards of one modality, or of images with their captions. Threads may share a folder.
 
-    A shard that cannot be read is *broken*: it is said once, and its records fail at once until `mend` is
-    called, so that no time is lost on each of them. Threads may share a folder.
+    A shard that cannot be read is *broken*: one warning names it, and its records fail at once until
+    `retry_broken` is called.
 
     Args:
         root: the folder, or its address.
@@ -57,22 +92,22 @@ class ShardFolder:
 
     def __init__(self, root: Path | Url, shards: Sequence[str]) -> None:
         self.root, self.shards = root, list(shards)
-        self._opened: OrderedDict[int, OpenShard] = OrderedDict()
-        self._last: tuple[int, dict[str, bytes]] | None = None  # the record that was read last
-        self._lock, self._reader, self._log = RLock(), Background(), SparingLog(__name__)
+        self._log = SparingLog(__name__)
         # Shared memory: a worker spares the others the attempts.
         self._broken = torch.zeros(len(self.shards), dtype=torch.bool).share_memory_()
+        self.__setstate__({})
 
     def __str__(self) -> str:
         return str(self.root)
 
     def __getstate__(self) -> dict:
-        own = {"_opened": OrderedDict(), "_last": None, "_lock": None, "_reader": None}
-        return self.__dict__ | own
+        return {key: value for key, value in self.__dict__.items() if key not in ("_opened", "_last", "_lock")}
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
-        self._lock, self._reader = RLock(), Background()
+        self._opened: OrderedDict[int, _OpenShard] = OrderedDict()
+        self._last: tuple[int, dict[str, bytes]] = (-1, {})  # shard and files of the record that was read last
+        self._lock = RLock()
 
     def __truediv__(self, name: str) -> "ShardFile":
         return ShardFile(self, name)
@@ -89,8 +124,7 @@ class ShardFolder:
         """The index of a shard.
 
         Raises:
-            UserError: the shard, or on a web server its index, cannot be read, or two pictures in it have
-                one key.
+            UserError: the shard (on a server: its index) cannot be read, or two of its images have one key.
         """
         where = self.root / self.shards[number]
         try:
@@ -107,11 +141,11 @@ class ShardFolder:
         return read_index((self.root / f"{self.shards[number]}{SUFFIX}").read_bytes())
 
     def is_broken(self, number: int) -> bool:
-        """Whether a shard could not be read when that was last tried."""
+        """Whether a shard could not be read at the last attempt."""
         return bool(self._broken[number])
 
-    def mend(self) -> None:
-        """Lets broken shards be tried again."""
+    def retry_broken(self) -> None:
+        """Has broken shards read again at the next request."""
         self._broken.zero_()
 
     def locate(self, names: Sequence[str]) -> np.ndarray:
@@ -121,18 +155,18 @@ class ShardFolder:
             UserError: a name is in two shards.
         """
         all_names, shards = self.files
-        order = self._order
-        wanted = Names(names).encoded
-        places = np.searchsorted(all_names.encoded, wanted, sorter=order).clip(max=max(len(order) - 1, 0))
-        found = np.full(len(wanted), -1, dtype=np.int32)
-        if len(order):
-            there = all_names.encoded[order[places]] == wanted
-            found[there] = shards[order[places]][there]
-            twice = there & (all_names.encoded[order[(places + 1) % len(order)]] == wanted) & (len(order) > 1)
-            if twice.any():
-                number = int(twice.argmax())
-                shard = self.shards[found[number]]
-                raise UserError(f"{self}: {names[number]} is in {shard} and in another shard; rename one")
+        found = np.full(len(names), -1, dtype=np.int32)
+        if not len(all_names):
+            return found
+        order, wanted = self._order, Names(names).encoded
+        places = np.searchsorted(all_names.encoded, wanted, sorter=order).clip(max=len(order) - 1)
+        there = all_names.encoded[order[places]] == wanted
+        found[there] = shards[order[places]][there]
+        twice = there & (all_names.encoded[order[(places + 1) % len(order)]] == wanted) & (len(order) > 1)
+        if twice.any():
+            number = int(twice.argmax())
+            shard = self.shards[found[number]]
+            raise UserError(f"{self}: {names[number]} is in {shard} and in another shard; rename one")
         return found
 
     @cached_property
@@ -144,10 +178,9 @@ class ShardFolder:
         """The names of all files, in the order of the shards, and each one's shard, int32 (n,).
 
         Raises:
-            UserError: see `index`. All processes must find the same files, so nothing is left out here.
+            UserError: see `index`. All processes must find the same files, so no shard is left out.
         """
-        with ThreadPoolExecutor(_THREADS) as pool:
-            indices = list(pool.map(self.index, range(len(self.shards))))
+        indices = list(_threads(os.getpid()).map(self.index, range(len(self.shards))))
         lengths = [len(index.names) for index in indices]
         encoded = [index.names.encoded for index in indices if len(index.names)]
         names = Names.of(np.concatenate(encoded)) if encoded else Names(())
@@ -160,7 +193,7 @@ class ShardFolder:
         return Names.of(names.encoded[chosen]), shards[chosen]
 
     def read(self, name: str, shard: int | None = None) -> bytes:
-        """A file's bytes; what stands beside it in its record is read in one go, and kept until the next.
+        """A file's bytes. The other files of its record are read with it, and kept until the next record.
 
         Args:
             name: of the file.
@@ -175,42 +208,40 @@ class ShardFolder:
             if shard < 0:
                 raise FileNotFoundError(errno.ENOENT, "not in any shard", f"{self}/{name}")
         with self._lock:
-            return self._read(name, shard)
+            if self._last[0] != shard or name not in self._last[1]:
+                self._last = (shard, self._read_record(name, shard))
+            return self._last[1][name]
 
     def read_ahead(self, name: str, shard: int) -> None:
-        """Begins to read a record that will be asked for next: others can be read while a server answers."""
+        """Begins to read the next record from a server, so that several servers answer at the same time."""
+
+        def read() -> None:
+            with suppress(OSError):  # which `read` raises, too
+                self.read(name, shard)
+
         if not isinstance(self.root, Path):
-            self._reader.submit(self._try_to_read, name, shard)
+            _threads(os.getpid()).submit(read)
 
-    def _try_to_read(self, name: str, shard: int) -> None:
-        with suppress(OSError):  # which `read` raises, too
-            self.read(name, shard)
-
-    def _read(self, name: str, shard: int) -> bytes:
-        if self._last is not None and self._last[0] == shard and name in self._last[1]:
-            return self._last[1][name]
+    def _read_record(self, name: str, shard: int) -> dict[str, bytes]:
         opened = self._open(shard)
-        member = opened.index.find(name)
+        index = opened.index
+        member = index.find(name)
         if member is None:
             raise FileNotFoundError(errno.ENOENT, "not in the shard", f"{opened.place}/{name}")
-        members = opened.index.record(member)
-        start, end = opened.index.span(members)
+        members = index.record(member)
+        start, end = index.span(members)
         try:
             content = opened.read(start, end - start)
+        except TruncatedShard:
+            raise
         except OSError as error:
-            if isinstance(error, TruncatedShard):
-                raise
             self._give_up(shard, error)
-            # Not a missing file, which for some labels means that there is nothing here.
+            # Not as a missing file, which for some labels means "nothing here".
             raise OSError(errno.EIO, _reason(error), str(opened.place)) from None
-        record = {
-            opened.index.names[i]: content[opened.index.offsets[i] - start :][: opened.index.sizes[i]] for i in members
-        }
-        self._last = (shard, record)
-        return record[name]
+        return {index.names[i]: content[index.offsets[i] - start :][: index.sizes[i]] for i in members}
 
     def has(self, name: str, shard: int | None = None) -> bool:
-        """Whether there is a file of this name (and its shard can be read)."""
+        """Whether there is a file of this name, in a shard that can be read."""
         if shard is None:
             return bool(self.locate([name])[0] >= 0)
         try:
@@ -219,7 +250,7 @@ class ShardFolder:
         except OSError:
             return False
 
-    def _open(self, number: int) -> "OpenShard":
+    def _open(self, number: int) -> _OpenShard:
         shard = self._opened.get(number)
         if shard is not None:
             self._opened.move_to_end(number)
@@ -228,7 +259,7 @@ class ShardFolder:
         if self._broken[number]:
             raise OSError(errno.EIO, "could not be read before", str(place))
         try:
-            shard = OpenShard(place, self._load_index(number))
+            shard = _OpenShard(place, self._load_index(number))
         except (OSError, ValueError) as error:
             self._give_up(number, error)
             raise OSError(errno.EIO, _reason(error), str(place)) from None
@@ -275,7 +306,7 @@ class ShardFile:
         return ShardFile(self.folder, str(self._name.with_suffix(suffix)), self.shard)
 
     def is_file(self) -> bool:
-        """Whether it is there."""
+        """Whether the shard has it."""
         return self.folder.has(str(self._name), self.shard)
 
     def read_ahead(self) -> None:
@@ -299,19 +330,19 @@ def open_folder(root: Path | Url) -> Files:
     """A folder as it is, or the shards in it.
 
     Raises:
-        UserError: it is missing, or on a web server that has no list of its shards.
+        UserError: its list of shards is damaged, or on a server is missing.
     """
     if isinstance(root, Path):
         tars = tar_names(root)
         if (root / LIST).is_file():
-            listed = _listed(root, (root / LIST).read_bytes())
+            listed = _listed(root)
             if new := sorted(set(tars) - set(listed)):
                 text = "%s: reads %d shards that %s lacks (%s); run python -m dataset.shards index %s"
                 logger.warning(text, root, len(new), LIST, new[0], root)
-            tars = sorted({*tars, *listed})  # one that is missing is named when it is read
+            tars = sorted({*tars, *listed})  # the reader names one that is missing
         return ShardFolder(root, tars) if tars else root
     try:
-        return ShardFolder(root, _listed(root, (root / LIST).read_bytes()))
+        return ShardFolder(root, _listed(root))
     except OSError as error:
         raise UserError(
             f"{root}: no shards there: {LIST} cannot be read ({error.strerror}); "
@@ -320,17 +351,17 @@ def open_folder(root: Path | Url) -> Files:
 
 
 def tar_names(folder: Path) -> list[str]:
-    """The shards that lie in a folder, sorted; not what a Mac writes beside them (`._00000.tar`)."""
+    """The shards in a folder, sorted, without the files that a Mac writes beside them (`._00000.tar`)."""
     return sorted(path.name for path in folder.glob("[!.]*.tar") if path.is_file())
 
 
-def _listed(root: Path | Url, content: bytes) -> list[str]:
+def _listed(root: Path | Url) -> list[str]:
+    content = (root / LIST).read_bytes()
     try:
         names = [str(name) for name in parse_json(content)["shards"]]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{root / LIST}: damaged ({error}); run python -m dataset.shards index {root}") from None
-    folder = root if isinstance(root, Path) else None
     for name in names:
-        if leads_out(name, folder):  # its index would be written there
+        if leads_out(name, root if isinstance(root, Path) else None):  # its index would be written there
             raise UserError(f"{root / LIST}: the name '{name}' leads out of the folder; remove the file")
     return names

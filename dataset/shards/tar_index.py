@@ -1,8 +1,6 @@
 """The index of a tar file: where each member's bytes are, so that any can be read alone.
 
-`wids` of the package `webdataset` (0.2.111) reads shards as map-style data, too, but it joins by position,
-not by key, and of a shard on a web server it downloads all (with `curl`) before the first sample; here a
-range is asked for. So the index is our own; the shards are what `webdataset` writes and reads.
+docs/shards.md says why it is not that of `wids`.
 """
 
 import io
@@ -57,7 +55,7 @@ class TarIndex:
         return np.argsort(self.names.encoded, kind="stable")
 
     def record(self, number: int) -> range:
-        """The members with the same key as this one: they stand side by side."""
+        """The members with the same key as this one, which stand side by side."""
         key, first, last = key_of(self.names[number]), number, number + 1
         while first and key_of(self.names[first - 1]) == key:
             first -= 1
@@ -83,19 +81,17 @@ def read_index(content: bytes) -> TarIndex:
     except Exception as error:  # zipfile, zlib and numpy raise whatever a part makes them stumble over
         raise ValueError(f"damaged index ({one_line(error)[:100]})") from None
     offsets, sizes, tar = numbers
-    if not names.shape == offsets.shape == sizes.shape == (len(names),) or tar.shape != (2,):
-        raise ValueError("damaged index (lengths differ)")
-    if names.dtype.kind != "S" or any(values.dtype != np.int64 for values in numbers):
-        raise ValueError("damaged index (other types)")
-    if (offsets < 0).any() or (sizes < 0).any():
-        raise ValueError("damaged index (other values)")
+    have_shape = names.shape == offsets.shape == sizes.shape == (len(names),) and tar.shape == (2,)
+    have_type = names.dtype.kind == "S" and all(values.dtype == np.int64 for values in numbers)
+    if not have_shape or not have_type or (offsets < 0).any() or (sizes < 0).any():
+        raise ValueError("damaged index (its arrays do not fit together)")
     return TarIndex(Names.of(names), offsets, sizes, tar)
 
 
 def index_of(tar: Path) -> TarIndex:
-    """The index beside a tar file, made anew if there is none of the file as it is now.
+    """The index beside a tar file, made anew if the file has changed or has none.
 
-    Where the folder cannot be written to, the index is kept in memory alone.
+    In a folder that cannot be written to, the index stays in memory.
 
     Raises:
         OSError: the tar cannot be read.
@@ -116,16 +112,19 @@ def index_of(tar: Path) -> TarIndex:
         logger.warning("%s is not ours and is kept: the shard is read through anew each time", path)
         return index
     try:
-        write_bytes(path, _as_bytes(index))
+        file = io.BytesIO()
+        arrays = (index.names.encoded, index.offsets, index.sizes, index.tar)
+        np.savez_compressed(file, **dict(zip(_ARRAYS, arrays, strict=True)))
+        write_bytes(path, file.getvalue())
     except OSError as error:
         logger.warning("%s cannot be written (%s): the shard is read through anew each time", path, error.strerror)
     return index
 
 
 def make_index(tar: Path) -> TarIndex:
-    """Reads the headers of a tar file; of one that is cut off or damaged, up to there.
+    """Reads the headers of a tar file, up to the place where it is cut off or damaged.
 
-    Of members of one name the last counts, as when `tar` unpacks them.
+    Of several members with one name the last counts, as when `tar` unpacks them.
     """
     status = tar.stat()
     members: dict[str, tuple[int, int]] = {}
@@ -140,21 +139,9 @@ def make_index(tar: Path) -> TarIndex:
         raise
     except Exception as error:  # tarfile raises more than its own errors
         logger.warning("%s: damaged after %d files (%s); the rest is left out", tar, len(members), error)
-    names = tuple(members)
-    offsets, sizes = zip(*members.values(), strict=True) if members else ((), ())
-    return TarIndex(
-        Names(names),
-        np.array(offsets, dtype=np.int64),
-        np.array(sizes, dtype=np.int64),
-        np.array([status.st_size, status.st_mtime_ns], dtype=np.int64),
-    )
-
-
-def _as_bytes(index: TarIndex) -> bytes:
-    file = io.BytesIO()
-    arrays = (index.names.encoded, index.offsets, index.sizes, index.tar)
-    np.savez_compressed(file, **dict(zip(_ARRAYS, arrays, strict=True)))
-    return file.getvalue()
+    places = np.array(list(members.values()), dtype=np.int64).reshape(-1, 2)
+    changed = np.array([status.st_size, status.st_mtime_ns], dtype=np.int64)
+    return TarIndex(Names(members), places[:, 0], places[:, 1], changed)
 
 
 def keys(names: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The way back: shards of images and labels as folders of files; what is there is kept."""
+"""The way back: shards of images and labels as folders of files; files that are there are kept."""
 
 import io
 import json
@@ -10,22 +10,14 @@ from pathlib import Path
 from common.errors import UserError, one_line
 from common.files import check_dataset, leads_out, write_bytes
 from common.overwrite import Outputs
-from common.progress import progress_bar
 from common.workers import parallel_map
 from dataset.image_list import check_data_path
-from dataset.packed_labels import SUFFIX as PACKED
-from dataset.packed_labels import unpack_label
-from dataset.shards.layout import records_of
-from dataset.shards.pack import (
-    MANIFEST,
-    Packed,
-    check_apart,
-    check_settings,
-    copy_files,
-    lists_to_copy,
-)
+from dataset.label_files import PACKED, unpack_label
+from dataset.shards.pack import Packed, check_apart, copy_files, lists_to_copy, manifest_to_copy, records_of
 from dataset.shards.shard_folder import ShardFolder, open_folder
 from model.modalities import MODALITIES, modality
+
+_DAMAGED = (OSError, SyntaxError, ValueError)  # errors of a file that cannot be read; Pillow raises SyntaxError
 
 
 def unpack(
@@ -56,37 +48,26 @@ def unpack(
     if isinstance(images := open_folder(data_path / dataset), ShardFolder):
         if dataset:
             copies |= lists_to_copy(data_path / dataset, out / dataset)
-        folders[None] = images, out / dataset
+        folders["images"] = images, out / dataset
     for expert in MODALITIES:
         labels, target = open_folder(label_path / expert / dataset), out / "labels" / expert
         if isinstance(labels, ShardFolder):
             folders[expert] = labels, target / dataset
-            if (manifest := label_path / expert / MANIFEST).is_file():
-                check_settings(manifest, target / MANIFEST)
-                copies[manifest] = target / MANIFEST
+            copies |= manifest_to_copy(label_path / expert, target)
     if not folders:
         raise UserError(f"{data_path / dataset}: there are no shards, of images or labels")
     outputs = Outputs("dataset.shards", overwrite, "name another --out")
-    for expert, (files, target) in folders.items():
-        for _ in parallel_map(partial(_check, files, target, expert, outputs), range(len(files.shards)), num_workers):
+    for name, (files, target) in folders.items():
+        for _ in parallel_map(partial(_check, files, target, name, outputs), range(len(files.shards)), num_workers):
             pass
     copy_files(copies, outputs)
-    return [_run(expert, *places, outputs, num_workers) for expert, places in folders.items()]
+    return [
+        Packed(name).add_all(partial(_unpack, files, target, name, outputs), range(len(files.shards)), num_workers)
+        for name, (files, target) in folders.items()
+    ]
 
 
-def _run(expert: str | None, files: ShardFolder, target: Path, outputs: Outputs, num_workers: int) -> Packed:
-    name = expert or "images"
-    result = Packed(name)
-    job = partial(_unpack, files, target, expert, outputs)
-    numbers = range(len(files.shards))
-    for part in progress_bar(parallel_map(job, numbers, num_workers), desc=name, total=len(numbers), unit="shard"):
-        result.records += part.records
-        result.bytes += part.bytes
-        result.left_out |= part.left_out
-    return result
-
-
-def _check(files: ShardFolder, target: Path, expert: str | None, outputs: Outputs, number: int) -> None:
+def _check(files: ShardFolder, target: Path, expert: str, outputs: Outputs, number: int) -> None:
     """Refuses a shard that would replace other files than its own, before anything is written."""
     for name in files.index(number).names:
         if leads_out(name, target):
@@ -94,13 +75,12 @@ def _check(files: ShardFolder, target: Path, expert: str | None, outputs: Output
             raise UserError(f"{shard}: the name '{name}' leads out of the folder")
         path = target / name
         if os.path.lexists(path.with_suffix(".png") if path.suffix == PACKED else path):
-            with suppress(OSError, SyntaxError, ValueError):  # a damaged one is left out
+            with suppress(*_DAMAGED):  # `_unpack` leaves a damaged one out
                 contents = dict(_files(path, files.read(name, number), expert))
                 outputs.check(contents, known=lambda path, contents=contents: path.read_bytes() == contents[path])
 
 
-def _unpack(files: ShardFolder, target: Path, expert: str | None, outputs: Outputs, number: int) -> Packed:
-    """Unpacks a shard, but for what is damaged."""
+def _unpack(files: ShardFolder, target: Path, expert: str, outputs: Outputs, number: int) -> Packed:
     shard = f"{files}/{files.shards[number]}"
     records = records_of(files, number)
     result = Packed(shard, len(records))
@@ -108,7 +88,7 @@ def _unpack(files: ShardFolder, target: Path, expert: str | None, outputs: Outpu
         for name in names:
             try:
                 unpacked = _files(target / name, files.read(name, number), expert)
-            except (OSError, SyntaxError, ValueError) as error:
+            except _DAMAGED as error:
                 result.left_out[f"{shard}/{name}"] = one_line(error)
                 continue
             for path, content in unpacked:
@@ -120,9 +100,9 @@ def _unpack(files: ShardFolder, target: Path, expert: str | None, outputs: Outpu
     return result
 
 
-def _files(path: Path, content: bytes, expert: str | None) -> list[tuple[Path, bytes]]:
-    """What a member of a shard becomes: itself, or of a packed label the PNG and what stands beside it."""
-    if expert is None or path.suffix != PACKED:
+def _files(path: Path, content: bytes, expert: str) -> list[tuple[Path, bytes]]:
+    """The files that a member of a shard becomes: itself, or a packed label's PNG and sidecar."""
+    if expert == "images" or path.suffix != PACKED:
         return [(path, content)]
     entry = modality(expert)
     picture, sidecar = unpack_label(content, entry.channels)

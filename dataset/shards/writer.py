@@ -15,10 +15,10 @@ from dataset.shards.tar_index import TarIndex, index_of, keys
 
 
 class ShardWriter:
-    """A shard in the making: files are added one by one, and it appears when it is closed.
+    """Writes a shard file by file. The shard appears when the writer is closed.
 
     Args:
-        tar: its path.
+        tar: the path of the shard.
     """
 
     def __init__(self, tar: Path) -> None:
@@ -39,18 +39,13 @@ class ShardWriter:
         return index_of(self.tar)
 
     def discard(self) -> None:
-        """Leaves nothing behind, unless it was closed."""
+        """Removes the temporary file, if the shard was not closed."""
         self._archive.close()
         self._temporary.unlink(missing_ok=True)
 
 
 def write_shard(tar: Path, files: Iterable[tuple[str, bytes]]) -> TarIndex:
-    """Writes a tar file and its index.
-
-    Args:
-        tar: its path.
-        files: name and content of each member; those of a record side by side.
-    """
+    """Writes a tar file of these names and contents, and its index."""
     writer = ShardWriter(tar)
     try:
         for name, content in files:
@@ -60,16 +55,40 @@ def write_shard(tar: Path, files: Iterable[tuple[str, bytes]]) -> TarIndex:
         writer.discard()
 
 
-def _count(tar: Path) -> int:
-    return len(keys(index_of(tar).names))
+def is_shard_of_ours(tar: Path) -> bool:
+    """Whether `ShardWriter` wrote a tar: its members have no owner and no time."""
+    try:
+        with tarfile.open(tar, "r:") as file:
+            return not any(member.mtime or member.uid or member.uname for member in file)
+    except (tarfile.TarError, OSError):
+        return False
+
+
+def write_list(folder: Path, num_workers: int = 0, overwrite: bool = False) -> int:
+    """Writes the list of a folder's shards, which a server needs, and missing indices.
+
+    Args:
+        folder: with the shards.
+        num_workers: processes; 0 does it in this one.
+        overwrite: replace another file with the list's name.
+
+    Returns:
+        The number of records.
+
+    Raises:
+        UserError: there are no shards, or another file has the list's name.
+    """
+    check_list(folder, overwrite)
+    tars = [folder / name for name in tar_names(folder)]
+    if not tars:
+        raise UserError(f"{folder}: there are no shards (*.tar)")
+    shards, records = [tar.name for tar in tars], sum(parallel_map(_count, tars, num_workers))
+    write_json(folder / LIST, {"shards": shards, "records": records})
+    return records
 
 
 def check_list(folder: Path, overwrite: bool = False) -> None:
-    """Refuses to replace a file of the list's name that is no list of shards.
-
-    Raises:
-        UserError: there is one, and it is not confirmed by `overwrite`.
-    """
+    """Refuses, unless `overwrite` confirms it, to replace a file with the list's name that is no list of shards."""
     Outputs("dataset.shards", overwrite).check([folder / LIST], known=_is_list)
 
 
@@ -80,33 +99,5 @@ def _is_list(path: Path) -> bool:
         return False
 
 
-def is_shard_of_ours(tar: Path) -> bool:
-    """Whether a tar is one that `ShardWriter` wrote: its members have no owner and no time."""
-    try:
-        with tarfile.open(tar, "r:") as file:
-            return not any(member.mtime or member.uid or member.uname for member in file)
-    except (tarfile.TarError, OSError):
-        return False
-
-
-def write_list(folder: Path, num_workers: int = 0, overwrite: bool = False) -> int:
-    """Writes the list of the shards in a folder, which a web server needs, and what indices are missing.
-
-    Args:
-        folder: with the shards.
-        num_workers: processes; 0 does it in this one.
-        overwrite: replace another file of its name.
-
-    Returns:
-        The number of records.
-
-    Raises:
-        UserError: there are no shards, or another file has its name.
-    """
-    check_list(folder, overwrite)
-    tars = [folder / name for name in tar_names(folder)]
-    if not tars:
-        raise UserError(f"{folder}: there are no shards (*.tar)")
-    shards, records = [tar.name for tar in tars], sum(parallel_map(_count, tars, num_workers))
-    write_json(folder / LIST, {"shards": shards, "records": records})
-    return records
+def _count(tar: Path) -> int:
+    return len(keys(index_of(tar).names))

@@ -16,7 +16,7 @@ from torchvision.ops import box_convert, clip_boxes_to_image, remove_small_boxes
 from transformers import AutoTokenizer, Owlv2ForObjectDetection
 
 from common.validation import STRICT
-from dataset.class_names import class_names
+from dataset.class_tables import class_names
 from experts.base import Label, RuntimeConfig, Target
 from experts.detection.detections import Detections, detections
 from experts.detection.label import InstanceLabels, Masks

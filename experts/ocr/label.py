@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
-from dataset.word_labels import Word
+from dataset.label_files import Word
 from experts.base import Label
 from experts.finite import check_finite
 from model.modalities import BACKGROUND

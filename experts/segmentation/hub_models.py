@@ -20,7 +20,7 @@ from transformers import (
 from common.errors import UserError
 from common.validation import STRICT
 from common.weight_checks import check_weights
-from dataset.class_names import class_names
+from dataset.class_tables import class_names
 from experts.base import RuntimeConfig
 from experts.hub_networks import local_files
 from experts.segmentation.expert import UNUSED, Network, SegmentationExpert, on_device

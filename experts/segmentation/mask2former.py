@@ -20,7 +20,7 @@ from common.errors import UserError, one_line
 from common.pickles import FETCH, read_pickle
 from common.validation import STRICT
 from common.weight_checks import check_weights
-from dataset.class_names import class_names
+from dataset.class_tables import class_names
 from experts.base import RuntimeConfig
 from experts.resize import shortest_side
 from experts.segmentation.detectron2_keys import convert

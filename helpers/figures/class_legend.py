@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from common.files import ROOT
-from dataset.class_names import class_names
-from dataset.class_tables import ClassTables, read_class_tables
+from dataset.class_tables import ClassTables, class_names, read_class_tables
 from dataset.label_manifest import read_backends
 from model.modalities import EMBEDDING_DIM, Modality
 

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from dataset.class_tables import ClassTables
-from dataset.labels import LabelReader, read_instances
-from dataset.word_labels import read_words
+from dataset.label_files import read_instances, read_words
+from dataset.labels import LabelReader
 from helpers.figures.drawing import (
     GREY,
     INK,

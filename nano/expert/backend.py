@@ -17,7 +17,7 @@ from torch import Tensor
 from common.errors import UserError, one_line
 from common.strict_json import parse_json
 from common.weight_checks import check_weights, no_floats
-from dataset.word_labels import Word
+from dataset.label_files import Word
 from experts.base import Label, RuntimeConfig, Target
 from experts.base import NoOptions as Options
 from experts.finite import check_finite

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from dataset.word_labels import Word
+from dataset.label_files import Word
 from experts.base import Label
 from experts.finite import check_finite
 from model.modalities import BACKGROUND

@@ -247,7 +247,7 @@ def test_shards_are_shuffled_as_shards_and_mended_in_the_next_epoch(disk: Disk, 
     data.shards = np.arange(6) // 2 * 20
     assert torch.equal(data.order(3)(1), shuffled(6, 3, data.shards)(1))
     mended: list[int] = []
-    monkeypatch.setattr(data.labels, "mend", lambda: mended.append(1))
+    monkeypatch.setattr(data.labels, "retry_broken", lambda: mended.append(1))
     data.set_epoch(1)
     assert mended
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dataset.class_names import class_names
+from dataset.class_tables import class_names
 
 
 @pytest.mark.parametrize(

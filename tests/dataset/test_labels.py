@@ -9,9 +9,8 @@ import torch
 from PIL import Image
 
 from common.errors import UserError
-from dataset.label_errors import DamagedLabel
+from dataset.label_files import DamagedLabel, read_words
 from dataset.labels import LabelReader
-from dataset.word_labels import read_words
 from model.modalities import EMBEDDING_DIM, MODALITIES
 from tests.dataset.disk import EXPERTS, SIZE, Disk
 

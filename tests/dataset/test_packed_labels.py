@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataset.packed_labels import pack_label, packed_size, unpack_label
+from dataset.label_files import pack_label, packed_size, unpack_label
 
 
 @pytest.mark.parametrize("channels", [1, 3])

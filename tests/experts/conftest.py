@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from common.validation import STRICT
-from dataset.word_labels import Word
+from dataset.label_files import Word
 from experts import registry
 from experts.base import Label, Target
 from nano.scenes.scene import render_scene

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from dataset.label_files import Word
 from dataset.shards.pack import pack
 from dataset.shards.tar_index import index_of, keys
-from dataset.word_labels import Word
 from experts.depth.label import depth_label
 from experts.detection.cascade import Cascade
 from experts.detection.detections import detections

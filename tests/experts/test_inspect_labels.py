@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from common.files import write_json
+from dataset.label_files import pack_label
 from dataset.label_manifest import MANIFEST, Manifest, write_manifest
-from dataset.packed_labels import pack_label
 from dataset.shards.pack import pack
 from dataset.shards.writer import write_list, write_shard
 from experts import inspect_labels

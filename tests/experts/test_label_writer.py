@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dataset.label_files import Word
 from dataset.label_manifest import MANIFEST
 from dataset.shards.writer import write_shard
-from dataset.word_labels import Word
 from experts.base import Label
 from experts.label_writer import label_png, remove_if_empty, remove_label, write_label
 from model.modalities import BACKGROUND

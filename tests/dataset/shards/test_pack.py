@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-import dataset.remote
+import dataset.location
 from benchmarks.file_server import FileServer
 from common.cli import UNREADABLE_IMAGES
 from common.errors import UserError
@@ -22,7 +22,7 @@ from dataset.labels import LabelReader
 from dataset.location import Url
 from dataset.samples import ImageFolder
 from dataset.shards.__main__ import main
-from dataset.shards.pack import check_settings, copy_files, pack
+from dataset.shards.pack import copy_files, manifest_to_copy, pack
 from dataset.shards.shard_folder import ShardFolder, open_folder
 from dataset.shards.unpack import unpack
 from dataset.shards.writer import is_shard_of_ours, write_list
@@ -196,7 +196,7 @@ def test_labels_of_other_settings_are_not_mixed(plain: Disk, packed: Path, tmp_p
     with pytest.raises(UserError, match="made with other settings"):
         unpack(packed, packed / "labels", tmp_path / "plain", dataset=DATASET)
     there.write_text(json.dumps(setting | {"note": "another"}))
-    check_settings(of_tars, there)
+    assert manifest_to_copy(of_tars.parent, there.parent) == {of_tars: there}
 
 
 def test_a_list_of_other_content_is_kept_and_a_manifest_of_the_same_settings_is_not(tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_a_broken_shard_of_one_expert_is_broken(packed: Path, tmp_path: Path) ->
 def test_a_shard_that_the_server_does_not_give_costs_its_attempts_once(
     plain: Disk, packed: Path, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
-    monkeypatch.setattr(dataset.remote, "BACK_OFF", 0.001)
+    monkeypatch.setattr(dataset.location, "BACK_OFF", 0.001)
     with FileServer(packed) as server:
         address = Url(server.url)
         data = open_data(plain, address, address / "labels", tolerant=True)
@@ -288,7 +288,7 @@ def test_a_shard_that_the_server_does_not_give_costs_its_attempts_once(
             assert {sample["index"] for sample in samples} <= set(range(len(NAMES)))
             assert len(data.skipped) == 2
         tried = [path for path, _ in server.requests if path.endswith(f"depth/set/00000.tar{end}")]
-        assert len(tried) == dataset.remote.ATTEMPTS
+        assert len(tried) == dataset.location.ATTEMPTS
         server.faults.clear()
         data.set_epoch(1)
         assert [data[index]["index"] for index in range(len(NAMES))] == list(range(len(NAMES)))
@@ -308,7 +308,7 @@ def test_labels_of_a_sample_are_asked_for_together(plain: Disk, packed: Path) ->
 def test_an_evaluation_does_not_go_on_without_a_shard(
     plain: Disk, packed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dataset.remote, "BACK_OFF", 0.001)
+    monkeypatch.setattr(dataset.location, "BACK_OFF", 0.001)
     with FileServer(packed) as server:
         data = open_data(plain, Url(server.url), Url(server.url) / "labels", training=False)
         server.faults["/00000.tar"] = [500] * 1000

@@ -9,11 +9,10 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-import dataset.remote
+import dataset.location
 from benchmarks.file_server import FileServer
 from common.errors import UserError
-from dataset.location import Url, as_place
-from dataset.remote import Unreachable, fetch
+from dataset.location import Unreachable, Url, as_place, fetch
 from dataset.shards.shard_folder import ShardFile, ShardFolder, open_folder
 from dataset.shards.tar_index import index_of, make_index
 from dataset.shards.writer import write_list, write_shard
@@ -32,7 +31,7 @@ MORE = {"ü.jpg": b"4" * 1500, "ü.txt": b"fourth"}
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset.remote, "BACK_OFF", 0.001)
+    monkeypatch.setattr(dataset.location, "BACK_OFF", 0.001)
 
 
 def in_memory(folder: Path) -> Url:
@@ -168,7 +167,8 @@ def test_a_record_is_one_request_over_one_connection(folder: Path) -> None:
 @pytest.mark.parametrize("fault", [503, 429, "cut", "stall"])
 def test_a_fault_that_passes_is_tried_again(folder: Path, fault, monkeypatch: pytest.MonkeyPatch) -> None:
     if fault == "stall":
-        monkeypatch.setattr(dataset.remote, "TIMEOUT", dataset.remote.urllib3.Timeout(1))
+        monkeypatch.setattr(dataset.location, "READ_TIMEOUT", 1)
+        dataset.location._store.cache_clear()
     with FileServer(folder) as server:
         shards = open_folder(Url(server.url))
         server.faults["00000.tar"] = [fault, fault]
@@ -182,16 +182,16 @@ def test_a_shard_that_stays_broken_costs_its_attempts_once(folder: Path, fault, 
         shards = open_folder(Url(server.url))
         server.faults["00000.tar"] = [fault] * 100
         for name in ("a/one.jpg", "b.c.jpg", "a/one.txt"):
-            with pytest.raises(OSError, match=r"HTTP|before|not found on") as raised:
+            with pytest.raises(OSError, match=r"HTTP|before|not found there") as raised:
                 shards.read(name, 0)
             assert not isinstance(raised.value, FileNotFoundError)  # a label that may be missing
         tried = [path for path, _ in server.requests if path.endswith(".tar")]
-        assert len(tried) == (dataset.remote.ATTEMPTS if fault == 500 else 1)
+        assert len(tried) == (dataset.location.ATTEMPTS if fault == 500 else 1)
         assert caplog.text.count("its samples are skipped") == 1
         assert ("does not know of ranges" in caplog.text) == (fault == "whole")
         assert shards.read("ü.txt", 1) == b"fourth"
         server.faults.clear()
-        shards.mend()
+        shards.retry_broken()
         assert shards.read("a/one.jpg", 0) == b"1" * 700
 
 
@@ -244,7 +244,7 @@ def test_a_store_is_tried_again_and_what_it_does_not_have_is_said(folder, monkey
     for _ in range(2):
         with pytest.raises(OSError, match=r"own error in 5 attempts|could not be read before"):
             ShardFile(shards, "ü.txt", 1).read_bytes()
-    assert sum(path.endswith(".tar") for path in tried) == dataset.remote.ATTEMPTS
+    assert sum(path.endswith(".tar") for path in tried) == dataset.location.ATTEMPTS
     assert caplog.text.count("its samples are skipped") == 1
     monkeypatch.undo()
     with pytest.raises(UserError, match=r"no shards there: shards.json cannot be read \(not found there"):

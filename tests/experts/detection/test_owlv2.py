@@ -9,7 +9,7 @@ from PIL import Image
 from transformers import AutoTokenizer, CLIPTokenizer, Owlv2Config, Owlv2ForObjectDetection
 
 from common.errors import UserError
-from dataset.class_names import class_names
+from dataset.class_tables import class_names
 from dataset.labels import LabelReader
 from experts.base import RuntimeConfig, Target
 from experts.detection import owlv2

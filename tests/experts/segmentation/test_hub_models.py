@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForUniversalSegmentation, AutoProcessor
 
 from common.errors import UserError
-from dataset.class_names import class_names
+from dataset.class_tables import class_names
 from experts.base import RuntimeConfig
 from experts.segmentation import hub_models
 from experts.segmentation.expert import SegmentationExpert

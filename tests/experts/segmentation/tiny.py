@@ -16,7 +16,7 @@ from transformers import (
     SwinConfig,
 )
 
-from dataset.class_names import class_names
+from dataset.class_tables import class_names
 
 _SIZE = {"shortest_edge": 64, "longest_edge": 96}
 

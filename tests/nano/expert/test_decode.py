@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dataset.word_labels import Word
+from dataset.label_files import Word
 from model.modalities import BACKGROUND
 from nano.expert import decode
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from common.errors import UserError
-from dataset.word_labels import Word
+from dataset.label_files import Word
 from experts.base import Label, Target
 from experts.dataset_images import ImageFile
 from experts.label_writer import write_label

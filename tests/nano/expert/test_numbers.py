@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dataset.word_labels import Word
+from dataset.label_files import Word
 from experts.base import Label
 from nano.expert import losses
 from nano.expert.backend import FOLDER, LABELS, NanoExpert, read_network
