@@ -1,7 +1,7 @@
-"""The attribution for a text as a file: JSON that others can plot as well.
+"""The attribution of a text as a JSON file, which other programs can plot.
 
-`{"text", "question", "words", "log_probs", "masses", "effects", "latents", "tokens"}`; by modality, what
-`model.attribution.Attribution` says. `tokens` has for each word the rows of a square grid over the image.
+`{"text", "question", "words", "log_probs", "masses", "effects", "latents", "tokens"}`, by modality as in
+`model.attribution.Attribution`. `tokens` holds for each word the rows of a square grid over the image.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from model.attribution import Attribution
 
 @dataclass(frozen=True)
 class Told:
-    """A caption, or an answer and what was asked, as it was printed, and its attribution."""
+    """A caption, or an answer with its question, as printed, and its attribution."""
 
     text: str
     question: str | None
@@ -27,32 +27,22 @@ class Told:
 
 
 def attribution_file(folder: Path, key: str) -> Path:
-    """Where the attribution of an image lies; `key` is that of its labels."""
+    """The file of an image's attribution; `key` is that of its labels."""
     return folder / f"{key}.json"
 
 
 def write_attribution(path: Path, told: Told) -> None:
     """Writes a text and its attribution, rounded to four digits."""
     attribution = told.attribution
-    content = {
-        "text": told.text,
-        "question": told.question,
-        "words": attribution.words,
-        "log_probs": _rounded(attribution.log_probs),
-        "masses": {name: _rounded(mass) for name, mass in attribution.masses.items()},
-        "effects": {name: _rounded(effect) for name, effect in attribution.effects.items()},
-        "latents": _rounded(attribution.latents),
-        "tokens": {name: _rounded(tokens) for name, tokens in attribution.tokens.items()},
-    }
+    content: dict[str, Any] = {"text": told.text, "question": told.question, "words": attribution.words}
+    content |= {name: _rounded(getattr(attribution, name)) for name in ("log_probs", "latents")}
+    for name in ("masses", "effects", "tokens"):
+        content[name] = {modality: _rounded(values) for modality, values in getattr(attribution, name).items()}
     write_json(path, content)
 
 
 def read_attribution(path: Path) -> Told | None:
-    """What `write_attribution` wrote; None if there is no such file.
-
-    Raises:
-        UserError: damaged.
-    """
+    """Reads the file of `write_attribution`; None if there is none, UserError if it is damaged."""
     try:
         content = parse_json(path.read_bytes())
         log_probs = torch.tensor(content["log_probs"])  # (w,)

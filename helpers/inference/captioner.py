@@ -1,11 +1,11 @@
-"""The models in a few lines, on image files.
+"""The models in a few lines of Python, on image files.
 
 captioner = Captioner.from_pretrained("nano/caption_prismer_nano")  # a folder, or a name on the hub
 captions = captioner.caption(["a.jpg", "b.png"])
 print(captioner.caption("c.jpg").text)  # one image, or an iterator of any number
 answer = Answerer.from_pretrained("nano/vqa_prismer_nano").answer("a.jpg", "What color is the cube?")
 depth = captioner.label("a.jpg")["depth"]
-told = captioner.caption("a.jpg", experts=["depth", "edge"], attribution=True).attribution
+attribution = captioner.caption("a.jpg", experts=["depth", "edge"], attribution=True).attribution
 """
 
 import math
@@ -16,7 +16,7 @@ from common.errors import UserError
 from dataset.captions import CaptionDataset
 from dataset.text import as_sentence, clean_question
 from helpers.checkpoints.load import check_decoding
-from helpers.inference.image_cache import AnyImage, Images, LooseImages, is_one
+from helpers.inference.image_cache import Images, is_one
 from helpers.inference.predictor import Prediction, Predictor
 from helpers.inference.publish import Card
 from model.captioning import PrismerCaption
@@ -42,15 +42,14 @@ class Captioner(Predictor[PrismerCaption]):
         attribution: bool = False,
         **decoding: float,
     ) -> Prediction | list[Prediction] | Iterator[Prediction]:
-        """Captions an image, several, or those of an iterator; otherwise as `captions`."""
+        """Captions an image, several, or those of an iterator; other arguments as for `captions`."""
         _check_options(decoding, CAPTION_DECODING)
-
-        def find(images: list[AnyImage], store: LooseImages) -> list[Prediction]:
-            dataset = self._dataset(images, experts, store)
-            found = self.captions(dataset, batch_size, attribution=attribution, **decoding)
-            return self.every(dataset, found)
-
-        return self._of_each(images, batch_size, find)
+        return self._predict_images(
+            images,
+            batch_size,
+            experts,
+            lambda dataset: self.captions(dataset, batch_size, attribution=attribution, **decoding),
+        )
 
     def captions(
         self, dataset: CaptionDataset, batch_size: int, *, attribution: bool = False, **decoding: float
@@ -58,10 +57,10 @@ class Captioner(Predictor[PrismerCaption]):
         """The readable images of a data set with their captions.
 
         Args:
-            dataset: read as `visual` says.
+            dataset: read as `image_config` says.
             batch_size: images at once.
-            attribution: whether to find out what the captions were read from (`model/attribution.py`).
-            decoding: settings of the beam search that are not to be those of the model's task.
+            attribution: whether to attribute the captions to experts and image regions (`model/attribution.py`).
+            decoding: settings of the beam search that differ from those of the model's task.
         """
         prefix, settings = self.usage.prefix, self.usage.decoding | decoding
 
@@ -99,14 +98,13 @@ class Answerer(Predictor[PrismerVQA]):
         Args:
             images: see the class.
             questions: one for each image, or one for all.
-            answers: choose from these; None: from those of the model's task, or if it has none, write freely,
-                as `[]` always does.
+            answers: choose from these; None: from those of the model's task, or write freely if it has none;
+                `[]`: write freely.
             k: how many of them to score in full; None: as many as the model's task does.
             batch_size: images at once.
             experts: see the class.
-            attribution: whether to find out what the answers were read from (`model/attribution.py`).
-            decoding: `num_beams`, `max_new`, `min_new` and `length_penalty` that are not to be those of the
-                model's task, where answers are written freely.
+            attribution: whether to attribute the answers to experts and image regions (`model/attribution.py`).
+            decoding: `num_beams`, `max_new`, `min_new` and `length_penalty`, for answers that are written freely.
         """
         _check_options(decoding, ANSWER_DECODING)
         if isinstance(questions, Sequence) and not isinstance(questions, str):
@@ -115,15 +113,13 @@ class Answerer(Predictor[PrismerVQA]):
                 raise UserError(f"{len(questions)} questions for {count} images; give one for each, or one")
         left = repeat(questions) if isinstance(questions, str) else iter(questions)
 
-        def find(images: list[AnyImage], store: LooseImages) -> list[Prediction]:
-            asked = list(islice(left, len(images)))
-            if len(asked) < len(images):
+        def predict(dataset: CaptionDataset) -> Iterator[tuple[str, Prediction]]:
+            asked = list(islice(left, len(dataset)))
+            if len(asked) < len(dataset):
                 raise UserError("there are fewer questions than images; give one for each, or one")
-            dataset = self._dataset(images, experts, store)
-            found = self.answers(dataset, asked, batch_size, answers, k, attribution=attribution, **decoding)
-            return self.every(dataset, found)
+            return self.answers(dataset, asked, batch_size, answers, k, attribution=attribution, **decoding)
 
-        return self._of_each(images, batch_size, find)
+        return self._predict_images(images, batch_size, experts, predict)
 
     def answers(
         self,
@@ -136,7 +132,7 @@ class Answerer(Predictor[PrismerVQA]):
         attribution: bool = False,
         **decoding: float,
     ) -> Iterator[tuple[str, Prediction]]:
-        """The readable images of a data set with the answers to their questions, otherwise as `answer`."""
+        """The readable images of a data set with the answers to their questions; arguments as for `answer`."""
         if isinstance(answers, str) or not all(isinstance(answer, str) for answer in answers or ()):
             raise UserError(f"answers must be a list of texts, got {answers!r}")
         if k is not None and k < 1:
@@ -146,7 +142,7 @@ class Answerer(Predictor[PrismerVQA]):
         if choices and decoding:
             raise UserError(
                 f"this model chooses its answer among {len(choices)}, so there is no beam search to set "
-                f"{' and '.join(decoding)} of; leave that out"
+                f"{' and '.join(decoding)} of; leave it out"
             )
 
         def predict(inputs: Inputs, indices: list[int]) -> list[Prediction]:

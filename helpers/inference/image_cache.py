@@ -1,4 +1,4 @@
-"""Images from anywhere, with the labels that a model's experts make of them."""
+"""Images of any kind, copied into a folder and labelled there."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -20,10 +20,10 @@ Images = AnyImage | Sequence[AnyImage] | Iterator[AnyImage]
 
 
 class LooseImages:
-    """A folder with a copy of each image that it was given, and its labels; equal pictures are one.
+    """A folder of image copies and their labels; equal pictures share one copy.
 
     Args:
-        folder: kept and used again; None: one that goes with this object.
+        folder: kept for the next run; None: a temporary one, deleted with this object.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -32,17 +32,14 @@ class LooseImages:
         self.images, self.labels = root / "images", root / "labels"
 
     def add(self, images: Sequence[AnyImage], backends: Backends) -> list[str]:
-        """Labels those that are new.
+        """Copies images, labels the new ones, and returns the names of the copies.
 
         Args:
             images: files, or images in memory.
-            backends: for each expert, the network that labels.
-
-        Returns:
-            The names of the images' copies.
+            backends: the network of each expert.
 
         Raises:
-            UserError: an image is missing, or cannot be read or labelled, or what `generate_labels` says.
+            UserError: an image cannot be read or labelled.
         """
         names = [self._copy(_read(image)) for image in images]
         if names and backends:
@@ -67,7 +64,7 @@ class LooseImages:
 
 
 def is_one(images: Images) -> bool:
-    """Whether this is an image, rather than several."""
+    """Whether this is a single image."""
     return isinstance(images, AnyImage) or hasattr(images, "read")
 
 

@@ -1,4 +1,4 @@
-"""From image files to what a model says of them: what captioning and answering share."""
+"""What captioning and answering share: from image files to predictions."""
 
 import logging
 import math
@@ -37,21 +37,21 @@ logger = logging.getLogger(__name__)
 M = TypeVar("M", bound=Prismer)
 T = TypeVar("T")
 LabelMaps = dict[str, Image.Image]
-AHEAD = 32  # batches of an iterator that are labelled together: their networks are loaded once
-EXPERTS_FILE = ROOT / "configs" / "experts.yaml"  # says which networks label where a model does not
-SCENES_ONLY = "This model knows Scenes only, rendered pictures of solids; of a photograph it tells nonsense."
+AHEAD = 32  # batches of an iterator that are labelled together, so experts are loaded once for them
+EXPERTS_FILE = ROOT / "configs" / "experts.yaml"  # the default network of each expert
+SCENES_ONLY = "This model knows Scenes only, rendered pictures of solids; it does not work on photographs."
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of an image.
+    """A caption or an answer.
 
     Attributes:
         text: the caption or the answer.
-        score: of a caption or a chosen answer its mean log-probability, see `Ranking`; of a written answer
-            what `PrismerVQA.generate` says.
-        ranked: of given answers those that were scored in full, with their scores, the best first.
-        attribution: what the text was read from, if that was asked for.
+        score: mean log-probability of a caption or a chosen answer, see `Ranking`; of a written answer see
+            `PrismerVQA.generate`.
+        ranked: the answers that were scored in full, with their scores, the best first.
+        attribution: on what the text depends, if requested.
     """
 
     text: str
@@ -61,21 +61,18 @@ class Prediction:
 
 
 class Predictor(Generic[M]):
-    """A model with all that it takes to go from image files to texts.
+    """A model that goes from image files to texts.
 
-    Where images can be given, one gets one thing back, several get a list. An iterator gets an iterator,
-    which reads `AHEAD` batches at a time: the images may be more than there is room for. An image is a
-    file's name, its content, an open file, or a Pillow image.
+    An image is a file's name, its content, an open file, or a Pillow image. One image gives one prediction,
+    several give a list. An iterator gives an iterator, which reads `AHEAD` batches at a time.
 
-    Where `experts` can be given, these of the model's experts are used, and the others have no part in what
-    it sees; None: all of them.
+    `experts` selects some of the model's experts; the others are not used. None: all of them.
 
     Args:
         loaded: the model.
-        backends: for each expert that is not to be labelled as the model's description says, or else
-            `configs/experts.yaml`, the network that makes its labels, as there.
-        cache: a folder where labels are kept, so that the next run need not make them; None: they go with
-            this object.
+        backends: the network of each expert, where it differs from the model's description or
+            `configs/experts.yaml`.
+        cache: a folder that keeps labels for the next run; None: they are deleted with this object.
     """
 
     network: ClassVar[type[Prismer]]
@@ -102,7 +99,7 @@ class Predictor(Generic[M]):
 
     @classmethod
     def from_pretrained(cls, name: str | Path, *, backends: Backends | None = None, cache: Path | None = None) -> Self:
-        """Loads a checkpoint's folder, or fetches a model from the hub; the rest as for the class."""
+        """Loads a checkpoint's folder, or a model from the hub; other arguments as for the class."""
         return cls(load_model(cls.network, find_folder(name)), backends, cache)
 
     def save_pretrained(
@@ -113,16 +110,16 @@ class Predictor(Generic[M]):
         metrics: Mapping[str, float] | None = None,
         overwrite: bool = False,
     ) -> None:
-        """Writes a folder that `from_pretrained` reads and that needs no other file, see `publish.py`.
+        """Writes a self-contained folder for `from_pretrained`, see `publish.py`.
 
         Args:
-            folder: made if it is not there.
+            folder: created if missing.
             license: of the weights, as the hub abbreviates it, for the model card.
             metrics: scores by name, for the model card.
-            overwrite: replace files in the folder that this did not write.
+            overwrite: replace files that this did not write.
 
         Raises:
-            UserError: there are such files.
+            UserError: the folder holds such files.
         """
         card = Card(self.card.task, self.card.example, license, metrics or {})
         write_folder(self.loaded, Path(folder), type(self).__name__, card, overwrite)
@@ -130,16 +127,13 @@ class Predictor(Generic[M]):
     def push_to_hub(
         self, repository: str, *, private: bool | None = None, token: str | None = None, **card: Any
     ) -> str:
-        """Puts the model on the hub, to be loaded by `from_pretrained(repository)`.
+        """Pushes the model to the hub, for `from_pretrained(repository)`, and returns its address.
 
         Args:
-            repository: `<user>/<name>`, made if it is not there.
-            private: whether a new one is.
-            token: None takes that of `hf auth login`.
+            repository: `<user>/<name>`, created if missing.
+            private: whether a new repository is private.
+            token: None: the one of `hf auth login`.
             card: `license` and `metrics`, as for `save_pretrained`.
-
-        Returns:
-            Its address.
         """
         with TemporaryDirectory() as folder:
             self.save_pretrained(folder, **card)
@@ -148,7 +142,7 @@ class Predictor(Generic[M]):
     def label(
         self, images: Images, experts: Sequence[str] | None = None
     ) -> LabelMaps | list[LabelMaps] | Iterator[LabelMaps]:
-        """What the model's experts see in images: label maps of their sizes, by expert (docs/labels.md)."""
+        """The label maps of images by expert, in the size of the image (docs/labels.md)."""
 
         def read(images: list[AnyImage], store: LooseImages) -> list[LabelMaps]:
             names = store.add(images, self.backends(experts))
@@ -161,26 +155,26 @@ class Predictor(Generic[M]):
     def _of_each(
         self, images: Images, batch_size: int, find: Callable[[list[AnyImage], LooseImages], list[T]]
     ) -> T | list[T] | Iterator[T]:
-        """What `find` says of images, given some of them and where to put them: see the class."""
+        """Calls `find` with some images and a place for their labels: for one image, several or an iterator."""
         if is_one(images):
             return find([images], self._images)[0]
         if not isinstance(images, Iterator):
             return find(list(images), self._images)
         several = iter(lambda: list(islice(images, AHEAD * batch_size)), [])
-        # Without a cache, copies and labels go when they have been used.
+        # Without a cache, each group's copies and labels are deleted after use.
         return (each for some in several for each in find(some, LooseImages(self._cache)))
 
     @property
     def limits(self) -> str:
-        """What a user must know of the model's data, in one sentence; empty if there is nothing."""
+        """A sentence on the limits of the model's data; empty if there are none."""
         has_seen_scenes_only = (self.loaded.class_tables / "scenes.npz").is_file()
         return SCENES_ONLY if has_seen_scenes_only else ""
 
     def experts(self, chosen: Sequence[str] | None = None) -> tuple[str, ...]:
-        """The model's experts, in its order; only the chosen ones, if some are.
+        """The model's experts, or those of them that are chosen, in the model's order.
 
         Raises:
-            UserError: one of them is none of the model's.
+            UserError: the model does not have a chosen expert.
         """
         known = self.model.config.experts
         if isinstance(chosen, str):
@@ -204,10 +198,10 @@ class Predictor(Generic[M]):
         )
 
     def backends(self, experts: Sequence[str] | None = None) -> Backends:
-        """For each of the experts, the network that makes its labels.
+        """The network of each expert.
 
         Raises:
-            UserError: nothing names one.
+            UserError: an expert has none.
         """
         wanted = self.experts(experts)
         if missing := [name for name in wanted if name not in self.known_backends]:
@@ -216,14 +210,24 @@ class Predictor(Generic[M]):
 
     @cached_property
     def known_backends(self) -> Backends:
-        """By expert, all the networks that something names: what was given, the model, the config."""
+        """The known networks by expert: given ones, else the model's, else those of the config."""
         return read_yaml(EXPERTS_FILE)["backends"] | self.usage.backends | self._given
 
-    def _dataset(
-        self, images: Sequence[AnyImage], experts: Sequence[str] | None, store: LooseImages
-    ) -> CaptionDataset:
-        names = store.add(images, self.backends(experts))
-        return store.dataset(names, self.image_config(store.labels, experts))
+    def _predict_images(
+        self,
+        images: Images,
+        batch_size: int,
+        experts: Sequence[str] | None,
+        predict: Callable[[CaptionDataset], Iterator[tuple[str, Prediction]]],
+    ) -> Prediction | list[Prediction] | Iterator[Prediction]:
+        """Labels images and predicts each of them, all of which must be readable."""
+
+        def find(images: list[AnyImage], store: LooseImages) -> list[Prediction]:
+            names = store.add(images, self.backends(experts))
+            dataset = store.dataset(names, self.image_config(store.labels, experts))
+            return self.every(dataset, predict(dataset))
+
+        return self._of_each(images, batch_size, find)
 
     def _with_attribution(
         self,
@@ -232,9 +236,9 @@ class Predictor(Generic[M]):
         starts: Sequence[Sequence[int]],
         texts: Sequence[str],
     ) -> list[Prediction]:
-        """Predictions with what they were read from; the rest is for `find_attribution`."""
+        """Adds the attribution; the other arguments are those of `find_attribution`."""
         found = find_attribution(self.model, inputs, starts, texts)
-        return [replace(each, attribution=told) for each, told in zip(predictions, found, strict=True)]
+        return [replace(each, attribution=attribution) for each, attribution in zip(predictions, found, strict=True)]
 
     def _predictions(
         self,
@@ -242,9 +246,9 @@ class Predictor(Generic[M]):
         batch_size: int,
         predict: Callable[[Inputs, list[int]], list[Prediction]],
     ) -> Iterator[tuple[str, Prediction]]:
-        """Each readable image of a data set, with what `predict` says of it, given inputs and indices.
+        """Each readable image of a data set with its prediction, which `predict` makes from inputs and indices.
 
-        An image of which the network's output is not finite counts as one that cannot be read.
+        An image counts as unreadable if the network's output for it is not finite.
         """
         for batch in DataLoader(dataset, batch_size, collate_fn=collate):
             if batch is None:  # no image of it can be read
@@ -260,10 +264,10 @@ class Predictor(Generic[M]):
                     dataset.recall_unreadable(index)
 
     def every(self, dataset: CaptionDataset, found: Iterator[tuple[str, Prediction]]) -> list[Prediction]:
-        """What is said of each image of a data set, all of which can be read.
+        """The predictions of a data set, one for each image.
 
         Raises:
-            UserError: the network's output of an image is not finite.
+            UserError: the network's output for an image is not finite.
         """
         predictions = [prediction for _, prediction in found]
         if len(lost := dataset.unreadable):

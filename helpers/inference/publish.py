@@ -1,6 +1,6 @@
-"""A model as a folder that needs no other, which is what the Hugging Face hub stores.
+"""A model as a self-contained folder, as the Hugging Face hub stores it.
 
-`config.json`, `model.safetensors`, the tokenizer's files, `class_tables/` with what its experts need, and a
+It holds `config.json`, `model.safetensors`, the tokenizer's files, `class_tables/` of the model's experts, and a
 model card, `README.md`.
 """
 
@@ -24,16 +24,16 @@ from helpers.checkpoints.weight_files import write_weights
 from model.modalities import modality
 
 TABLES = "class_tables"
-FILES = (HUB_DESCRIPTION, "*.safetensors*", "vocab.json", "merges.txt", f"{TABLES}/*.npz")  # that are read
+FILES = (HUB_DESCRIPTION, "*.safetensors*", "vocab.json", "merges.txt", f"{TABLES}/*.npz")  # needed to load
 
 
 @dataclass(frozen=True)
 class Card:
-    """What a model card says beside the network itself.
+    """The part of a model card that the network does not tell.
 
     Attributes:
         task: one of the hub's `pipeline_tag`s.
-        example: a line of Python, given `model`.
+        example: a line of Python that uses `model`.
         license: of the weights, as the hub abbreviates it; None leaves it open.
         metrics: scores by name.
     """
@@ -45,10 +45,10 @@ class Card:
 
 
 def find_folder(name: str | Path) -> Path:
-    """A folder as it is named, also relative to the project; of a model on the hub, its copy in the cache.
+    """A folder, absolute or relative to here or to the project; for a model on the hub, its copy in the cache.
 
     Raises:
-        UserError: there is no such folder, and the hub has no such model or cannot be reached.
+        UserError: no such folder, and the hub has no such model or cannot be reached.
     """
     for folder in (Path(name), ROOT / name):
         if folder.is_dir():
@@ -71,17 +71,17 @@ def find_folder(name: str | Path) -> Path:
 
 
 def write_folder(loaded: LoadedModel, folder: Path, class_name: str, card: Card, overwrite: bool = False) -> None:
-    """Writes a model and all it takes.
+    """Writes a model as a self-contained folder.
 
     Args:
         loaded: the model.
-        folder: made if it is not there.
-        class_name: of `helpers.inference.captioner`, which reads it.
+        folder: created if missing.
+        class_name: the class of `helpers.inference.captioner` that loads it.
         card: for the model card.
-        overwrite: replace files in the folder that this did not write.
+        overwrite: replace files that this did not write.
 
     Raises:
-        UserError: there are such files.
+        UserError: the folder holds such files.
     """
     model = loaded.model
     weights, description = folder / "model.safetensors", folder / DESCRIPTION
@@ -90,30 +90,27 @@ def write_folder(loaded: LoadedModel, folder: Path, class_name: str, card: Card,
     outputs.check([weights, description, *files])
     with outputs.writing(weights):
         write_weights(weights, model.state_dict())
-    outputs.remove(description)  # which would be read first
+    outputs.remove(description)  # it would be read instead of config.json
     for path, content in files.items():
         with outputs.writing(path):
             write_bytes(path, content)
 
 
 def _small_files(loaded: LoadedModel, class_name: str, card: Card) -> Iterator[tuple[str, bytes]]:
-    """All that is not weights: names below the folder, and contents."""
+    """Names and contents of all files but the weights."""
     model = loaded.model
     description = describe(model.config, ".", Path(TABLES), loaded.usage)
     yield HUB_DESCRIPTION, json_text(description | {"class_tables": TABLES}, indent=2).encode()
-    with TemporaryDirectory() as folder:  # which files there are, its library decides
-        model.tokenizer.backend_tokenizer.model.save(folder)  # the two files that we read
-        model.tokenizer.save_pretrained(folder)  # and those of other programs
+    with TemporaryDirectory() as folder:
+        model.tokenizer.backend_tokenizer.model.save(folder)  # vocab.json and merges.txt, for us
+        model.tokenizer.save_pretrained(folder)  # for other programs
         yield from ((path.name, path.read_bytes()) for path in Path(folder).iterdir())
     yield from _tables(loaded)
-    yield "README.md", card_text(loaded, class_name, card).encode()
+    yield "README.md", _card_text(loaded, class_name, card).encode()
 
 
 def push_folder(folder: Path, repository: str, *, private: bool | None, token: str | None) -> str:
-    """Makes a repository on the hub, if there is none, and puts a folder into it as one commit.
-
-    Returns:
-        Its address.
+    """Creates a repository on the hub if needed, commits a folder to it, and returns its address.
 
     Raises:
         UserError: the hub cannot be reached, or refuses.
@@ -133,8 +130,8 @@ def push_folder(folder: Path, repository: str, *, private: bool | None, token: s
     return f"{api.endpoint}/{repository}"
 
 
-def card_text(loaded: LoadedModel, class_name: str, card: Card) -> str:
-    """The model card: front matter for the hub, what the model is, how it is used, what it reaches."""
+def _card_text(loaded: LoadedModel, class_name: str, card: Card) -> str:
+    """The model card: front matter for the hub, description, example, scores."""
     network = loaded.model.config
     header = ModelCardData(
         license=card.license, pipeline_tag=card.task, tags=["prismer", "vision-language", "safetensors"]
@@ -159,7 +156,7 @@ def card_text(loaded: LoadedModel, class_name: str, card: Card) -> str:
 
 
 def _tables(loaded: LoadedModel) -> Iterator[tuple[str, bytes]]:
-    """The class tables that the model's experts use, and the background's embedding."""
+    """The class tables of the model's experts, and the embedding of the background."""
     used = [modality(name) for name in loaded.model.config.experts]
     if not any(entry.is_label_map for entry in used):
         return

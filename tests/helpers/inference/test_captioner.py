@@ -153,7 +153,8 @@ def test_an_output_that_is_not_finite_is_no_answer(answerer, pictures, monkeypat
     monkeypatch.setattr(answerer.model, "generate", lambda *_, **__: outputs)
     with pytest.raises(UserError, match="image 2 of 3: the network's output is not finite"):
         answerer.answer(pictures, "what")
-    dataset = answerer._dataset(pictures, None, answerer._images)
+    images = LooseImages()
+    dataset = images.dataset(images.add(pictures, {}), answerer.image_config(images.labels))
     found = list(answerer.answers(dataset, ["what"] * 3, batch_size=3))
     assert [said.text for _, said in found] == ["red"]
     assert len(dataset.skipped) == 2
