@@ -3,12 +3,12 @@
     python -m nano.train --caption configs/caption_nano.yaml --vqa configs/vqa_nano.yaml --exp_name make_nano
 
 An image is encoded once for several of its captions and questions, and all images are in the device's memory.
-One network learns both tasks, so both get the same weights: logging/caption_<exp_name> and
-logging/vqa_<exp_name>. Those of the last step are kept; no other data chooses any.
+One network learns both tasks, and both get its last weights: logging/caption_<exp_name> and
+logging/vqa_<exp_name>. No validation data chooses the weights.
 
-Captions alone do not teach what signs say: a word is one token of many, and far from the label that has it.
-So where there is a text expert, a second loss, close by, has the encoder's last tokens carry the word: a
-linear map reads it off them. The map is thrown away.
+Captions alone do not teach the network to read signs: the word is one token of many, and far from its label.
+Where there is a text expert, a second loss makes the encoder's last tokens carry the word: a linear map
+predicts it from them. The map is discarded after the training.
 """
 
 import argparse
@@ -16,8 +16,8 @@ import math
 import time
 from collections.abc import Callable, Iterator
 
-import psutil
 import torch
+from accelerate.utils import recursively_apply, send_to_device
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -40,18 +40,18 @@ from model.inputs import PrepareInputs
 from model.prismer import Prismer
 from model.sizes import read_model_size
 from model.vqa import PrismerVQA
-from nano.scenes_in_memory import Pictures, Texts, read_pictures, read_texts, shifted
+from nano.scenes_in_memory import read_images, read_texts, shifted
 
 TEXT = "ocr_detection"
-CARRIERS = 8  # of the encoder's tokens, the last ones, that the word is read off
-WORDS = 2.0  # weight of that loss
-ANSWERS = 2.0  # weight of a token of an answer, where that of a caption has 1
-SHIFT = 6  # pixels that an image may move, so that it is not learned by heart
+CARRIERS = 8  # the encoder's last tokens, which carry the word
+WORDS = 2.0  # weight of the word's loss
+ANSWERS = 2.0  # weight of a token of an answer; a token of a caption has 1
+SHIFT = 6  # pixels that an image may move, against overfitting
 CAPTIONS, QUESTIONS = 5, 10  # of an image, as Scenes have them
-MAX_NORM = 5.0  # of a gradient
+MAX_NORM = 5.0  # of the gradient
 WARM_UP = 200  # steps
 LOG_EVERY = 250  # steps
-SYNC_EVERY = 10  # steps that a GPU may be behind
+SYNC_EVERY = 10  # steps that a GPU may lag behind
 
 
 def main() -> None:
@@ -60,23 +60,22 @@ def main() -> None:
     parser.add_argument("--vqa", type=named_path, required=True, help="config: questions and answers")
     parser.add_argument("--exp_name", type=experiment, required=True, help="names the folders of the weights")
     parser.add_argument("--steps", type=natural, default=12000, help="default: %(default)s")
-    parser.add_argument("--minutes", type=positive, help="end after so many, with fewer steps if need be")
+    parser.add_argument("--minutes", type=positive, help="end after this time, with fewer steps if need be")
     parser.add_argument("--batch_size", type=natural, default=64, help="images (default: %(default)s)")
     parser.add_argument(
-        "--texts", type=natural, default=8, help="of an image in a step, of all 15 (default: %(default)s)"
+        "--texts", type=natural, default=8, help="texts of an image in a step, of all 15 (default: %(default)s)"
     )
-    parser.add_argument("--lr", type=positive, default=1.5e-3, help="highest (default: %(default)s)")
-    parser.add_argument("--workers", type=whole, default=2, help="that read images (default: %(default)s)")
+    parser.add_argument("--lr", type=positive, default=1.5e-3, help="highest learning rate (default: %(default)s)")
+    parser.add_argument("--workers", type=whole, default=2, help="processes that read images (default: %(default)s)")
     parser.add_argument("--seed", type=whole, default=0)
-    parser.add_argument("--eager", action="store_true", help="no CUDA graph of a step on a GPU")
+    parser.add_argument("--eager", action="store_true", help="run steps on a GPU without a CUDA graph")
     add_flag(parser)
     train(parser.parse_args())
 
 
 def train(args: argparse.Namespace) -> None:
     """Reads the data, trains, writes the weights."""
-    running = time.time() - psutil.Process().create_time()
-    deadline = time.monotonic() - running + 60 * (args.minutes or math.inf)
+    deadline = time.monotonic() + 60 * (args.minutes or math.inf)
     config = read_config(args.caption, CaptionConfig, "coco")
     vqa = read_config(args.vqa, VQAConfig)
     folders = [experiment_folder(task, args.exp_name) for task in ("caption", "vqa")]
@@ -99,10 +98,9 @@ def train(args: argparse.Namespace) -> None:
     answers = read_answers(vqa.data_path / vqa.answer_list)
     torch.manual_seed(args.seed)
     model = build_model(PrismerVQA, network, size.tokenizer)
-    pictures = read_pictures(captions, args.workers)
-    texts = read_texts(model, captions, questions, config.prefix)
+    scenes = read_images(captions, args.workers) | {"texts": read_texts(model, captions, questions, config.prefix)}
 
-    teach(model, prepare_inputs(network.experts, config.class_tables), pictures, texts, args, deadline)
+    fit(model, prepare_inputs(network.experts, config.class_tables), scenes, args, deadline)
 
     backends = read_backends(config.label_path, network.experts)
     usages = (
@@ -118,43 +116,35 @@ def train(args: argparse.Namespace) -> None:
     print(f"weights in {' and '.join(map(str, folders))}")
 
 
-def teach(
-    model: Prismer,
-    prepare: PrepareInputs,
-    pictures: Pictures,
-    texts: Texts,
-    args: argparse.Namespace,
-    deadline: float,
-) -> None:
-    """Trains a model in place; it comes back on the CPU.
+def fit(model: Prismer, prepare: PrepareInputs, scenes: dict, args: argparse.Namespace, deadline: float) -> None:
+    """Trains a model in place, and moves it back to the CPU.
 
     Args:
         model: with new weights.
-        prepare: makes its input of a batch.
-        pictures: images and labels.
-        texts: of the same images.
+        prepare: makes the model's input of a batch.
+        scenes: images, labels and tables of `read_images`, and as `texts` those of `read_texts`.
         args: the flags.
-        deadline: when it ends at the latest, by `time.monotonic`; the learning rate falls until then.
+        deadline: the latest end, by `time.monotonic`; the learning rate falls until then.
     """
-    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
-    device = torch.device(device)
-    lesson = Lesson(model, prepare, pictures, texts, args.texts).to(device).train()
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
+    device = torch.device(accelerator)
+    task = MultiTaskLoss(model, prepare, send_to_device(scenes, device), args.texts).to(device).train()
     on_graph = device.type == "cuda" and not args.eager
     torch.backends.cuda.matmul.allow_tf32 = True
     lr = torch.zeros((), device=device) if on_graph else 0.0
-    optimizer = torch.optim.AdamW(lesson.parameters(), lr=lr, weight_decay=0.05, fused=True, capturable=on_graph)
+    optimizer = torch.optim.AdamW(task.parameters(), lr=lr, weight_decay=0.05, fused=True, capturable=on_graph)
     index = torch.zeros(args.batch_size, dtype=torch.int64, device=device)
 
     def step() -> Tensor:
         optimizer.zero_grad()
-        losses = lesson(index)
+        losses = task(index)
         losses[0].backward()
-        nn.utils.clip_grad_norm_(lesson.parameters(), MAX_NORM)
+        nn.utils.clip_grad_norm_(task.parameters(), MAX_NORM)
         optimizer.step()
         return losses.detach()
 
-    order = _order(len(texts.ids), args.batch_size, args.seed)
-    index.copy_(next(order))
+    batches = _batches(len(scenes["rgb"]), args.batch_size, args.seed)
+    index.copy_(next(batches))
     if on_graph:
         step = _captured(step)
     began, done, share = time.monotonic(), 0, 0.0
@@ -162,23 +152,23 @@ def teach(
         rate = cosine_lr(share, 1.0, args.lr, args.lr / 200) * min((done + 1) / WARM_UP, 1.0)
         for group in optimizer.param_groups:
             group["lr"] = group["lr"].fill_(rate) if on_graph else rate
-        index.copy_(next(order))
+        index.copy_(next(batches))
         losses = step()
         done += 1
         if done % SYNC_EVERY == 0:
-            losses = losses.tolist()  # waits for the device, whose time counts
+            losses = losses.tolist()  # waits for the device, so that its time counts
         seconds = time.monotonic() - began
         if done % LOG_EVERY == 0:
             names = ("loss", "captions", "answers", "words", "words read")
-            told = ", ".join(f"{name} {value:.3f}" for name, value in zip(names, losses, strict=True))
-            print(f"step {done}, {seconds:.0f} s: {told}", flush=True)
+            values = ", ".join(f"{name} {value:.3f}" for name, value in zip(names, losses, strict=True))
+            print(f"step {done}, {seconds:.0f} s: {values}", flush=True)
         share = max(done / args.steps, seconds / (deadline - began))
     print(f"{done} steps in {seconds:.0f} s on {device}")
     model.cpu().eval()
 
 
-def _order(length: int, batch_size: int, seed: int) -> Iterator[Tensor]:
-    """Batches of indices without end, int64 (batch_size,), each epoch in an order of its own."""
+def _batches(length: int, batch_size: int, seed: int) -> Iterator[Tensor]:
+    """Endless batches of indices, int64 (batch_size,); each epoch has its own order."""
     generator = torch.Generator().manual_seed(seed)
     left = torch.zeros(0, dtype=torch.int64)
     while True:
@@ -189,10 +179,7 @@ def _order(length: int, batch_size: int, seed: int) -> Iterator[Tensor]:
 
 
 def _captured(step: Callable[[], Tensor]) -> Callable[[], Tensor]:
-    """A step as one CUDA graph: its kernels are short, and a host cannot start them as fast as they end.
-
-    A few steps are taken before, as a capture needs.
-    """
+    """The step as one CUDA graph: its kernels are shorter than their launches from the host."""
     for _ in range(5):
         warm_up(step)
     replay, losses = capture(step)
@@ -204,47 +191,40 @@ def _captured(step: Callable[[], Tensor]) -> Callable[[], Tensor]:
     return again
 
 
-class Lesson(nn.Module):
-    """A model with all that it learns from; its shapes do not depend on the batch, as a CUDA graph needs.
+class MultiTaskLoss(nn.Module):
+    """A model and the losses of its tasks; shapes do not depend on the batch, as a CUDA graph needs.
 
     Args:
-        model: what learns.
-        prepare: makes its input of a batch.
-        pictures: images and labels.
-        texts: of the same images.
-        chosen: how many of an image's texts are drawn for a step.
+        model: the model to train.
+        prepare: makes the model's input of a batch.
+        scenes: as for `fit`, on the device of the training.
+        chosen: how many of an image's texts a step draws.
     """
 
-    def __init__(self, model: Prismer, prepare: PrepareInputs, pictures: Pictures, texts: Texts, chosen: int) -> None:
+    def __init__(self, model: Prismer, prepare: PrepareInputs, scenes: dict, chosen: int) -> None:
         super().__init__()
-        self.model, self.prepare, self.pictures, self.texts = model, prepare, pictures, texts
-        self.chosen = min(chosen, texts.ids.shape[1])
-        self.words = None  # int64 (n,), the word of each image's sign, -1 where there is none
-        if TEXT in pictures.tables:
-            self.words, count = _words(pictures.tables[TEXT][:, 0])
+        self.model, self.prepare = model, prepare
+        self.texts = scenes["texts"]
+        self.images = {name: scenes[name] for name in ("rgb", "labels", "tables")}
+        self.chosen = min(chosen, self.texts["ids"].shape[1])
+        self.words = None  # int64 (n,), the word of each image's sign; -1: no sign
+        if TEXT in scenes["tables"]:
+            self.words, count = _numbered(scenes["tables"][TEXT][:, 0])
             self.reader = nn.Linear(model.config.vision.width, count)
-
-    def _apply(self, fn: Callable, recurse: bool = True) -> "Lesson":
-        super()._apply(fn, recurse)
-        device = next(self.parameters()).device
-        self.pictures, self.texts = self.pictures.to(device), self.texts.to(device)
-        if self.words is not None:
-            self.words = self.words.to(device)
-        return self
 
     def forward(self, index: Tensor) -> Tensor:
         """Losses of some images, int64 (b,).
 
         Returns:
-            float32 (5,): what is to be minimised; the loss of a token of a caption, and of an answer; that of
-            the words; the share of the words that is read right.
+            float32 (5,): the loss to minimise; the mean losses of a caption's token, of an answer's token and
+            of a word; the share of words that are read right.
         """
-        pictures = shifted(self.pictures.batch(index), SHIFT)
-        encoded = self.model.expert_encoder(self.prepare(pictures))  # (b, l, d)
-        batch, many = len(index), self.texts.ids.shape[1]
+        batch, many = len(index), self.texts["ids"].shape[1]
+        images = shifted(recursively_apply(lambda values: values[index], self.images), SHIFT)
+        encoded = self.model.expert_encoder(self.prepare(images))  # (b, l, d)
         drawn = torch.rand(batch, many, device=index.device).argsort(dim=1)[:, : self.chosen]
         ids, starts, ends = (
-            x[index[:, None], drawn].flatten(0, 1) for x in (self.texts.ids, self.texts.starts, self.texts.ends)
+            self.texts[name][index[:, None], drawn].flatten(0, 1) for name in ("ids", "starts", "ends")
         )  # (b * chosen, l), (b * chosen,), (b * chosen,)
         places = torch.arange(ids.shape[1], device=ids.device)
         real = places < ends[:, None]
@@ -255,28 +235,28 @@ class Lesson(nn.Module):
         losses = F.cross_entropy(
             logits.flatten(0, 1), targets.flatten(), label_smoothing=LABEL_SMOOTHING, reduction="none"
         ).view_as(targets)
-        told = (drawn < CAPTIONS).flatten()[:, None] & learned[:, 1:]
-        answered = ~told & learned[:, 1:]
-        total = (losses * torch.where(answered, ANSWERS, 1.0)).sum() / len(ids)
-        parts = [(losses * kind).sum() / kind.sum().clamp(min=1) for kind in (told, answered)]
+        captions = (drawn < CAPTIONS).flatten()[:, None] & learned[:, 1:]
+        answers = ~captions & learned[:, 1:]
+        total = (losses * torch.where(answers, ANSWERS, 1.0)).sum() / len(ids)
+        parts = [(losses * kind).sum() / kind.sum().clamp(min=1) for kind in (captions, answers)]
         word = right = total.new_zeros(())
         if self.words is not None:
-            known = self.words[index]  # (b,)
-            read = self.reader(encoded[:, -CARRIERS:].mean(dim=1))  # (b, words)
-            there = known >= 0
-            count = there.sum().clamp(min=1)
-            word = F.cross_entropy(read, known, ignore_index=-1, reduction="sum") / count
-            right = ((read.argmax(dim=1) == known) & there).sum() / count
+            words = self.words[index]  # (b,)
+            read = self.reader(encoded[:, -CARRIERS:].mean(dim=1))  # (b, count)
+            signs = words >= 0
+            count = signs.sum().clamp(min=1)
+            word = F.cross_entropy(read, words, ignore_index=-1, reduction="sum") / count
+            right = ((read.argmax(dim=1) == words) & signs).sum() / count
             total = total + WORDS * word
         return torch.stack([total, *parts, word, right])
 
 
-def _words(embeddings: Tensor) -> tuple[Tensor, int]:
-    """Embeddings (n, d) as numbers of words, int64 (n,), -1 where they are zeros; and how many words."""
-    there = embeddings.any(dim=1)
-    known, numbers = embeddings[there].unique(dim=0, return_inverse=True)
-    words = torch.full((len(embeddings),), -1)
-    words[there] = numbers
+def _numbered(embeddings: Tensor) -> tuple[Tensor, int]:
+    """Embeddings (n, d) of words as numbers, int64 (n,), -1 for zeros; and how many words there are."""
+    present = embeddings.any(dim=1)
+    known, numbers = embeddings[present].unique(dim=0, return_inverse=True)
+    words = torch.full((len(embeddings),), -1, device=embeddings.device)
+    words[present] = numbers
     return words, len(known)
 
 

@@ -1,9 +1,10 @@
-"""The miniature's training: its losses are those of the two tasks, and what it leaves can be used."""
+"""The miniature's training: its losses are those of the two tasks, and its weights can be used."""
 
 import sys
 
 import pytest
 import torch
+from accelerate.utils import recursively_apply
 
 from dataset.captions import caption_dataset
 from dataset.questions import question_dataset
@@ -15,7 +16,7 @@ from model.config import PrismerConfig
 from model.sizes import read_model_size
 from model.vqa import PrismerVQA
 from nano import train
-from nano.scenes_in_memory import read_pictures, read_texts, shifted
+from nano.scenes_in_memory import read_images, read_texts, shifted
 from tests.end_to_end.conftest import ROOT, write_caption_config, write_config
 
 EXPERTS = ("depth", "obj_detection", "ocr_detection")
@@ -23,8 +24,8 @@ PREFIX = "A picture of"
 
 
 @pytest.fixture
-def lesson(scenes):
-    """A lesson in evaluation mode on scenes, and their data sets."""
+def task(scenes):
+    """The losses of a new model in evaluation mode on scenes, and their data sets."""
     visual = ImageConfig(
         label_path=scenes / "labels", experts=EXPERTS, image_resolution=32, label_resolution=32, augment=False
     )
@@ -33,34 +34,33 @@ def lesson(scenes):
     size = read_model_size("prismer_nano")
     torch.manual_seed(0)
     model = build_model(PrismerVQA, PrismerConfig(size.vision, size.text, EXPERTS, 32, 32), size.tokenizer)
-    texts = read_texts(model, captions, questions, PREFIX)
-    pictures = read_pictures(captions, workers=0)
+    data = read_images(captions, workers=0) | {"texts": read_texts(model, captions, questions, PREFIX)}
     prepare = prepare_inputs(EXPERTS, ROOT / "nano" / "tables")
-    return train.Lesson(model, prepare, pictures, texts, chosen=15).eval(), captions, questions
+    return train.MultiTaskLoss(model, prepare, data, chosen=15).eval(), captions, questions
 
 
-def test_losses_are_those_of_the_tasks(lesson, monkeypatch):
-    lesson, captions, questions = lesson
-    monkeypatch.setattr(train, "shifted", lambda batch, most: batch)
+def test_losses_are_those_of_the_tasks(task, monkeypatch):
+    task, captions, questions = task
+    monkeypatch.setattr(train, "SHIFT", 0)
     index = torch.tensor([7, 2])
     with torch.no_grad():
-        total, _, _, words, _ = lesson(index)
-        inputs = lesson.prepare(lesson.pictures.batch(index))
+        total, _, _, words, _ = task(index)
+        inputs = task.prepare(recursively_apply(lambda values: values[index], task.images))
         told = [text for number in index for text in captions.text(int(number))["caption"]]
-        captioner = PrismerCaption(lesson.model.config, lesson.model.tokenizer).eval()
-        captioner.load_state_dict(lesson.model.state_dict())
+        captioner = PrismerCaption(task.model.config, task.model.tokenizer).eval()
+        captioner.load_state_dict(task.model.state_dict())
         asked = [questions.text(int(number)) for number in index]
         pairs = [[text for row in asked for text in row[key]] for key in ("question", "answer")]
         expected = len(told) * captioner(inputs, told, PREFIX)
-        answers = lesson.model(inputs, *pairs, torch.ones(len(pairs[0])))
+        answers = task.model(inputs, *pairs, torch.ones(len(pairs[0])))
         expected += train.ANSWERS * len(pairs[0]) * answers
     assert total - train.WORDS * words == pytest.approx(float(expected / 30), rel=1e-4)
 
 
-def test_the_words_are_those_of_the_signs(lesson):
-    lesson, captions, _ = lesson
+def test_the_words_are_those_of_the_signs(task):
+    task, captions, _ = task
     signs = [any("sign" in text for text in captions.text(number)["caption"]) for number in range(12)]
-    assert ((lesson.words >= 0).tolist()) == signs
+    assert ((task.words >= 0).tolist()) == signs
     assert 0 < sum(signs) < 12
 
 
