@@ -1,13 +1,13 @@
-"""Do experts help? Trains Prismer-Nano with some of them, and tells what its captions are worth.
+"""Measures what the experts contribute: trains Prismer-Nano with some of them and scores its captions.
 
     python -m nano.ablation --only experts_0 only_obj_detection experts_6 --seeds 2
     python -m nano.ablation --parallel 8            # everything, eight trainings at once
 
-It needs the Scenes and the nano experts' labels (`make nano-data nano-labels`), and for `exact_labels`
-those of the renderer: `python -m nano.scenes` with `nano-data`'s numbers, without `--no-labels`. Each
-training is one of `nano.train`, with few steps; its captions of the test scenes are judged, and the result is
-a JSON file below logging/ablation. What has a result, or weights, is not trained again. At the end come a
-table (Markdown) and a picture of all results of so many steps.
+It needs the Scenes and the nano experts' labels (`make nano-data nano-labels`), and for `exact_labels` the
+renderer's: `python -m nano.scenes` with the numbers of `nano-data`, without `--no-labels`. Each run is a short
+training by `nano.train`; the score of its captions of the test scenes is a JSON file below logging/ablation.
+Runs that have a result are not repeated, and those with weights are only scored. A table (Markdown) and a
+picture show all results with the same number of steps.
 """
 
 import argparse
@@ -17,7 +17,6 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,23 +31,18 @@ from nano.scenes.facts import read_captions, score
 
 OUT = LOGGING / "ablation"
 CONFIG = ROOT / "configs" / "caption_nano.yaml"
-QUESTIONS = ROOT / "configs" / "vqa_nano.yaml"
 EXPERTS = ("depth", "normal", "seg_scenes", "edge", "obj_detection", "ocr_detection")  # the paper's order
-NOISY = "depth"  # the paper spoils this one
-COLUMNS = (
-    "CIDEr",
-    "object",
-    "read",
-)  # the score, and percent of solids and of signs' words that are told right
+NOISY = "depth"  # the expert whose labels the paper replaces by noise
+COLUMNS = ("CIDEr", "object", "read")  # the score; percent of solids and of signs' words that are right
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What is changed.
+    """What a model learns from.
 
     Attributes:
-        experts: those that the model has.
-        exact: the renderer's labels instead of the nano experts'.
+        experts: the model's experts.
+        exact: whether the labels are the renderer's instead of the nano experts'.
         noise: share of the images whose `NOISY` label is noise.
     """
 
@@ -60,7 +54,7 @@ class Variant:
 VARIANTS = {
     **{f"experts_{number}": Variant(EXPERTS[:number]) for number in range(len(EXPERTS) + 1)},
     **{f"only_{name}": Variant((name,)) for name in EXPERTS[1:]},
-    **{f"without_{name}": Variant(tuple(e for e in EXPERTS if e != name)) for name in EXPERTS},
+    **{f"without_{name}": Variant(tuple(other for other in EXPERTS if other != name)) for name in EXPERTS},
     "exact_labels": Variant(exact=True),
     **{f"noise_{percent}": Variant(noise=percent / 100) for percent in (25, 50, 75, 100)},
 }
@@ -68,21 +62,15 @@ VARIANTS = {
 
 @dataclass(frozen=True)
 class Run:
-    """One training."""
+    """One training of a variant."""
 
     variant: str
     seed: int
     steps: int
 
-    @property
-    def name(self) -> str:
-        """Of its files and of its experiment."""
-        return f"{self.variant}_seed{self.seed}_steps{self.steps}"
-
-    @property
-    def result(self) -> Path:
-        """What it left."""
-        return OUT / f"{self.name}.json"
+    def file(self, suffix: str) -> Path:
+        """A file of the run: its result `.json`, its config `.yaml` or its `.log`."""
+        return OUT / f"{self.variant}_seed{self.seed}_steps{self.steps}{suffix}"
 
 
 def main() -> None:
@@ -96,45 +84,41 @@ def main() -> None:
     if unknown := [name for name in args.only if name not in VARIANTS]:
         raise UserError(f"unknown variant '{unknown[0]}'; known: {', '.join(VARIANTS)}")
     runs = [Run(name, seed, args.steps) for seed in range(args.seeds) for name in args.only]
-    todo = [one for one in runs if not one.result.exists()]
+    todo = [one for one in runs if not one.file(".json").exists()]
     print(f"{len(runs)} trainings, {len(runs) - len(todo)} of them done before")
     for one in todo:
-        write_config(one)  # labels of noise are made once, not by each of several trainings at once
+        write_config(one)  # before the trainings, so that several of them do not make the same noise
     with ThreadPoolExecutor(args.parallel) as pool:
-        codes = pool.map(partial(train, batch_size=args.batch_size), todo)
-        failed = [one.name for one, code in zip(todo, codes, strict=True) if code]
-    results = read_results(args.steps)
-    if results:
+        codes = pool.map(lambda one: train(one, args.batch_size), todo)
+        failed = [one.file("").name for one, code in zip(todo, codes, strict=True) if code]
+    if results := read_results(args.steps):
         (OUT / "table.md").write_text(table(results) + "\n")
         draw(results, OUT / "ablation.png")
         print(f"{table(results)}\n{OUT / 'table.md'}, {OUT / 'ablation.png'}")
     if failed:
-        raise UserError(f"{', '.join(failed)}: failed, see the .log files in {OUT}; run this again to go on")
+        raise UserError(f"{', '.join(failed)}: failed, see the .log files in {OUT}; run this again to continue")
 
 
-def write_config(one: Run) -> Path:
-    """Writes the config of a training, and its labels where they are spoilt."""
+def write_config(one: Run) -> None:
+    """Writes the config of a run, and its noisy labels if it has some."""
     variant = VARIANTS[one.variant]
     config = yaml.safe_load(CONFIG.read_text())
     settings = config["coco"]
-    data = Path(settings["data_path"])
     if variant.exact:
-        settings["label_path"] = str(data / "labels")
+        settings["label_path"] = str(Path(settings["data_path"]) / "labels")
     if variant.noise:
-        spoilt = OUT / f"labels_{one.variant}"
-        spoil(Path(settings["label_path"]), spoilt, variant.noise)
-        settings["label_path"] = str(spoilt)
+        noisy = OUT / f"labels_{one.variant}"
+        write_noisy_labels(Path(settings["label_path"]), noisy, variant.noise)
+        settings["label_path"] = str(noisy)
     settings["experts"] = list(variant.experts) or "none"
     OUT.mkdir(parents=True, exist_ok=True)
-    path = OUT / f"{one.name}.yaml"
-    path.write_text(yaml.safe_dump(config))
-    return path
+    one.file(".yaml").write_text(yaml.safe_dump(config))
 
 
-def spoil(source: Path, target: Path, share: float) -> None:
-    """Links a label folder, with noise in place of a share of the labels of `NOISY`.
+def write_noisy_labels(source: Path, target: Path, share: float) -> None:
+    """Links a label folder, but replaces a share of the `NOISY` labels by noise.
 
-    Which ones, and the noise, depend on a label's place in the sorted list alone.
+    The position of a label in the sorted list decides whether it is replaced, and its noise.
     """
     (target / NOISY).mkdir(parents=True, exist_ok=True)
     for folder in sorted(source.iterdir()):
@@ -156,56 +140,49 @@ def spoil(source: Path, target: Path, share: float) -> None:
 
 
 def train(one: Run, batch_size: int) -> int:
-    """Trains, unless there are weights, judges, and writes the result; returns the exit code."""
-    experiment, config = f"ablation_{one.name}", str(OUT / f"{one.name}.yaml")
-    weights = LOGGING / f"caption_{experiment}" / "model.safetensors"
-    teach = ["-m", "nano.train", "--caption", config, "--vqa", str(QUESTIONS), "--exp_name", experiment]
-    teach += ["--steps", str(one.steps), "--batch_size", str(batch_size), "--seed", str(one.seed)]
-    judge = [str(ROOT / "train_caption.py"), "--evaluate", "--from_checkpoint", "--exp_name", experiment]
-    commands = [[*judge, "--config", config]] if weights.exists() else [teach, [*judge, "--config", config]]
-    with (OUT / f"{one.name}.log").open("a") as log:
-        for command in commands:
+    """Trains, unless there are weights, scores the captions, and writes the result; returns the exit code."""
+    experiment, config = f"ablation_{one.file('').name}", str(one.file(".yaml"))
+    folder = LOGGING / f"caption_{experiment}"
+    teach = ["-m", "nano.train", "--caption", config, "--vqa", str(ROOT / "configs" / "vqa_nano.yaml")]
+    teach += ["--exp_name", experiment, "--steps", str(one.steps), "--batch_size", str(batch_size)]
+    teach += ["--seed", str(one.seed)]
+    judge = [str(ROOT / "train_caption.py"), "--evaluate", "--from_checkpoint"]
+    judge += ["--exp_name", experiment, "--config", config]
+    with one.file(".log").open("a") as log:
+        for command in [judge] if (folder / "model.safetensors").exists() else [teach, judge]:
             code = subprocess.run([sys.executable, *command], stdout=log, stderr=subprocess.STDOUT).returncode
             if code:
                 return code
-    write_json(one.result, measure(one, weights.parent))
+    newest = max((folder / "results").glob("coco_test*_scores.json"), key=lambda path: path.stat().st_mtime)
+    scores = json.loads(newest.read_text())["scores"]
+    data = Path(yaml.safe_load(CONFIG.read_text())["coco"]["data_path"])
+    facts = score(read_captions(newest.with_name(newest.name.replace("_scores", "")), data))
+    percent = {kind: 100 * row["right"] / row["of"] for kind, row in facts.items()}
+    write_json(one.file(".json"), {**vars(one), **scores, **percent})
     return 0
 
 
-def measure(one: Run, experiment: Path) -> dict:
-    """What the captions of an experiment's newest evaluation are worth."""
-    data = Path(yaml.safe_load(CONFIG.read_text())["coco"]["data_path"])
-    found = max((experiment / "results").glob("coco_test*_scores.json"), key=lambda path: path.stat().st_mtime)
-    scores = json.loads(found.read_text())["scores"]
-    facts = score(read_captions(found.with_name(found.name.replace("_scores", "")), data))
-    percent = {kind: 100 * row["right"] / row["of"] for kind, row in facts.items()}
-    return {"variant": one.variant, "seed": one.seed, "steps": one.steps} | scores | percent
-
-
 def read_results(steps: int) -> dict[str, list[dict]]:
-    """All results of so many steps by variant, in the order of `VARIANTS`."""
+    """All results with this number of steps by variant, in the order of `VARIANTS`."""
     files = {name: sorted(OUT.glob(f"{name}_seed*_steps{steps}.json")) for name in VARIANTS}
     return {name: [json.loads(path.read_text()) for path in paths] for name, paths in files.items() if paths}
 
 
 def table(results: dict[str, list[dict]]) -> str:
-    """Means of each variant, with the spread from the least to the greatest where it has several seeds."""
+    """The mean of each variant, and the range if there are several seeds, in Markdown."""
     lines = [f"| variant | seeds | {' | '.join(COLUMNS)} |", "|---|---|" + "---|" * len(COLUMNS)]
     for name, rows in results.items():
-        cells = [_cell([row[column] for row in rows if column in row]) for column in COLUMNS]
+        cells = []
+        for column in COLUMNS:
+            values = [row[column] for row in rows if column in row]
+            spread = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
+            cells.append(f"{statistics.mean(values):.2f}{spread}" if values else "")
         lines.append(f"| {name} | {len(rows)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _cell(values: list[float]) -> str:
-    if not values:
-        return ""
-    spread = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.2f}{spread}"
-
-
 def draw(results: dict[str, list[dict]], path: Path) -> None:
-    """A picture of CIDEr: a bar for each variant's mean, a dot for each seed."""
+    """Draws CIDEr: a bar for each variant's mean, a dot for each seed."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 0.9 + 0.3 * len(results)), layout="constrained")
