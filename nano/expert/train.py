@@ -1,6 +1,6 @@
 """Trains the nano experts on Scenes: `python -m nano.expert.train --data DIR --out nano/experts`.
 
-DIR is what `python -m nano.scenes` writes; its training split is learned, its test split measured.
+`python -m nano.scenes` writes DIR. The experts learn from its training split and are scored on its test split.
 """
 
 import argparse
@@ -16,20 +16,9 @@ from common.overwrite import Outputs, add_flag
 
 
 def main() -> None:
-    """Runs the command."""
-    args = _parser().parse_args()
-    if not (args.data / "labels").is_dir():
-        raise UserError(f"{args.data}: no labels here; write scenes with: python -m nano.scenes")
-    outputs = Outputs("nano.expert.train", args.overwrite, "name another folder with --out")
-    settings = args.seed, args.epochs, args.batch_size, args.learning_rate, args.precision
-    with outputs.writing(*(args.out / name for name in ("model.safetensors", "config.json", "metrics.json"))):
-        train(args.data, args.out, *settings)
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m nano.expert.train", description=__doc__)
     parser.add_argument("--data", type=named_path, required=True, help="a folder of Scenes with exact labels")
-    parser.add_argument("--out", type=named_path, required=True, help="where weights, config and scores go")
+    parser.add_argument("--out", type=named_path, required=True, help="folder for weights, config and scores")
     parser.add_argument("--seed", type=whole, default=0)
     parser.add_argument("--epochs", type=natural, default=8)
     parser.add_argument("--batch_size", type=natural, default=16)
@@ -38,42 +27,48 @@ def _parser() -> argparse.ArgumentParser:
         "--precision", choices=["auto", "no", "bf16"], default="auto", help="auto: bf16 where the CPU has it"
     )
     add_flag(parser)
-    return parser
+    args = parser.parse_args()
+    if not (args.data / "labels").is_dir():
+        raise UserError(f"{args.data}: no labels here; write scenes with: python -m nano.scenes")
+    outputs = Outputs("nano.expert.train", args.overwrite, "name another folder with --out")
+    with outputs.writing(*(args.out / name for name in ("model.safetensors", "config.json", "metrics.json"))):
+        train(args)
 
 
-def train(
-    data: Path, out: Path, seed: int, epochs: int, batch_size: int, learning_rate: float, precision: str
-) -> dict[str, float]:
-    """Trains, saves, and measures on the test split; returns the scores."""
+def train(args: argparse.Namespace) -> None:
+    """Trains, saves the weights in half precision, scores them on the test split, and prints the scores."""
     import torch
 
     from common.progress import progress_bar
+    from helpers.checkpoints.weight_files import write_weights
     from nano.expert import losses
     from nano.expert.network import NanoConfig, NanoNetwork
     from nano.expert.training_data import SceneTargets, find_words, load_targets, scene_images
 
-    if precision == "auto":
-        precision = "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "no"
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    images = scene_images(data, "train2014")
-    words = find_words(data, images)
+    if args.precision == "auto":
+        args.precision = "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "no"
+    torch.manual_seed(args.seed)
+    generator = torch.Generator().manual_seed(args.seed)
+    images = scene_images(args.data, "train2014")
+    steps = args.epochs * (len(images) // args.batch_size)
+    if steps <= 10:  # fewer have no warm-up
+        raise UserError(f"{args.data}: {len(images)} scenes make {steps} steps; write more, or train more epochs")
+    words = find_words(args.data, images)
     config = NanoConfig(words=tuple(words))
-    dataset = SceneTargets(data, images, config.words, config.side, config.instance_classes)
+    dataset = SceneTargets(args.data, images, config.words, config.side, config.instance_classes)
     targets = load_targets(dataset, workers=os.cpu_count() or 1)
 
     network = NanoNetwork(config).to(memory_format=torch.channels_last)
     network.word_features.copy_(torch.tensor(list(words.values())))
-    optimizer = torch.optim.AdamW(network.parameters(), learning_rate, weight_decay=0.01)
-    steps = epochs * (len(images) // batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, steps, pct_start=0.1)
+    optimizer = torch.optim.AdamW(network.parameters(), args.learning_rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.learning_rate, steps, pct_start=0.1)
     start = time.perf_counter()
     with progress_bar(total=steps, unit="step") as bar:
-        for _ in range(epochs):
+        for _ in range(args.epochs):
             order = torch.randperm(len(images), generator=generator)
-            for chosen in order[: len(order) // batch_size * batch_size].split(batch_size):
+            for chosen in order[: len(order) // args.batch_size * args.batch_size].split(args.batch_size):
                 batch = losses.mirror({name: values[chosen] for name, values in targets.items()}, generator)
-                with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+                with torch.autocast("cpu", torch.bfloat16, enabled=args.precision == "bf16"):
                     maps = network(batch["images"])
                 parts = losses.map_losses(maps, batch)
                 parts["word"] = losses.word_loss(network, batch, generator)
@@ -86,26 +81,16 @@ def train(
                 if bar.n % 50 == 0:
                     bar.set_postfix_str(" ".join(f"{name} {loss:.3f}" for name, loss in parts.items()))
     minutes = (time.perf_counter() - start) / 60
-    save(network, out)
-    scores = evaluate(data, out)
-    record = {"scores": scores, "scenes": len(images), "seed": seed, "epochs": epochs}
-    record |= {"batch_size": batch_size, "learning_rate": learning_rate, "precision": precision}
+
+    state = network.state_dict()
+    weights = {name: (x.half() if x.is_floating_point() else x).contiguous() for name, x in state.items()}
+    write_weights(args.out / "model.safetensors", weights)
+    write_json(args.out / "config.json", asdict(config), indent=2)
+    settings = {name: getattr(args, name) for name in ("seed", "epochs", "batch_size", "learning_rate", "precision")}
+    record = {"scores": evaluate(args.data, args.out), "scenes": len(images), **settings}
     record["minutes"] = round(minutes, 1)
-    write_json(out / "metrics.json", record, indent=2)
+    write_json(args.out / "metrics.json", record, indent=2)
     print(json_text(record, indent=2), end="")
-    return scores
-
-
-def save(network, out: Path) -> None:
-    """Writes model.safetensors (half precision) and config.json."""
-    from helpers.checkpoints.weight_files import write_weights
-
-    weights = {
-        name: (value.half() if value.is_floating_point() else value).contiguous()
-        for name, value in network.state_dict().items()
-    }
-    write_weights(out / "model.safetensors", weights)
-    write_json(out / "config.json", asdict(network.config), indent=2)
 
 
 def evaluate(data: Path, folder: Path) -> dict[str, float]:
