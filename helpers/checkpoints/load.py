@@ -1,4 +1,4 @@
-"""From a config, or from a checkpoint folder, to a model that is ready to use."""
+"""Building a model from a config, or from a checkpoint's folder."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -31,12 +31,10 @@ from model.tokenizer import load_tokenizer
 
 M = TypeVar("M", bound=Prismer)
 RELEASED_RESOLUTIONS = (224, 384, 480)  # pre-training, classification, captions and answers
-DESCRIPTION = "model.json"  # beside the weights: what `describe` gives
-HUB_DESCRIPTION = "config.json"  # the same in a folder that needs no other, see `helpers.inference.publish`
-DESCRIPTIONS = (DESCRIPTION, HUB_DESCRIPTION)
+DESCRIPTION = "model.json"  # beside the weights, see `describe`
+HUB_DESCRIPTION = "config.json"  # the same in a self-contained folder, see `helpers.inference.publish`
 
-
-# Keys whose shapes tell the network, and what those are.
+# The keys whose shapes identify the network, and the meaning of their dimensions.
 _TELLING = {
     POSITIONS: "(positions, width)",
     "expert_encoder.conv1.rgb.weight": "(width, 3, patch, patch)",
@@ -46,7 +44,7 @@ _LAYER = re.compile(r"expert_encoder\.transformer\.resblocks\.(\d+)\.")
 
 
 class _NothingDrawn(TorchFunctionMode):
-    """Leaves out initialisation, which without memory does nothing but make torch load its compiler."""
+    """Skips initialisation: on the device meta it only makes torch import its compiler."""
 
     def __torch_function__(
         self, function: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
@@ -58,26 +56,22 @@ class _NothingDrawn(TorchFunctionMode):
 
 @contextmanager
 def without_memory() -> Iterator[None]:
-    """Networks that are built meanwhile have shapes, but no weights yet: they are on the device meta."""
+    """Networks built inside have shapes but no memory: they are on the device meta."""
     with torch.device("meta"), _NothingDrawn():
         yield
 
 
-# The least value of each setting of the beam search.
+# The smallest value of each setting of the beam search.
 _LEAST = {"num_beams": 1, "max_length": 1, "min_length": 0, "max_new": 1, "min_new": 0}
 
 
-def check_decoding(settings: dict[str, int | float], known: Iterable[str] = _LEAST) -> None:
-    """Checks settings of the beam search.
+def check_decoding(settings: dict[str, int | float], known: Iterable[str] = tuple(_LEAST)) -> dict[str, int | float]:
+    """Returns settings of the beam search; raises ValueError for an unknown one or a wrong value.
 
     Args:
         settings: by name.
-        known: the names that there are, beside `length_penalty`.
-
-    Raises:
-        ValueError: of a name or a value that there is not.
+        known: the valid names beside `length_penalty`.
     """
-    known = [*known]
     for key, value in settings.items():
         if key == "length_penalty":
             continue
@@ -85,27 +79,23 @@ def check_decoding(settings: dict[str, int | float], known: Iterable[str] = _LEA
             raise ValueError(f"unknown key '{key}'; known: {', '.join([*known, 'length_penalty'])}")
         if not isinstance(value, int) or not _LEAST[key] <= value < 2**31:
             raise ValueError(f"{key} must be a whole number from {_LEAST[key]} on, got {value}")
-
-
-def _checked(settings: dict[str, int | float]) -> dict[str, int | float]:
-    check_decoding(settings)
     return settings
 
 
-BeamSearch = Annotated[dict[str, int | float], AfterValidator(_checked)]
+BeamSearch = Annotated[dict[str, int | float], AfterValidator(check_decoding)]
 
 
 @dataclass(frozen=True)
 class InferenceDefaults:
-    """How a model is used as its task used it; the defaults are those of the released checkpoints.
+    """How a model's task used it; the defaults are those of the released checkpoints.
 
     Attributes:
-        prefix: what captions begin with.
+        prefix: the beginning of each caption.
         decoding: settings of the beam search for captions.
         answering: settings of the beam search for written answers.
         answers: the answers to choose from; empty: answers are written freely.
         k: how many of them are scored in full.
-        backends: the networks that made the labels it was trained on, by expert, as far as they are known.
+        backends: by expert, the networks that made the training labels, as far as known.
     """
 
     __pydantic_config__ = STRICT
@@ -119,7 +109,7 @@ class InferenceDefaults:
 
 @dataclass(frozen=True)
 class LoadedModel(Generic[M]):
-    """A model with what it needs beside its weights; `model.config` is its network."""
+    """A model, its defaults and its class tables; `model.config` is its network."""
 
     model: M
     usage: InferenceDefaults
@@ -132,7 +122,7 @@ def build_model(cls: type[M], config: PrismerConfig, tokenizer: str) -> M:
     Args:
         cls: `PrismerCaption` or `PrismerVQA`.
         config: the network.
-        tokenizer: a folder, also relative to the project, or a name on the hub.
+        tokenizer: a folder, absolute or relative to the project, or a name on the hub.
     """
     folder = ROOT / tokenizer
     loaded = load_tokenizer(folder if folder.is_dir() else tokenizer)
@@ -145,14 +135,9 @@ def build_model(cls: type[M], config: PrismerConfig, tokenizer: str) -> M:
 
 
 def restore_model(cls: type[M], config: PrismerConfig, tokenizer: str, state: dict[str, Tensor], source: str) -> M:
-    """A model with the weights of a checkpoint, which it takes over: nothing is initialised or copied.
+    """A model that takes over a checkpoint's tensors: nothing is initialised or copied.
 
-    Args:
-        cls: `PrismerCaption` or `PrismerVQA`.
-        config: the network.
-        tokenizer: that of `build_model`.
-        state: what `read_weights` gave.
-        source: the file's name, for error messages.
+    `state` comes from `read_weights`, `source` names its file in errors; the rest as for `build_model`.
     """
     with without_memory():
         model = build_model(cls, config, tokenizer)
@@ -161,7 +146,7 @@ def restore_model(cls: type[M], config: PrismerConfig, tokenizer: str, state: di
 
 
 def prepare_inputs(experts: tuple[str, ...], class_tables: Path) -> PrepareInputs:
-    """The device side of the data: scaling, normalisation, class embeddings of these experts."""
+    """The part of data preparation on the device: scaling, normalisation, class embeddings of these experts."""
     used = [modality(name) for name in experts]
     if not any(entry.is_label_map for entry in used):
         return PrepareInputs({}, None)
@@ -172,7 +157,7 @@ def prepare_inputs(experts: tuple[str, ...], class_tables: Path) -> PrepareInput
 
 @dataclass(frozen=True)
 class Description:
-    """What a checkpoint's weights do not say, or only by their shapes."""
+    """The facts about a checkpoint that its weights do not state."""
 
     network: PrismerConfig
     tokenizer: str
@@ -181,7 +166,7 @@ class Description:
 
 
 def describe(network: PrismerConfig, tokenizer: str, class_tables: Path, usage: InferenceDefaults) -> dict[str, Any]:
-    """What `read_description` reads."""
+    """The content of `model.json`, see `read_description`."""
     tables = class_tables.resolve()
     inside = tables.is_relative_to(ROOT)
     return {
@@ -193,11 +178,11 @@ def describe(network: PrismerConfig, tokenizer: str, class_tables: Path, usage: 
 
 
 def read_description(weights: Path, state: dict[str, Tensor]) -> Description:
-    """The description beside a weight file. Released checkpoints have none: it is read off the weights.
+    """The description beside a weight file; of a released checkpoint, which has none, the one its shapes imply.
 
-    Tokenizer and class tables lie below the weights' folder, or the project's.
+    Paths of tokenizer and class tables are relative to the weights' folder, or to the project.
     """
-    path = next((file for name in DESCRIPTIONS if (file := weights.with_name(name)).is_file()), None)
+    path = next((file for name in (DESCRIPTION, HUB_DESCRIPTION) if (file := weights.with_name(name)).is_file()), None)
     if path is None:
         config, tokenizer = infer_config(state, str(weights))
         return Description(config, tokenizer, here_or_in_project(CLASS_TABLES), InferenceDefaults())
@@ -226,11 +211,9 @@ def load_model(cls: type[M], folder: Path) -> LoadedModel[M]:
 
 
 def restore_network(state: dict[str, Tensor], path: Path) -> tuple[Prismer, Description]:
-    """A checkpoint's network with its weights, without the tokenizer that using it would take.
+    """A checkpoint's network with its weights, but without a tokenizer.
 
-    Args:
-        state: what `read_weights` gave.
-        path: of what.
+    `state` comes from `read_weights(path)`.
     """
     description = read_description(path, state)
     with without_memory():
@@ -240,7 +223,7 @@ def restore_network(state: dict[str, Tensor], path: Path) -> tuple[Prismer, Desc
 
 
 def size_name(network: PrismerConfig) -> str:
-    """What `configs/models.yaml` calls a network of this size."""
+    """The name of a network's size in `configs/models.yaml`."""
     for name in read_yaml(MODELS_FILE):
         size = read_model_size(name)
         if (size.vision, size.text) == (network.vision, network.text):
@@ -249,13 +232,10 @@ def size_name(network: PrismerConfig) -> str:
 
 
 def infer_config(state: dict[str, Tensor], source: str) -> tuple[PrismerConfig, str]:
-    """Reads the network off a full state dict: size, experts, resolution.
+    """Infers the network and the name of its tokenizer from the keys and shapes of a full state dict.
 
-    The first segmentation expert of the registry (COCO's) stands for the stem `seg`. Of the resolutions that
-    have as many patches, the one that the paper uses.
-
-    Returns:
-        The network and the name of its tokenizer.
+    The stem `seg` stands for the first segmentation expert of the registry (COCO's). Among resolutions with
+    equally many patches, the paper's is taken.
     """
     shapes = {}
     for key, shape in _TELLING.items():
@@ -269,21 +249,17 @@ def infer_config(state: dict[str, Tensor], source: str) -> tuple[PrismerConfig, 
     for name in read_yaml(MODELS_FILE):
         size: ModelSize = read_model_size(name)
         vision = size.vision
-        if (vision.width, vision.layers, vision.patch_size, size.text.vocab_size) == (
-            width,
-            layers,
-            patch,
-            vocab,
-        ):
+        found = (vision.width, vision.layers, vision.patch_size, size.text.vocab_size)
+        if found == (width, layers, patch, vocab):
             break
     else:
         raise UserError(f"{source}: no size in {MODELS_FILE} has vision width {width}, {layers} layers, patch {patch}")
     stems = {key.split(".")[2] for key in state if key.startswith("expert_encoder.conv1.")}
-    experts: dict[str, str] = {}  # stem -> first modality that uses it
+    experts: dict[str, str] = {}  # first modality by stem
     for entry in MODALITIES.values():
         if entry.stem in stems:
             experts.setdefault(entry.stem, entry.name)
     grid = round(positions**0.5)
-    # Patches need not fill the image: 480 pixels and 480 - 4 have the same 34 patches of 14.
+    # Patches need not fill the image: 480 and 476 pixels both give 34 patches of 14.
     resolution = next((side for side in RELEASED_RESOLUTIONS if side // patch == grid), grid * patch)
     return PrismerConfig(size.vision, size.text, tuple(experts.values()), resolution), size.tokenizer

@@ -1,12 +1,11 @@
 """Reading and writing weights: the original's `pytorch_model.bin`, and safetensors.
 
-What is read and written are the released state-dict keys (`tests/parity/state_dict_specs`).
+Both hold the state-dict keys of the released files (`tests/parity/state_dict_specs`).
 """
 
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -21,16 +20,16 @@ from common.weight_checks import check_weights, no_floats
 from helpers.training.checkpoints.folders import MARKER, WEIGHTS, read_marker
 from model.encoder import resize_positions
 
-INDEX_SUFFIX = ".index.json"  # of the file that says which tensor is in which shard
-# In the order in which they are looked for; the last stands for the shards of a training checkpoint.
+INDEX_SUFFIX = ".index.json"  # the index maps tensors to shards
+# In order of preference; the last stands for the shards of a training checkpoint.
 WEIGHT_FILES = ("model.safetensors", f"model.safetensors{INDEX_SUFFIX}", "pytorch_model.bin", MARKER)
 POSITIONS = "expert_encoder.positional_embedding"
-IGNORED = ("position_ids",)  # an integer buffer of the released files
-NAMED = 3  # keys of each kind that an error message names
+IGNORED = "position_ids"  # an integer buffer of the released files
+NAMED = 3  # an error message names so many keys of each kind
 
 
 def find_weights(path: Path) -> Path:
-    """The weight file of a checkpoint folder; of a file, itself."""
+    """The weight file of a checkpoint's folder, or the file itself."""
     if path.is_file():
         return path
     for name in WEIGHT_FILES:
@@ -41,11 +40,7 @@ def find_weights(path: Path) -> Path:
 
 
 def weight_files(path: Path) -> list[Path]:
-    """The files that hold a checkpoint's tensors: the shards of an index, or the file itself.
-
-    Raises:
-        UserError: the index is damaged.
-    """
+    """The files that hold a checkpoint's tensors: the shards of an index, or the file itself."""
     if path.name == MARKER:
         return [path.with_name(name) for name in read_marker(path.parent)["files"]]
     if not path.name.endswith(INDEX_SUFFIX):
@@ -56,26 +51,25 @@ def weight_files(path: Path) -> list[Path]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not an index of shards ({first_line(error)}); fetch it again") from None
     for name in names:
-        # Shards lie beside their index: no other file is read at its word.
+        # An index must not lead to files outside its folder.
         if name != Path(name).name or not name.endswith(".safetensors"):
-            raise UserError(f"{path}: '{name}' is no name of a shard; fetch it again")
+            raise UserError(f"{path}: '{name}' is not the name of a shard; fetch it again")
     return [path.with_name(name) for name in names]
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file or in the shards of an index, on the CPU; no code in it is run.
+    """The state dict of a file or of an index's shards, on the CPU; code in it is never run.
 
-    The tensors are read, not mapped: a file that is overwritten later does not change them.
+    The tensors are read, not mapped: overwriting the file later does not change them.
 
     Raises:
-        UserError: missing, truncated, not a state dict, or values in it are not finite.
+        UserError: missing, truncated, not a state dict, or values are not finite.
     """
     if path.name == MARKER:
-        from helpers.training.checkpoints.sharded_tensors import (
-            read_whole,  # torch.distributed: slow and large
-        )
+        # Imported here: torch.distributed takes seconds.
+        from helpers.training.checkpoints.sharded_tensors import read_whole
 
-        read_marker(path.parent)  # only of a checkpoint that was complete
+        read_marker(path.parent)  # refuses an incomplete checkpoint
         state = read_whole(path.parent, WEIGHTS)
         check_weights(state, path)
         return state
@@ -90,9 +84,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def _read_file(path: Path) -> dict[str, Tensor]:
     if path.suffix != ".safetensors":
         state = read_torch(path, remedy="fetch it again", mmap=False)
-        if not isinstance(state, dict) or not all(map(_is_entry, state.items())):
-            raise UserError(f"{path}: not a state dict of tensors")
-        return state
+        if isinstance(state, dict) and all(
+            isinstance(key, str) and isinstance(value, Tensor) and value.layout == torch.strided
+            for key, value in state.items()
+        ):
+            return state
+        raise UserError(f"{path}: not a state dict of tensors")
     try:
         return load_file(path, backend="pread")
     except FileNotFoundError:
@@ -102,21 +99,15 @@ def _read_file(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: truncated or not a checkpoint ({reason}); fetch it again") from None
 
 
-def _is_entry(item: tuple[Any, Any]) -> bool:
-    """Whether this is an entry of a state dict: a key, and a tensor that is plainly stored."""
-    key, value = item
-    return isinstance(key, str) and isinstance(value, Tensor) and value.layout == torch.strided
-
-
 def write_weights(path: Path, state: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> None:
-    """Writes a state dict, whole or not at all.
+    """Writes a state dict atomically.
 
     Args:
         path: the file; its suffix is `.safetensors`, or `.bin` for the original's format.
-        state: tensors; tied ones are stored under each of their keys, as the released files do.
+        state: tensors; tied tensors are stored under each of their keys, as in the released files.
         dtype: precision of the matrices; vectors (norms, biases, statistics) keep theirs.
     """
-    safe = path.suffix == ".safetensors"  # which cannot say that two keys share a tensor
+    safe = path.suffix == ".safetensors"  # a format in which two keys cannot share a tensor
     tensors: dict[str, Tensor] = {}
     stored: dict[tuple[int, torch.Size], Tensor] = {}
     for key, value in state.items():
@@ -130,13 +121,13 @@ def write_weights(path: Path, state: Mapping[str, Tensor], dtype: torch.dtype | 
         tensors[key] = stored[place] = value.contiguous()
     try:
         write_atomically(path, lambda name: _save(tensors, name) if safe else torch.save(tensors, name))
-    except (SafetensorError, RuntimeError) as error:  # how Rust and torch say that a disk is full
+    except (SafetensorError, RuntimeError) as error:  # Rust and torch raise these for a full disk
         reason = first_line(error)
         raise UserError(f"{path}: cannot be written ({reason}); free some space") from None
 
 
 def _save(tensors: dict[str, Tensor], path: Path) -> None:
-    """Has the umask say who may read the file, as of any other; safetensors lets its owner alone."""
+    """Writes safetensors with the permissions of the umask; the library would give them to the owner alone."""
     path.touch()
     mode = path.stat().st_mode
     save_file(tensors, path)
@@ -144,40 +135,40 @@ def _save(tensors: dict[str, Tensor], path: Path) -> None:
 
 
 def load_weights(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """Puts a state dict into a model, strictly; positions of another resolution are resized.
+    """Loads a state dict into a model, strictly; positions of another resolution are resized.
 
-    The model takes the tensors over: one that was built without memory (device meta) costs its weights once.
+    The model takes over the tensors, so a model on the device meta costs the memory of its weights once.
 
     Args:
-        model: a `Prismer`, on the CPU or without memory.
-        state: released keys, in any precision; it is changed to what the model holds.
-        source: the file's name, for the error message.
+        model: a `Prismer`, on the CPU or on the device meta.
+        state: released keys, in any precision; converted in place to the model's.
+        source: the file's name, for errors.
 
     Raises:
-        UserError: keys, shapes or kinds differ; names the first that do.
+        UserError: keys, shapes or kinds differ; names the first of them.
     """
-    for key in [key for key in state if _ignored(key)]:
+    for key in [key for key in state if key.rpartition(".")[2] == IGNORED]:
         del state[key]
-    expected = {key: value for key, value in model.state_dict().items() if not _ignored(key)}
+    expected = {key: value for key, value in model.state_dict().items() if key.rpartition(".")[2] != IGNORED}
     fit_positions(state, expected)
     if problems := differences(state, expected):
         raise UserError(
             f"{source}: made for another model: {problems}; check prismer_model, experts and image_resolution"
         )
-    for key, value in expected.items():  # one by one, so that never all are there twice
+    for key, value in expected.items():  # one by one: the state dict is never in memory twice
         state[key] = state[key].detach().to(value.dtype).contiguous()
     model.load_state_dict(state, strict=False, assign=True)
 
 
 def fit_positions(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Resizes the table of positions in a state dict, if it has one, to the grid of the expected one."""
+    """Resizes a state dict's table of positions, if any, to the grid of the expected one."""
     table = state.get(POSITIONS)
     if table is not None and table.ndim == 2 and table.numel() and math.isqrt(len(table)) ** 2 == len(table):
         state[POSITIONS] = resize_positions(table.float(), math.isqrt(len(expected[POSITIONS])))
 
 
 def differences(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
-    """Where keys, shapes or kinds of a state dict are not the expected ones; empty if they are."""
+    """The differences in keys, shapes and kinds, as text; empty if there are none."""
     shapes = [
         f"'{key}' is {list(state[key].shape)}, the model has {list(value.shape)}"
         for key, value in expected.items()
@@ -189,14 +180,9 @@ def differences(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> 
         ("", shapes),
         ("", no_floats(state, expected)),
     )
-    return "; ".join(word + _first(items) for word, items in kinds if items)
-
-
-def _first(items: list[str]) -> str:
-    """The first items, and how many more there are."""
-    more = f" and {len(items) - NAMED} more" if len(items) > NAMED else ""
-    return ", ".join(items[:NAMED]) + more
-
-
-def _ignored(key: str) -> bool:
-    return key.rsplit(".", 1)[-1] in IGNORED
+    parts = []
+    for word, items in kinds:
+        if items:
+            more = f" and {len(items) - NAMED} more" if len(items) > NAMED else ""
+            parts.append(word + ", ".join(items[:NAMED]) + more)
+    return "; ".join(parts)

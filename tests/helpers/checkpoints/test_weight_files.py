@@ -75,9 +75,14 @@ def test_every_format_restores_the_same_weights(model, tmp_path, name):
     assert all(parameter.requires_grad for parameter in other.parameters())
 
 
-@pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize(
+    ("name", "bad", "dtype"),
+    [
+        ("released", math.nan, torch.float32),
+        ("safetensors", math.inf, torch.float16),
+        ("shards", -math.inf, torch.float32),
+    ],
+)
 def test_weights_that_are_not_finite_are_named(model, tmp_path, name, bad, dtype):
     state = {key: value.clone() for key, value in model.state_dict().items()}
     key = "text_decoder.lm_head.dense.weight"
@@ -116,10 +121,8 @@ def test_a_restored_model_is_whole(model, tmp_path):
     assert embeddings.word_embeddings.weight is head.decoder.weight
     assert head.bias is head.decoder.bias
     assert dict(model.named_parameters()).keys() == dict(other.named_parameters()).keys()
-    arrays = goldens.golden(16, "prismer")
-    experts = goldens.experts(arrays)
-    expected = model.eval().generate(experts, "A picture of")
-    assert other.generate(experts, "A picture of") == expected
+    inputs = goldens.inputs(goldens.golden(16, "prismer"))
+    assert other.generate(inputs, "A picture of") == model.eval().generate(inputs, "A picture of")
 
 
 @pytest.mark.parametrize("name", ["bin", "safetensors"])
@@ -187,18 +190,6 @@ def test_loading_takes_no_more_memory_than_the_weights(tmp_path):
     assert max(peaks) < 1.2, peaks
 
 
-def test_every_released_key_is_written_tied_ones_too(model, tmp_path):
-    write_weights(tmp_path / "model.safetensors", model.state_dict())
-    assert read_weights(tmp_path / "model.safetensors").keys() == model.state_dict().keys()
-
-
-def test_matrices_can_be_written_in_half_precision_and_vectors_stay(model, tmp_path):
-    write_weights(tmp_path / "model.safetensors", model.state_dict(), dtype=torch.float16)
-    state = read_weights(tmp_path / "model.safetensors")
-    assert state["expert_encoder.conv1.rgb.weight"].dtype == torch.float16
-    assert state["expert_encoder.ln_pre.weight"].dtype == torch.float32
-
-
 def test_an_older_file_without_position_ids_loads(model):
     state = {key: value for key, value in model.state_dict().items() if "position_ids" not in key}
     load_weights(caption_model(), state, "old")
@@ -219,6 +210,11 @@ def test_positions_of_another_resolution_are_resized(model):
             lambda state: state.update({"expert_encoder.ln_pre.weight": torch.zeros(3)}),
             "'expert_encoder.ln_pre.weight' is [3], the model has [128]",
         ),
+        (
+            lambda state: state.update({POSITIONS: torch.zeros(0, 128)}),
+            f"'{POSITIONS}' is [0, 128], the model has [36, 128]",
+        ),
+        (lambda state: state.update({f"a{i}": torch.zeros(1) for i in range(5)}), "'a2' and 2 more; check prismer_"),
     ],
 )
 def test_a_mismatch_names_the_keys(model, change, expected):
@@ -228,16 +224,6 @@ def test_a_mismatch_names_the_keys(model, change, expected):
         load_weights(caption_model(), state, "file.bin")
     assert str(error.value).startswith("file.bin: made for another model")
     assert expected in str(error.value)
-
-
-def test_a_mismatch_of_many_keys_is_still_readable(model):
-    with pytest.raises(UserError) as error:
-        load_weights(caption_model(goldens.config(16, "prismerz")), model.state_dict(), "file.bin")
-    parts = ("conv1", "resampler", "instance_embedding")
-    count = sum(key.split(".")[1] in parts for key in model.state_dict()) - 1  # but for conv1.rgb
-    more = f"' and {count - 3} more; check prismer_model, experts and image_resolution"
-    assert str(error.value).endswith(more)
-    assert "missing" not in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
@@ -262,10 +248,10 @@ def test_a_folder_without_weights_says_what_it_expects(tmp_path):
         ("[]", "not an index of shards"),
         ("{", "not an index of shards"),
         ('{"weight_map": 3}', "not an index of shards"),
-        ('{"weight_map": {"a": 3}}', "'3' is no name of a shard"),
-        ('{"weight_map": {"a": "../model.safetensors"}}', "'../model.safetensors' is no name of a shard"),
-        ('{"weight_map": {"a": "/etc/model.safetensors"}}', "is no name of a shard"),
-        ('{"weight_map": {"a": "evil.bin"}}', "'evil.bin' is no name of a shard"),
+        ('{"weight_map": {"a": 3}}', "'3' is not the name of a shard"),
+        ('{"weight_map": {"a": "../model.safetensors"}}', "'../model.safetensors' is not the name of a shard"),
+        ('{"weight_map": {"a": "/etc/model.safetensors"}}', "is not the name of a shard"),
+        ('{"weight_map": {"a": "evil.bin"}}', "'evil.bin' is not the name of a shard"),
         ('{"weight_map": {"a": "gone.safetensors"}}', "gone.safetensors: no such file"),
     ],
 )
@@ -278,9 +264,8 @@ def test_a_damaged_index_is_one_line(tmp_path, index, expected):
 
 
 @pytest.mark.parametrize("size", ["base", "large"])
-@pytest.mark.parametrize("experts", [EXPERTS, ()])
-@pytest.mark.parametrize("resolution", [224, 384, 480, 448])
-def test_the_network_of_a_released_file_is_read_off_its_keys(size, experts, resolution):
+@pytest.mark.parametrize(("experts", "resolution"), [(EXPERTS, 480), (EXPERTS, 224), ((), 384), ((), 448)])
+def test_the_network_of_a_released_file_is_inferred_from_its_keys(size, experts, resolution):
     entry = read_model_size(f"prismer_{size}")
     config = PrismerConfig(entry.vision, entry.text, experts, resolution)
     with torch.device("meta"):
@@ -307,12 +292,6 @@ def test_layers_are_counted_whatever_else_there_is(model):
     state["expert_encoder.transformer.resblocks.x.weight"] = torch.zeros(1)
     with pytest.raises(UserError, match=r"width 128, 0 layers"):
         infer_config(state, "file")
-
-
-def test_positions_of_no_grid_are_a_mismatch(model):
-    state = model.state_dict() | {POSITIONS: torch.zeros(0, 128)}
-    with pytest.raises(UserError, match=rf"'{POSITIONS}' is \[0, 128\], the model has \[36, 128\]"):
-        load_weights(caption_model(), state, "file")
 
 
 @pytest.mark.parametrize("content", [{1: torch.zeros(1)}, {"a": torch.eye(2).to_sparse()}, {"a": 1}, [1]])
