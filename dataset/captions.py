@@ -9,14 +9,7 @@ from typing import Any
 from common.errors import UserError
 from common.limited_warnings import SparingLog
 from dataset.ground_truth import ImageId, check_references, read_ground_truth, read_nocaps
-from dataset.image_list import (
-    Split,
-    captions_of,
-    check_data_path,
-    checked_id,
-    custom_list,
-    read_list,
-)
+from dataset.image_list import Split, captions_of, check_data_path, checked_id, custom_list, read_list
 from dataset.images import list_images
 from dataset.location import Url
 from dataset.samples import ImageConfig, ImageFolder, ImageLabelDataset
@@ -27,7 +20,7 @@ logger = SparingLog(__name__)
 
 @dataclass(frozen=True)
 class CaptionRow:
-    """One sample: an image with one caption or several, in a test with all its references."""
+    """One sample: an image with its captions to learn, or in a test with its references."""
 
     image: str
     image_id: ImageId
@@ -35,24 +28,22 @@ class CaptionRow:
 
 
 @dataclass(frozen=True)
-class ListLayout:
-    """What a public data set's split is called on disk.
+class _PublicList:
+    """A split of a public data set.
 
     Attributes:
         file: the list, under `data_path`.
-        folder: the folder of its images under `data_path`, and of its labels under that of each expert.
+        folder: of the images, under `data_path`, and of the labels, under the folder of each expert.
         image_id: takes a row to its id.
-        required: keys a row must have, besides `image`.
+        required: keys that a row must have, besides `image`.
         ground_truth: COCO caption file with the references, under `data_path`; None: they are in the list.
-        domains: whether that file has the domains of images as well.
     """
 
     file: str
     folder: str
     image_id: Callable[[dict[str, Any]], ImageId]
-    required: tuple[str, ...]
+    required: tuple[str, ...] = ("caption",)
     ground_truth: str | None = None
-    domains: bool = False
 
 
 def coco_image_id(row: dict[str, Any]) -> int:
@@ -63,39 +54,30 @@ def coco_image_id(row: dict[str, Any]) -> int:
     return int(number.group())
 
 
-_COCO_TRAIN = ListLayout("coco_karpathy_train.json", "vqav2", coco_image_id, ("caption",))
-_COCO_TEST = ListLayout("coco_karpathy_test.json", "vqav2", coco_image_id, ("caption",), "coco_karpathy_test_gt.json")
-_NOCAPS_TEST = ListLayout(
-    "nocaps_val.json",
-    "nocaps",
-    lambda row: row["img_id"],
-    ("img_id",),
-    "nocaps_val_4500_captions.json",
-    domains=True,
-)
-_VG_TRAIN = ListLayout("vg_caption.json", "vg", lambda row: row["image"], ("caption",))
-PUBLIC_LISTS: dict[tuple[str, Split], ListLayout] = {
+_COCO_TRAIN = _PublicList("coco_karpathy_train.json", "vqav2", coco_image_id)
+_LISTS: dict[tuple[str, Split], _PublicList] = {
     ("coco", "train"): _COCO_TRAIN,
-    ("coco", "test"): _COCO_TEST,
+    ("coco", "test"): _PublicList(
+        "coco_karpathy_test.json", "vqav2", coco_image_id, ground_truth="coco_karpathy_test_gt.json"
+    ),
     ("nocaps", "train"): _COCO_TRAIN,
-    ("nocaps", "test"): _NOCAPS_TEST,
-    ("vg", "train"): _VG_TRAIN,
+    ("nocaps", "test"): _PublicList(
+        "nocaps_val.json", "nocaps", lambda row: row["img_id"], ("img_id",), "nocaps_val_4500_captions.json"
+    ),
+    ("vg", "train"): _PublicList("vg_caption.json", "vg", lambda row: row["image"]),
 }
 
 
 class CaptionDataset(ImageLabelDataset):
-    """Images with captions.
+    """Images with captions; `caption_dataset` opens one.
 
     Args:
         rows: the samples.
-        folder: where images and labels are.
-        visual: how they are read.
-        prefix: what captions begin with.
-        references: captions to score against, by image id; None takes those of the rows.
+        folder, visual, training, tolerant: see `ImageLabelDataset`.
+        prefix: the beginning of each caption.
+        references: captions to score against, by image id; None: those of the rows.
         domains: by image id, where scores by domain are wanted.
-        training: whether samples have captions to learn.
-        captions_per_image: captions that a training sample has; they take turns over the epochs.
-        tolerant: skip samples of which anything is missing or damaged.
+        captions_per_image: captions of a training sample; they take turns over the epochs.
     """
 
     def __init__(
@@ -123,14 +105,12 @@ class CaptionDataset(ImageLabelDataset):
         row = self.rows[index]
         text = {"image_id": row.image_id, "image": row.image}
         if self.training:
-            first = self.epoch * self.captions_per_image
-            turns = range(first, first + self.captions_per_image)
-            chosen = [row.captions[turn % len(row.captions)] for turn in turns]
+            chosen = self.in_turn(row.captions, self.captions_per_image)
             text["caption"] = [training_caption(self.prefix, caption) for caption in chosen]
         return text
 
     def references(self) -> dict[ImageId, list[str]] | None:
-        """What generated captions are scored against, by image id; None where there are none."""
+        """The captions to score against, by image id; None where there are none."""
         if self._references is not None:
             return self._references
         references: dict[ImageId, list[str]] = {}
@@ -157,14 +137,13 @@ def caption_dataset(
         name: `coco`, `nocaps`, `vg` (training only), `custom` (images and lists of your own) or `demo` (a
             folder of images).
         split: `train` gives captions to learn; `demo` has only `test`.
-        data_path: where lists and image folders are.
+        data_path: the folder of lists and image folders.
         visual: how images and labels are read.
-        prefix: what training captions begin with.
-        train_list: list of a `custom` data set, absolute or relative to `data_path`.
-        test_list: the same.
+        prefix: the beginning of each training caption.
+        train_list, test_list: lists of a `custom` data set, absolute or relative to `data_path`.
         captions_per_image: 1: a training sample for each caption; more: one for each image, with so many of
             its captions.
-        tolerant: skip samples of which anything is missing or damaged, as those of `demo` always are.
+        tolerant: skip samples with anything missing or damaged; `demo` always does.
 
     Raises:
         UserError: something is missing or malformed; names it.
@@ -174,7 +153,7 @@ def caption_dataset(
     data_path = check_data_path(data_path)
     references = domains = None
     if (name, split) == ("demo", "test"):
-        tolerant = True  # nobody has named these files: links to nothing are among them
+        tolerant = True  # nobody has listed these files: links to nothing are among them
         folder = ImageFolder(data_path, demo_label_folder(data_path))
         rows = [CaptionRow(image, image, ()) for image in list_images(data_path, Path(visual.label_path))]
     elif name == "custom":
@@ -185,17 +164,17 @@ def caption_dataset(
         without = [row.image for row in rows if not row.captions]
         if 0 < len(without) < len(rows):
             raise UserError(f"list {path}: image '{without[0]}' has no caption, others have")
-    elif (name, split) in PUBLIC_LISTS:
-        layout = PUBLIC_LISTS[name, split]
+    elif (name, split) in _LISTS:
+        layout = _LISTS[name, split]
         folder = ImageFolder(data_path / layout.folder, layout.folder)
         path = data_path / layout.file
         rows = _rows(read_list(path, layout.required), by_image, layout.image_id, path, training)
         if layout.ground_truth and (data_path / layout.ground_truth).is_file():
             path = data_path / layout.ground_truth
-            references, domains = read_nocaps(path) if layout.domains else (read_ground_truth(path), None)
+            references, domains = read_nocaps(path) if name == "nocaps" else (read_ground_truth(path), None)
             check_references(references, [row.image_id for row in rows], path)
     else:
-        known = ", ".join(dict.fromkeys(known for known, _ in PUBLIC_LISTS))
+        known = ", ".join(dict.fromkeys(known for known, _ in _LISTS))
         raise UserError(f"unknown caption data set '{name}' ({split}); known: {known}, custom, demo")
     return CaptionDataset(
         rows,
@@ -211,10 +190,9 @@ def caption_dataset(
 
 
 def demo_label_folder(images: Path) -> str:
-    """Where the labels of a folder of images are, under the folder of each expert.
+    """The folder of the labels of a folder of images, under the folder of each expert.
 
-    The path from here to the images, as `experts/generate.py` makes it too: `helpers/images`. Images
-    elsewhere go by their folder's name.
+    It is the path from here to the images, such as `helpers/images`; for images elsewhere, their folder's name.
     """
     images = images.resolve()
     here = Path.cwd()
@@ -228,10 +206,10 @@ def _rows(
     path: Path | Url,
     training: bool,
 ) -> list[CaptionRow]:
-    """A sample for each image, with its captions together; or one for each caption.
+    """A sample for each image, with all its captions, or for each caption.
 
     Raises:
-        UserError: samples of images cannot be told apart by their ids, or there is nothing to learn.
+        UserError: two images have one id, or no caption can be learned.
     """
     if training:
         listed = _with_words(listed, path)
@@ -239,7 +217,7 @@ def _rows(
         return [CaptionRow(row["image"], image_id(row), (caption,)) for row in listed for caption in captions_of(row)]
     ids: dict[str, ImageId] = {}
     captions: dict[str, list[str]] = {}  # by image
-    images: dict[str, str] = {}  # by id as text: servers and files do not tell 1 from "1"
+    images: dict[str, str] = {}  # by id as text: to servers and files, 1 and "1" are the same
     for number, row in enumerate(listed, start=1):
         where, image = f"list {path}, row {number}", row["image"]
         own = checked_id(image_id(row), "image id", where)
@@ -252,11 +230,11 @@ def _rows(
 
 
 def _with_words(listed: list[dict[str, Any]], path: Path | Url) -> list[dict[str, Any]]:
-    """The rows without captions of which cleaning leaves nothing: a model would learn to say nothing."""
+    """The rows without captions that cleaning leaves empty: a model would learn to say nothing."""
     kept = []
     for row in listed:
         found = captions_of(row)
-        # Most have a letter, which stays: it is quickly found in a list of millions.
+        # Most captions have a letter, which cleaning keeps; looking for one is fast.
         words = [text for text in found if any(map(str.isalnum, text)) or training_caption("", text)]
         if len(words) < len(found):
             logger.warning("%s: left out a caption without words, of image %s", path, row["image"])

@@ -2,14 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from common.errors import UserError
 from common.files import leads_out
 from common.strict_json import is_unicode
-from dataset.image_list import Split, check_data_path, parse_json, read_text
+from dataset.image_list import Split, check_data_path, read_json
 from dataset.images import list_images
 from dataset.location import Url
 from dataset.samples import ImageConfig, ImageFolder, ImageLabelDataset, open_images
@@ -21,29 +20,14 @@ ANSWERS = Path("imagenet", "imagenet_answer.json")  # class index -> name
 CLASSES = Path("imagenet", "imagenet_class.json")  # folder of a class (wnid) -> class index
 
 
-@dataclass(frozen=True)
-class ClassNames:
-    """The classes of a data set.
-
-    Attributes:
-        names: by class index, cleaned as the captions with them are: what is learned is ranked, too.
-        folders: class index by folder.
-    """
-
-    names: list[str]
-    folders: dict[str, int]
-
-
 class ClassificationDataset(ImageLabelDataset):
-    """Images with their class.
+    """Images with their class; `classification_dataset` opens one.
 
     Args:
         rows: image and class index of each sample.
         names: of the classes.
-        folder: where images and labels are.
-        visual: how they are read.
-        prefix: what comes before a name in the caption to learn.
-        training: whether these are training samples.
+        folder, visual, training: see `ImageLabelDataset`.
+        prefix: the beginning of each caption to learn.
     """
 
     def __init__(
@@ -77,74 +61,61 @@ def classification_dataset(
 
     Args:
         split: `train` takes the first `shots` images of each class, by name; `test` all images.
-        data_path: where the two folders are.
+        data_path: the parent of the two folders.
         visual: how images and labels are read.
-        prefix: what comes before a name in the caption to learn.
+        prefix: the beginning of each caption to learn.
         shots: training images of each class.
 
     Raises:
         UserError: something is missing or malformed, or a class has fewer images than `shots`.
     """
     data_path = check_data_path(data_path)
-    classes = read_class_names(data_path)
-    name = FOLDERS[split]
-    files = open_images(data_path / name)
-    packed = _by_folder(files.images()[0]) if isinstance(files, ShardFolder) else None
+    names, folders = _read_classes(data_path)
+    place = data_path / FOLDERS[split]
+    files = open_images(place)
+    packed: dict[str, list[str]] | None = None
+    if isinstance(files, ShardFolder):
+        packed = defaultdict(list)
+        for name in sorted(files.images()[0]):
+            folder, _, rest = name.partition("/")
+            packed[folder].append(rest)
     rows = []
-    for folder, number in classes.folders.items():
-        path = data_path / name / folder
-        images = list_images(path) if packed is None else packed[folder]
+    for folder, number in folders.items():
+        images = list_images(place / folder) if packed is None else packed[folder]
         if split == "train":
             if len(images) < shots:
-                raise UserError(f"{path}: {len(images)} images, fewer than 'shots' ({shots}) in the config")
+                raise UserError(f"{place / folder}: {len(images)} images, fewer than 'shots' ({shots}) in the config")
             images = images[:shots]
         rows += [(f"{folder}/{image}", number) for image in images]
-    training = split == "train"
-    return ClassificationDataset(
-        rows, classes.names, ImageFolder(data_path / name, name), visual, prefix=prefix, training=training
-    )
+    folder = ImageFolder(place, FOLDERS[split])
+    return ClassificationDataset(rows, names, folder, visual, prefix=prefix, training=split == "train")
 
 
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip()) and is_unicode(value)
-
-
-def _by_folder(names: Sequence[str]) -> dict[str, list[str]]:
-    """The paths below each folder, sorted."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for name in sorted(names):
-        folder, _, rest = name.partition("/")
-        found[folder].append(rest)
-    return found
-
-
-def read_class_names(data_path: Path | Url) -> ClassNames:
-    """Reads the two lists of a data set's classes.
-
-    Raises:
-        UserError: missing, malformed, or they do not fit together.
-    """
+def _read_classes(data_path: Path | Url) -> tuple[list[str], dict[str, int]]:
+    """The names of classes, cleaned as the captions with them are; and the class index of each folder."""
     answers, classes = data_path / ANSWERS, data_path / CLASSES
-    content = parse_json(answers, read_text(answers))
+    content = read_json(answers)
     if isinstance(content, dict):  # {"0": name, ...}
         try:
             content = [content[str(number)] for number in range(len(content))]
         except KeyError as error:
             raise UserError(f"list {answers}: class {error} is missing; expected 0 to n - 1") from None
-    if not isinstance(content, list) or not all(map(_is_name, content)):
+    if not isinstance(content, list) or not all(
+        isinstance(name, str) and name.strip() and is_unicode(name) for name in content
+    ):
         raise UserError(f"list {answers}: expected class names by index")
     names = [training_caption("", name) for name in content]
     if "" in names:
         number = names.index("")
         raise UserError(f"list {answers}: the name of class {number}, '{content[number]}', has no letters")
-    folders = parse_json(classes, read_text(classes))
+    folders = read_json(classes)
     if not isinstance(folders, dict) or not folders:
         raise UserError(f"list {classes}: expected an object from folder to class index")
     for folder, number in folders.items():
         if folder != PurePosixPath(folder).name or leads_out(folder):
-            raise UserError(f"list {classes}: '{folder}' is no name of a folder of images; mend or remove it")
+            raise UserError(f"list {classes}: '{folder}' is no name of a folder of images; correct or remove it")
         if type(number) is not int or not 0 <= number < len(content):
             raise UserError(
                 f"list {classes}: class of '{folder}' is {number!r}, {answers.name} has {len(content)} names"
             )
-    return ClassNames(names, dict(sorted(folders.items())))
+    return names, dict(sorted(folders.items()))

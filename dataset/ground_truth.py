@@ -1,4 +1,4 @@
-"""Reference captions of a test set, apart from its list: COCO's format, and NoCaps' with domains."""
+"""Reference captions in a file beside a test list: COCO's format, and NoCaps' with domains."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -6,19 +6,18 @@ from typing import Any
 
 from common.errors import UserError
 from common.strict_json import is_unicode
-from dataset.image_list import parse_json, read_text
+from dataset.image_list import read_json
 
 ImageId = int | str
-DOMAINS = ("in-domain", "near-domain", "out-domain")  # of NoCaps' images, as seen from COCO
+DOMAINS = ("in-domain", "near-domain", "out-domain")  # of NoCaps' images, relative to COCO
 
 
 def read_ground_truth(path: Path) -> dict[ImageId, list[str]]:
     """The references by image id, from a file in COCO's caption format."""
-    return ground_truth_of(parse_json(path, read_text(path)), path)
+    return _references(read_json(path), path)
 
 
-def ground_truth_of(content: Any, path: Path) -> dict[ImageId, list[str]]:
-    """The references by image id, from the content of a file in COCO's caption format."""
+def _references(content: Any, path: Path) -> dict[ImageId, list[str]]:
     references: dict[ImageId, list[str]] = {}
     try:
         pairs = [(annotation["image_id"], annotation["caption"]) for annotation in content["annotations"]]
@@ -33,32 +32,8 @@ def ground_truth_of(content: Any, path: Path) -> dict[ImageId, list[str]]:
     return references
 
 
-def check_references(references: Collection[ImageId], listed: Sequence[ImageId], path: Path) -> None:
-    """Finds out before any work that a test list cannot be scored.
-
-    Args:
-        references: the images that have some.
-        listed: the images of the list.
-        path: the file of the references.
-
-    Raises:
-        UserError: an image of the list has none.
-    """
-    missing = [image for image in listed if image not in references]
-    if not missing:
-        return
-    texts = {str(image) for image in references}
-    if str(missing[0]) in texts:
-        kinds = ("texts", "numbers") if isinstance(missing[0], int) else ("numbers", "texts")
-        raise UserError(f"{path}: image ids are {kinds[0]} there and {kinds[1]} in the list; write them alike")
-    raise UserError(
-        f"{path}: {len(missing)} of the {len(listed)} listed images have no caption there (first: "
-        f"{missing[0]}); take the file that belongs to the list, or remove it to caption without scores"
-    )
-
-
 def read_nocaps(path: Path) -> tuple[dict[ImageId, list[str]], dict[ImageId, str]]:
-    """Reads the annotations of the validation split, `nocaps_val_4500_captions.json`.
+    """Reads `nocaps_val_4500_captions.json`, the annotations of the validation split.
 
     Args:
         path: a file in COCO's caption format whose images have a `domain`. Its image ids are the `img_id`
@@ -70,8 +45,8 @@ def read_nocaps(path: Path) -> tuple[dict[ImageId, list[str]], dict[ImageId, str
     Raises:
         UserError: the file is missing, in another format, or has no domain for an image.
     """
-    content = parse_json(path, read_text(path))
-    references = ground_truth_of(content, path)
+    content = read_json(path)
+    references = _references(content, path)
     try:
         listed = {image["id"]: image.get("domain") for image in content["images"]}
     except (KeyError, TypeError, AttributeError):
@@ -83,3 +58,17 @@ def read_nocaps(path: Path) -> tuple[dict[ImageId, list[str]], dict[ImageId, str
             f"{', '.join(DOMAINS)}; use NoCaps' own nocaps_val_4500_captions.json"
         )
     return references, domains
+
+
+def check_references(references: Collection[ImageId], listed: Sequence[ImageId], path: Path) -> None:
+    """Refuses, before any work, a file of references that lacks images of the test list."""
+    missing = [image for image in listed if image not in references]
+    if not missing:
+        return
+    if str(missing[0]) in {str(image) for image in references}:
+        kinds = ("texts", "numbers") if isinstance(missing[0], int) else ("numbers", "texts")
+        raise UserError(f"{path}: image ids are {kinds[0]} there and {kinds[1]} in the list; write them alike")
+    raise UserError(
+        f"{path}: {len(missing)} of the {len(listed)} listed images have no caption there (first: "
+        f"{missing[0]}); take the file that belongs to the list, or remove it to caption without scores"
+    )

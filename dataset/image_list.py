@@ -8,17 +8,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from common import strict_json
 from common.errors import UserError
 from common.files import open_file
-from common.strict_json import is_unicode
+from common.strict_json import JSONDecodeError, is_unicode, parse_json
 from dataset.location import Url, as_place
 from dataset.shards.shard_folder import ShardFile
 
 Split = Literal["train", "test"]
-# What programs write into a cell for "no value". An answer may be "none", so only these spellings count.
+# Programs write these into a cell for "no value". An answer may be "none", so only these spellings count.
 _NO_VALUE = {"nan", "NaN", "NAN", "NaT", "<NA>", "#N/A", "null", "NULL", "None"}
-_CELLS = ("image", "caption", "question", "answer", "type", "question_type")  # texts that are read
+_TEXTS = ("caption", "question", "answer", "type", "question_type")
 _IDS = ("question_id", "img_id")
 
 
@@ -31,7 +30,7 @@ def check_data_path(path: Path | Url | str) -> Path | Url:
 
 
 def custom_list(split: Split, train_list: str | None, test_list: str | None) -> str:
-    """The list of a data set of one's own, absolute or relative to its data_path."""
+    """The list of a data set of your own, absolute or relative to its data_path."""
     name = train_list if split == "train" else test_list
     if name is None:
         raise UserError(f"config key {split}_list is missing: a custom data set needs it to {split}")
@@ -39,7 +38,7 @@ def custom_list(split: Split, train_list: str | None, test_list: str | None) -> 
 
 
 def read_list(path: Path | Url, required: tuple[str, ...], may_be_empty: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-    """Reads a list; the suffix says which format it is in.
+    """Reads a list; the suffix tells its format.
 
     Args:
         path: `.json` (an array of objects), `.jsonl` (an object a line) or `.csv` (a header line).
@@ -56,9 +55,10 @@ def read_list(path: Path | Url, required: tuple[str, ...], may_be_empty: tuple[s
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise UserError(f"list {path}: unknown format '{path.suffix}'; use {', '.join(readers)}")
-    rows = [
-        _checked(row, required, may_be_empty, f"list {path}, {where}") for where, row in reader(path, read_text(path))
-    ]
+    rows = []
+    for where, row in reader(path, read_text(path)):
+        _check(row, required, may_be_empty, f"list {path}, {where}")
+        rows.append(row)
     if not rows:
         raise UserError(f"list {path}: it has no rows")
     return rows
@@ -81,33 +81,33 @@ def read_text(path: Path | Url | ShardFile) -> str:
         raise UserError(f"list {path}, line {line}: not UTF-8; save the file in that encoding") from None
 
 
-def parse_json(path: Path | Url, text: str) -> Any:
-    """Parses the text of a JSON file; what is not JSON, or has a key twice, is a `UserError`."""
-    return _parsed(text, lambda line: f"list {path}, line {line}")
+def read_json(path: Path | Url) -> Any:
+    """The content of a JSON file; a file that is not JSON, or has a key twice, is a `UserError`."""
+    return _parsed(path, read_text(path))
 
 
-def _parsed(text: str, where: Callable[[int], str]) -> Any:
+def _parsed(path: Path | Url, text: str, line: int | None = None) -> Any:
     try:
-        return strict_json.parse_json(text)
-    except strict_json.JSONDecodeError as error:
-        raise UserError(f"{where(error.lineno)}: not JSON ({error.msg})") from None
+        return parse_json(text)
+    except JSONDecodeError as error:
+        raise UserError(f"list {path}, line {line or error.lineno}: not JSON ({error.msg})") from None
 
 
-def _json_rows(path: Path, text: str) -> Iterator[tuple[str, Any]]:
-    rows = parse_json(path, text)
+def _json_rows(path: Path | Url, text: str) -> Iterator[tuple[str, Any]]:
+    rows = _parsed(path, text)
     if not isinstance(rows, list):
         raise UserError(f"list {path}: expected an array of objects, found {type(rows).__name__}")
     for number, row in enumerate(rows, start=1):
         yield f"row {number}", row
 
 
-def _json_line_rows(path: Path, text: str) -> Iterator[tuple[str, Any]]:
+def _json_line_rows(path: Path | Url, text: str) -> Iterator[tuple[str, Any]]:
     for number, line in enumerate(re.split(r"\r\n|\n|\r", text), start=1):
         if line.strip():
-            yield f"line {number}", _parsed(line, lambda _, number=number: f"list {path}, line {number}")
+            yield f"line {number}", _parsed(path, line, number)
 
 
-def _csv_rows(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _csv_rows(path: Path | Url, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     rows: list[tuple[str, dict[str, Any]]] = []
     try:
@@ -122,46 +122,40 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
                 raise UserError(
                     f"list {path}, {where}: more columns than the header; put texts with commas in double quotes"
                 )
-            for name in (*_CELLS, *_IDS):
+            for name in ("image", *_TEXTS, *_IDS):
                 if reason := _no_text(row.get(name)):
                     raise UserError(f"list {path}, {where}: '{name}' is {row[name]}, {reason}")
             rows.append((where, row))
     except csv.Error as error:
         raise UserError(f"list {path}, line {reader.line_num}: not CSV ({error})") from None
     for name in _IDS:  # a CSV has texts alone, but an evaluation server compares numbers
-        if all(_is_number(row.get(name)) for _, row in rows):
+        # Whole numbers as programs write them, perhaps with `.0`; not 007, which is a text.
+        if all(re.fullmatch(r"(0|-?[1-9][0-9]{0,17})(\.0)?", row.get(name) or "") for _, row in rows):
             for _, row in rows:
                 row[name] = int(row[name].removesuffix(".0"))
     yield from rows
 
 
 def _no_text(cell: str | None) -> str | None:
-    """Why a cell of a CSV is not the text that it should be."""
+    """Why a cell of a CSV is no text."""
     if cell in _NO_VALUE:
         return "which stands for no value; leave the row out or fill it in"
-    if cell and cell.lstrip()[:1] in ("[", "{"):
-        # A list as Python writes it, or as JSON.
-        parses = [_does_parse(parse, cell.strip()) for parse in (ast.literal_eval, strict_json.parse_json)]
-        if not any(parses):
-            return None  # a text that begins so
+    # A list as Python writes it, or as JSON; a text may begin with a bracket, too.
+    if cell and cell.lstrip()[:1] in ("[", "{") and any(_parses(how, cell) for how in (ast.literal_eval, parse_json)):
         return "not one text; give each text a row of its own, or write the list as .json"
     return None
 
 
-def _does_parse(parse: Callable[[str], Any], cell: str) -> bool:
+def _parses(parse: Callable[[str], Any], cell: str) -> bool:
     try:
-        parse(cell)
+        parse(cell.strip())
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return False
     return True
 
 
-def _is_number(cell: str | None) -> bool:
-    """Whether a cell is a whole number as programs write it: no zeros before it, but perhaps one behind."""
-    return bool(cell) and re.fullmatch(r"(0|-?[1-9][0-9]{0,17})(\.0)?", cell) is not None
-
-
-def _checked(row: Any, required: tuple[str, ...], may_be_empty: tuple[str, ...], where: str) -> dict[str, Any]:
+def _check(row: Any, required: tuple[str, ...], may_be_empty: tuple[str, ...], where: str) -> None:
+    """Refuses a row that is no sample, and writes its image's path in one way."""
     if not isinstance(row, dict):
         raise UserError(f"{where}: expected an object, found {type(row).__name__}")
     for key in ("image", *required):
@@ -172,31 +166,24 @@ def _checked(row: Any, required: tuple[str, ...], may_be_empty: tuple[str, ...],
         raise UserError(f"{where}: 'image' must be a path, found {type(image).__name__}")
     if PurePosixPath(image).is_absolute() or ".." in PurePosixPath(image).parts:
         raise UserError(f"{where}: image '{image}' must be a path below the image folder (data_path)")
-    row["image"] = PurePosixPath(image).as_posix()  # one name for one file: `./a.jpg` is `a.jpg`
+    row["image"] = PurePosixPath(image).as_posix()  # `./a.jpg` is `a.jpg`
     if not all(isinstance(caption, str) and caption.strip() for caption in captions_of(row)):
         raise UserError(f"{where}: 'caption' must be text, or a list of texts, none of them empty")
-    for key in _CELLS[1:]:  # the image's name may hold bytes that are not UTF-8
-        if (value := row.get(key)) and not all(is_unicode(text) for text in _listed(value)):
+    for key in _TEXTS:  # not the image: a file's name may hold bytes that are not UTF-8
+        if (value := row.get(key)) and not all(map(is_unicode, value if isinstance(value, list) else [value])):
             raise UserError(f"{where}: '{key}' is {value!r}, which is not Unicode; write it anew")
-    return row
 
 
 def checked_id(value: Any, key: str, where: str) -> int | str:
-    """The value of a row that names it in results.
-
-    Raises:
-        UserError: it is no whole number and no text.
-    """
+    """A value that names a row in the results; refuses one that is neither a whole number nor a text."""
     if not isinstance(value, int | str) or isinstance(value, bool) or value == "":
         raise UserError(f"{where}: '{key}' must be a number or a text, found {value!r}")
     return value
 
 
 def captions_of(row: dict[str, Any]) -> list[str]:
-    """The captions of a row, which has one, a list of them, or none."""
+    """The captions of a row: one, a list, or none."""
     caption = row.get("caption")
-    return [] if caption in (None, "") else _listed(caption)
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+    if caption in (None, ""):
+        return []
+    return caption if isinstance(caption, list) else [caption]

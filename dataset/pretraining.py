@@ -1,17 +1,23 @@
-"""The four sources of pre-training, read as one data set."""
+"""The four sources of pre-training, read as one data set; two of them are crawls of the web."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from common.errors import UserError
 from dataset.captions import caption_dataset
 from dataset.concat import ConcatDataset
-from dataset.image_list import check_data_path
-from dataset.img2dataset import Img2Dataset
+from dataset.image_list import check_data_path, read_text
+from dataset.images import SUFFIXES, image_paths
 from dataset.location import Url
-from dataset.samples import ImageConfig, ImageFolder, ImageLabelDataset
+from dataset.samples import ImageConfig, ImageFolder, ImageLabelDataset, open_images
+from dataset.shards.shard_folder import ShardFile, ShardFolder
+from dataset.string_array import Names, refuse_shared_keys
+from dataset.text import training_caption
 
-CRAWLED = ("cc12m", "cc3m_sgu")  # folders of images with a caption file each; the others have a list
+_CRAWLED = ("cc12m", "cc3m_sgu")  # as img2dataset leaves them; the other sources have a list
+_LOOKED_AT = 1000  # images of a crawl, to find out whether there are captions at all
 
 
 def pretraining_dataset(
@@ -23,16 +29,15 @@ def pretraining_dataset(
     weights: Mapping[str, float] | None = None,
     samples_per_epoch: int | None = None,
 ) -> ConcatDataset:
-    """Opens the sources; samples of which anything is missing or damaged are skipped, and counted.
+    """Opens the sources. Samples with anything missing or damaged are skipped and counted.
 
     Args:
         data_paths: by source (`cc12m`, `cc3m_sgu`, `coco`, `vg`), the folder that holds its images' folder
             and, if it has one, its list.
         visual: how images and labels are read.
-        prefix: what captions begin with.
+        prefix: the beginning of each caption.
         captions_per_image: captions of a sample, see `caption_dataset`.
-        weights: each source's share of an epoch, see `ConcatDataset`.
-        samples_per_epoch: likewise.
+        weights, samples_per_epoch: each source's share of an epoch, and its length, see `ConcatDataset`.
 
     Raises:
         UserError: a folder or list is missing or malformed.
@@ -40,13 +45,58 @@ def pretraining_dataset(
     if weights is not None and weights.keys() != data_paths.keys():
         raise UserError(f"config key 'weights' must have those of 'dataset': {', '.join(data_paths)}")
     options = {"prefix": prefix, "captions_per_image": captions_per_image}
-
-    def open_source(name: str, data_path: Path | Url) -> ImageLabelDataset:
-        if name in CRAWLED:
-            folder = ImageFolder(check_data_path(data_path) / name, name)
-            return Img2Dataset(folder, visual, **options)
-        return caption_dataset(name, "train", data_path, visual, tolerant=True, **options)
-
-    sources = [open_source(name, path) for name, path in data_paths.items()]
+    sources: list[ImageLabelDataset] = []
+    for name, data_path in data_paths.items():
+        if name in _CRAWLED:
+            sources.append(Img2Dataset(ImageFolder(check_data_path(data_path) / name, name), visual, **options))
+        else:
+            sources.append(caption_dataset(name, "train", data_path, visual, tolerant=True, **options))
     shares = None if weights is None else [weights[name] for name in data_paths]
     return ConcatDataset(sources, shares, samples_per_epoch)
+
+
+class Img2Dataset(ImageLabelDataset):
+    """`<key>.jpg` with its caption in `<key>.txt`, in shards or in folders of any depth, for training.
+
+    A crawl is never whole: a sample whose image, caption or label is missing or damaged is skipped. A folder
+    in which no image has a caption is the wrong one: a `UserError`.
+
+    Args:
+        folder, visual: see `ImageLabelDataset`.
+        prefix: the beginning of each caption.
+        captions_per_image: how often a sample has its one caption.
+    """
+
+    def __init__(
+        self, folder: ImageFolder, visual: ImageConfig, *, prefix: str = "", captions_per_image: int = 1
+    ) -> None:
+        files, shards = open_images(folder.images), None
+        if isinstance(files, ShardFolder):
+            names, shards = files.images()
+        else:
+            names = Names(sorted(image_paths(files)))
+            refuse_shared_keys(names, files)
+        if not len(names):
+            raise UserError(f"image folder {folder.images} has no images ({', '.join(SUFFIXES)})")
+        super().__init__(names, folder, visual, training=True, tolerant=True, files=files, shards=shards)
+        self.prefix = prefix
+        self.captions_per_image = captions_per_image
+        looked_at = range(0, len(names), math.ceil(len(names) / _LOOKED_AT))
+        if not any(self._caption_file(index).is_file() for index in looked_at):
+            raise UserError(
+                f"image folder {folder.images}: of {len(looked_at)} images none has its caption beside it, "
+                f"such as {self._caption_file(0)}"
+            )
+
+    def text(self, index: int) -> dict[str, Any]:
+        """`image_id` and `image` (its path) and `caption`, prefix included."""
+        image = self.images[index]
+        path = self._caption_file(index)
+        caption = read_text(path)
+        if not training_caption("", caption):
+            raise UserError(f"caption {path}: it has no words")
+        captions = [training_caption(self.prefix, caption)] * self.captions_per_image
+        return {"image_id": image, "image": image, "caption": captions}
+
+    def _caption_file(self, index: int) -> Path | ShardFile:
+        return self.file(index).with_suffix(".txt")

@@ -159,6 +159,11 @@ class ImageLabelDataset(Dataset, ABC):
         """The present epoch, in this process and in the workers; in a mix, the epoch of this data set alone."""
         return int(self._epoch) if self._own_epoch is None else self._own_epoch
 
+    def in_turn(self, texts: Sequence[Any], count: int) -> list[Any]:
+        """So many of an image's texts, the next ones in each epoch."""
+        first = self.epoch * count
+        return [texts[turn % len(texts)] for turn in range(first, first + count)]
+
     @property
     def skipped(self) -> list[str]:
         """Images that could not be read so far."""

@@ -80,15 +80,14 @@ def read_names(path: Path) -> list[str]:
         UserError: missing, or not of that form.
     """
     from common.errors import UserError
-    from dataset.image_list import parse_json, read_text
+    from dataset.image_list import read_json, read_text
 
-    text = read_text(path)
     if path.suffix.lower() == ".json":
-        names = parse_json(path, text)
+        names = read_json(path)
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise UserError(f"{path}: expected an array of texts")
     else:
-        names = [line.strip() for line in text.splitlines() if line.strip()]
+        names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     if not names:
         raise UserError(f"{path}: it has no names")
     return names
