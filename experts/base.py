@@ -1,9 +1,9 @@
-"""What an expert is: it turns images into labels, in three steps that can overlap.
+"""The interface of an expert, which turns images into labels in three steps that can overlap.
 
-A backend is a module with three things, named in `experts/registry.py`:
+A backend is a module that `experts/registry.py` names. It has
 
-- `Options`: a frozen dataclass with `__pydantic_config__ = STRICT`, what a config may set for it;
-- `files(modalities, options, weights)`: the files it reads, checked before anything starts;
+- `Options`: a frozen dataclass with `__pydantic_config__ = STRICT`, the options in a config;
+- `files(modalities, options, weights)`: the files that it reads, which are checked before a run starts;
 - `load(modalities, options, setting)`: the `Expert`.
 """
 
@@ -23,36 +23,40 @@ from dataset.label_files import Word
 
 @dataclass(frozen=True)
 class NoOptions:
-    """The `Options` of a backend in which there is nothing to set."""
+    """The `Options` of a backend without any."""
 
     __pydantic_config__ = STRICT
 
 
 @dataclass(frozen=True)
 class RuntimeConfig:
-    """Where and how a network runs.
+    """The place and the precision of a network.
 
     Attributes:
         device: of the network.
         weights: folder of the released weight files.
-        dtype: of the network's weights and activations, float32 on a CPU.
+        dtype: of the network's weights and activations; float32 on a CPU.
     """
 
     device: torch.device
     weights: Path
     dtype: torch.dtype = torch.float32
 
+    def autocast(self) -> torch.autocast:
+        """Computes in `dtype`, but keeps the weights: batch norms' statistics may be too large for float16."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
 
 @dataclass(frozen=True)
 class Target:
-    """An image that is to be labelled.
+    """An image to be labelled.
 
     Attributes:
         size: its height and width.
-        key: its labels' path below `<save_path>/<expert>/`, without suffix.
-        save_path: the label folder, where an expert may read what an earlier one saw.
-        folder: the data set's folder within that of each expert, where labels are packed.
-        shard: the name of the shard that it is in, where labels are packed.
+        key: path of its labels below `<save_path>/<expert>/`, without suffix.
+        save_path: the label folder, with the labels of earlier experts.
+        folder: for packed labels, the folder of the data set below that of each expert.
+        shard: for packed labels, the name of the image's shard.
     """
 
     size: tuple[int, int]
@@ -64,10 +68,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Label:
-    """One modality's label of one image, at the image's size.
+    """The label of an image for one modality, at the image's size.
 
     Attributes:
-        map: uint8, (h, w) or (h, w, 3); None says that there is nothing to label (no word was found).
+        map: uint8, (h, w) or (h, w, 3); None means that there is nothing to label, as in an image without text.
         instances: for instance maps, the class index of each id in the map.
         words: for word maps, the word of each id in the map.
     """
@@ -81,26 +85,22 @@ class Expert(Protocol):
     """A network that labels one or more modalities.
 
     Attributes:
-        prepare: turns an RGB image into the network's input. It runs in the loader's processes, so it
-            is something that pickles and holds no network.
+        prepare: turns an RGB image into the network's input. It runs in the workers, so it must pickle and
+            hold no network.
     """
 
     prepare: Callable[[Image.Image], Tensor]
 
     def predict(self, inputs: list[Tensor]) -> list[Any]:
-        """Runs the network on prepared images, which may differ in size.
+        """Runs the network on prepared images of any size.
 
         Returns:
-            Raw outputs on the CPU, one per image, which do not depend on the other images.
+            An output on the CPU for each image, which does not depend on the other images.
         """
         ...
 
     def decode(self, raw: Any, target: Target) -> dict[str, Label]:
-        """Turns the raw output of an image into its labels; runs in the writers' threads.
-
-        Args:
-            raw: what `predict` returned for the image.
-            target: the image.
+        """Turns the network's output for an image into its labels. It runs in the writers' threads.
 
         Returns:
             A label for each modality that the expert was loaded for.

@@ -1,8 +1,8 @@
-"""Makes the table of embeddings that the model needs for a set of classes of your own.
+"""Makes the table of embeddings that the model needs for your own classes.
 
     python -m experts.build_class_tables --names pets.txt --out data/class_tables/pets.npz
 
-A name is embedded as it stands, by CLIP's text tower and the PCA of the released tables, as they were.
+A name is embedded as it stands, by CLIP's text tower and the PCA, as in the released tables.
 """
 
 import argparse
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from common.cli import named_path, run
 from common.overwrite import Outputs, add_flag
+from experts.registry import WEIGHTS
 
 
 def main() -> None:
@@ -22,22 +23,17 @@ def main() -> None:
     )
     parser.add_argument("--out", type=named_path, required=True, help="<folder>/<table>.npz")
     parser.add_argument(
-        "--clip",
-        default="openai/clip-vit-large-patch14",
-        help="on the hub, or a folder (default: %(default)s)",
+        "--clip", default="openai/clip-vit-large-patch14", help="on the hub, or a folder (default: %(default)s)"
     )
     parser.add_argument(
         "--weights_path",
         type=named_path,
-        default=Path("experts/expert_weights"),
+        default=WEIGHTS,
         help="folder of the PCA, clip_pca.npz or clip_pca.pkl (default: %(default)s)",
     )
     add_flag(parser)
-    build(parser.parse_args())
+    args = parser.parse_args()
 
-
-def build(args: argparse.Namespace) -> None:
-    """Reads the names, embeds them, writes the table."""
     from common.errors import UserError
 
     names = read_names(args.names)
@@ -54,15 +50,15 @@ def build(args: argparse.Namespace) -> None:
     from dataset.class_tables import BACKGROUND_TABLE
     from experts.clip_text import ClipText
 
-    if args.out.stem == BACKGROUND_TABLE and len(names) != 1:
+    is_background = args.out.stem == BACKGROUND_TABLE
+    if is_background and len(names) != 1:
         raise UserError(f"{args.names}: the table '{BACKGROUND_TABLE}' is of one name, found {len(names)}")
     embed = ClipText(args.clip, args.weights_path, PartialState(cpu=not torch.accelerator.is_available()).device)
-    arrays = {"labels": np.array(names), "features": embed(names)}
-    if args.out.stem == BACKGROUND_TABLE:
-        arrays = {"features": arrays["features"][0]}
+    features = embed(names)
+    arrays = {"features": features[0]} if is_background else {"labels": np.array(names), "features": features}
 
     def write(path: Path) -> None:
-        with path.open("wb") as file:  # `np.savez` would put another suffix after the name
+        with path.open("wb") as file:  # given a name, `np.savez` would change its suffix
             np.savez(file, **arrays)
 
     with outputs.writing(args.out):
@@ -74,7 +70,7 @@ def read_names(path: Path) -> list[str]:
     """Reads class names.
 
     Args:
-        path: `.json`, an array of texts; anything else is text, a name a line, empty lines left out.
+        path: `.json`, an array of texts; or a text file, one name a line, without empty lines.
 
     Raises:
         UserError: missing, or not of that form.

@@ -1,4 +1,4 @@
-"""Texts as the 64 numbers by which the model knows them: CLIP's text embedding, reduced by a fixed PCA."""
+"""The 64 numbers that the model sees of a text: CLIP's text embedding, reduced by a fixed PCA."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,14 +6,12 @@ from threading import Lock
 
 import numpy as np
 import torch
-from torch import Tensor
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from common.errors import UserError, one_line
 from common.pickles import FETCH_PCA, read_pickle
 from experts.fixed_batches import fixed_chunks
-from experts.hub_networks import from_hub, local_files
-from experts.transformers_loading import load_checkpoint
+from experts.hub_networks import from_hub, load_checkpoint, local_files
 from model.modalities import EMBEDDING_DIM
 
 CHECKPOINT = "openai/clip-vit-large-patch14"
@@ -27,24 +25,24 @@ class ClipText:
     """Embeds texts, each once. May be called from several threads.
 
     Args:
-        checkpoint: of CLIP, a name on the hub or a folder.
-        weights: the folder that holds the PCA.
-        device: where the network runs; it stays in float32.
+        checkpoint: CLIP, as a name on the hub or a folder.
+        weights: the folder with the PCA.
+        device: of the network, which stays in float32.
 
     Raises:
-        UserError: the checkpoint or the PCA is missing, damaged, or they do not belong together.
+        UserError: the checkpoint or the PCA is missing or damaged, or they do not fit together.
     """
 
     def __init__(self, checkpoint: str, weights: Path, device: torch.device) -> None:
         self.network = from_hub(CLIPTextModelWithProjection, checkpoint).to(device).eval()
         self.tokenizer = load_checkpoint(CLIPTokenizer.from_pretrained, checkpoint)
         config = self.network.config
-        if len(self.tokenizer) != config.vocab_size:  # without its files the library makes an empty one
+        if len(self.tokenizer) != config.vocab_size:  # the library makes an empty one if files are missing
             raise UserError(
                 f"{checkpoint}: its tokenizer has {len(self.tokenizer)} tokens, its network "
                 f"{config.vocab_size}; name a folder that has {' and '.join(_TOKENIZER[:2])}, too"
             )
-        self.mean, self.components = read_pca(pca_file(weights), config.projection_dim)
+        self.mean, self.components = read_pca(clip_text_files(checkpoint, weights)[0], config.projection_dim)
         self.device = device
         self._cache: dict[str, np.ndarray] = {}
         self._lock = Lock()
@@ -68,39 +66,33 @@ class ClipText:
         limit = self.network.config.max_position_embeddings
         tokens = self.tokenizer(texts, truncation=True, max_length=limit)["input_ids"] if texts else []
         features = np.empty((len(texts), EMBEDDING_DIM), np.float32)
-        # Texts of one length need no padding, and then no attention beyond their end.
+        # Texts of one length need no padding, and no attention mask.
         for length in {len(ids) for ids in tokens}:
             rows = [row for row, ids in enumerate(tokens) if len(ids) == length]
             chunks = fixed_chunks([torch.tensor(tokens[row]) for row in rows], _CHUNK)
-            embedded = torch.cat([self._forward(ids)[:count] for ids, count in chunks])
+            embedded = torch.cat(
+                [self.network(ids.to(self.device)).text_embeds[:count].cpu() for ids, count in chunks]
+            )
             features[rows] = (embedded.double().numpy() - self.mean) @ self.components.T
         return features
 
-    def _forward(self, ids: Tensor) -> Tensor:
-        """Token ids (n, length) -> CLIP's embeddings (n, d) on the CPU."""
-        return self.network(ids.to(self.device)).text_embeds.cpu()
-
-
-def pca_file(weights: Path) -> Path:
-    """The PCA in a folder: as arrays, else as it was released; if neither is there, the released one."""
-    return weights / PCA if (weights / PCA).exists() else weights / RELEASED_PCA
-
 
 def clip_text_files(checkpoint: str, weights: Path) -> list[Path]:
-    """The files that `ClipText` reads; the library looks after those of the hub."""
+    """The files that `ClipText` reads, but for those of the hub. The PCA comes first."""
+    pca = weights / (PCA if (weights / PCA).exists() else RELEASED_PCA)
     tokenizer = [path for name in _TOKENIZER if (path := Path(checkpoint) / name).exists()]
-    return [pca_file(weights), *local_files(checkpoint), *tokenizer]
+    return [pca, *local_files(checkpoint), *tokenizer]
 
 
 def read_pca(path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Reads the PCA's mean (d,) and components (64, d), float64.
 
     Args:
-        path: `.npz` with arrays `mean` and `components`, or scikit-learn's pickle, of which data is read.
-        size: what d must be.
+        path: `.npz` with arrays `mean` and `components`, or scikit-learn's pickle, of which only data is read.
+        size: the expected d.
 
     Raises:
-        UserError: missing, damaged, or of another shape.
+        UserError: the file is missing, damaged, or of another shape.
     """
     try:
         if path.suffix == ".npz":
@@ -114,7 +106,7 @@ def read_pca(path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
         raise
     except FileNotFoundError:
         raise UserError(f"{path}: missing; fetch it with: {FETCH_PCA}") from None
-    except Exception as error:  # numpy raises whatever a part of the file makes it stumble over
+    except Exception as error:  # numpy raises many types
         reason = one_line(error)[:100]
         raise UserError(f"{path}: damaged ({reason}); fetch it again: {FETCH_PCA}") from None
     if not np.isfinite(mean).all() or not np.isfinite(components).all():

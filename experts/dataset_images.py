@@ -1,7 +1,10 @@
-"""The images of a data set, and the name of each one's labels."""
+"""What there is to label: the images of a data set, loose or in shards, and the place of their labels."""
 
 import os
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,112 +12,170 @@ from common.errors import UserError
 from common.files import check_dataset
 from dataset.images import is_image, list_images
 from dataset.location import Url
-from dataset.shards.shard_folder import ShardFolder, open_folder
+from dataset.shards.shard_folder import ShardFile, ShardFolder, open_folder
+from dataset.shards.tar_index import key_of
 
 
 class ImageFile(NamedTuple):
-    """An image, or a shard of them, and its labels' path below `<save_path>/<expert>/`, without suffix."""
+    """An image, or a shard of images.
+
+    Attributes:
+        path: the file or its address.
+        label: path of its labels below `<save_path>/<expert>/`, without suffix.
+        shards: of a shard, the folder that it lies in.
+    """
 
     path: str
     label: str
-    packed: bool = False
+    shards: ShardFolder | None = None
 
     @property
-    def label_file(self) -> str:
-        """What is there when the labels are: a PNG, or a shard of the same name."""
-        return self.label + (".tar" if self.packed else ".png")
+    def folder(self) -> str:
+        """The folder of its labels, below that of each expert."""
+        return self.label.rpartition("/")[0]
 
-    def in_shard(self, packed: Mapping[str, ShardFolder]) -> list[str]:
-        """The names of the images in a shard.
+    @property
+    def label_name(self) -> str:
+        """The name of the finished label: a PNG, or a shard with the same name as that of the images."""
+        return self.label.rpartition("/")[2] + (".png" if self.shards is None else ".tar")
 
-        Args:
-            packed: the shards of each data set, by their labels' folder.
-        """
-        folder, _, name = self.label_file.rpartition("/")
-        files = packed[folder]
-        return [member for member in files.index(files.number(name)).names if is_image(member)]
+
+class Task(NamedTuple):
+    """An image or a shard, and the experts whose labels it lacks.
+
+    Attributes:
+        image: the image or the shard.
+        experts: the experts.
+        names: images of a shard that lack a label; None means all of them.
+    """
+
+    image: ImageFile
+    experts: tuple[str, ...]
+    names: tuple[str, ...] | None = None
+
+
+class Item(NamedTuple):
+    """A single image to be labelled.
+
+    Attributes:
+        task: the task that it belongs to.
+        file: the image.
+        label: path of its labels below that of each expert, without suffix.
+        folder, shard: for packed labels, the folder of the data set and the name of the shard.
+    """
+
+    task: Task
+    file: Path | ShardFile
+    label: str
+    folder: str = ""
+    shard: str | None = None
+
+
+class Items(Sequence[Item]):
+    """The images of tasks, in their order. Shards are listed when one of their images is asked for."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self.tasks = tasks
+        self._ends = list(accumulate(len(_names(task)) if task.image.shards else 1 for task in tasks))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, index: int) -> Item:
+        number = bisect_right(self._ends, index)
+        task = self.tasks[number]
+        image = task.image
+        if image.shards is None:
+            return Item(task, Path(image.path), image.label)
+        name = _names(task)[index - (self._ends[number - 1] if number else 0)]
+        file = ShardFile(image.shards, name, image.shards.number(image.label_name))
+        start = f"{image.folder}/" if image.folder else ""
+        return Item(task, file, start + key_of(name), image.folder, image.label_name)
+
+    def tasks_without_images(self) -> list[Task]:
+        """Shards that hold no image."""
+        starts = [0, *self._ends]
+        return [task for task, start, end in zip(self.tasks, starts, self._ends, strict=False) if start == end]
+
+
+def _names(task: Task) -> Sequence[str]:
+    return task.names or names_in(task.image)
+
+
+@lru_cache(maxsize=4)
+def names_in(shard: ImageFile) -> tuple[str, ...]:
+    """The names of the images in a shard.
+
+    Raises:
+        UserError: the shard cannot be read.
+    """
+    return tuple(filter(is_image, shard.shards.index(shard.shards.number(shard.label_name)).names))
 
 
 def images_to_label(
     data_path: Path, datasets: Sequence[str] = (), prefix: str = "", leave_out: Path | None = None
 ) -> list[ImageFile]:
-    """Lists the images below a folder with their labels' paths, which mirror theirs.
+    """Lists the images below a folder.
 
     Args:
-        data_path: labels mirror the images' paths below it.
-        datasets: the folders below `data_path` to look into; none means all of it.
-        prefix: put before the labels' paths.
-        leave_out: a folder whose images are not meant, such as the labels.
+        data_path: the folder. The paths of labels mirror those of the images below it.
+        datasets: folders below `data_path` to search; an empty list means all of it.
+        prefix: put before the paths of labels.
+        leave_out: a folder to skip, such as that of the labels.
 
     Raises:
-        UserError: a folder that is not there or not below, no image in one, or two images that would share a
-            label.
+        UserError: a folder is missing or not below `data_path`, holds no image or the labels, or two images
+            would share a label.
     """
     found: dict[str, str] = {}
     for dataset in datasets or [""]:
         folder = data_path / dataset
         if leave_out is not None and folder.resolve() == leave_out.resolve():
             raise UserError(f"{folder}: labels would lie among the images; name another folder for them")
-        start = _start(prefix, dataset)
+        start = _label_folder(prefix, dataset)
         for name in list_images(folder, leave_out):
-            found[start + os.path.splitext(name)[0]] = f"{folder}/{name}"
+            found[os.path.join(start, os.path.splitext(name)[0])] = f"{folder}/{name}"
     return [ImageFile(found[label], label) for label in sorted(found)]
 
 
-def shards_to_label(
-    data_path: Path | Url, datasets: Sequence[str], prefix: str, leave_out: Path
-) -> tuple[dict[str, ShardFolder], list[str]]:
-    """Finds the data sets that are packed.
+def images_and_shards(data_path: Path | Url, datasets: Sequence[str], prefix: str, leave_out: Path) -> list[ImageFile]:
+    """Lists the loose images and the shards of images below a folder or an address.
 
-    Args:
-        data_path: a folder, or its address, at which all are.
-        datasets: the folders below it to look into; none means all of it.
-        prefix: put before the labels' paths.
-        leave_out: a folder that is not meant, such as the labels.
-
-    Returns:
-        The shards of each, by their labels' folder; and the data sets that are not packed.
+    The arguments are those of `images_to_label`. At an address, only shards are found.
 
     Raises:
-        UserError: there are none at an address.
+        UserError: see `images_to_label`; or there are no shards at an address.
     """
     names = list(datasets) or [""]
     if isinstance(data_path, Path) and not datasets:
-        apart = os.path.abspath(leave_out)  # it may be relative where data_path is not
-        tars = {path.parent for path in data_path.rglob("*.tar")}
-        tars = {folder for folder in tars if not Path(os.path.abspath(folder)).is_relative_to(apart)}
-        names = sorted({"", *(folder.relative_to(data_path).as_posix() for folder in tars)} - {"."})
-    opened = {name: open_folder(data_path / name) for name in names}
-    packed = {
-        _start(prefix, name).rstrip("/"): files for name, files in opened.items() if isinstance(files, ShardFolder)
-    }
-    return packed, [name for name, files in opened.items() if not isinstance(files, ShardFolder)]
-
-
-def images_and_shards(
-    data_path: Path | Url, datasets: Sequence[str], prefix: str, leave_out: Path
-) -> tuple[list[ImageFile], dict[str, ShardFolder]]:
-    """What there is to label: loose images and shards of images; and the shards by their labels' folder.
-
-    Raises:
-        UserError: see `images_to_label` and `shards_to_label`.
-    """
-    packed, loose = shards_to_label(data_path, datasets, prefix, leave_out)
-    units = [
-        ImageFile(f"{files}/{name}", f"{folder}/{name}".removesuffix(".tar").lstrip("/"), packed=True)
-        for folder, files in packed.items()
-        for name in files.shards
-    ]
+        labels = os.path.abspath(leave_out)  # one of the two paths may be relative
+        folders = {tar.parent for tar in data_path.rglob("*.tar")}
+        folders = {folder for folder in folders if not Path(os.path.abspath(folder)).is_relative_to(labels)}
+        names = sorted({"", *(folder.relative_to(data_path).as_posix() for folder in folders)} - {"."})
+    shards, loose = [], []
+    for name in names:
+        files = open_folder(data_path / name)
+        if isinstance(files, ShardFolder):
+            start = _label_folder(prefix, name)
+            shards += [
+                ImageFile(f"{files}/{shard}", os.path.join(start, shard.removesuffix(".tar")), files)
+                for shard in files.shards
+            ]
+        else:
+            loose.append(name)
+    images = []
     if loose:
         try:
-            units = images_to_label(data_path, loose, prefix, leave_out) + units
+            images = images_to_label(data_path, loose, prefix, leave_out)
         except UserError:
-            if datasets or not units:  # beside shards there need not be any
+            if datasets or not shards:  # beside shards, a data_path needs no loose images
                 raise
-    return units, packed
+    if not images and not shards:
+        raise UserError(f"{data_path}: it lists no shards; check data_path")
+    return images + shards
 
 
-def _start(prefix: str, dataset: str) -> str:
+def _label_folder(prefix: str, dataset: str) -> str:
     check_dataset(dataset)
     labels = os.path.normpath(os.path.join(prefix, dataset)).replace(os.sep, "/")
-    return "" if labels == "." else f"{labels}/"
+    return "" if labels == "." else labels

@@ -1,4 +1,4 @@
-"""Experts that stay in memory, for images that come one at a time; a data set goes through `runner`."""
+"""Experts that stay in memory, for images that come one at a time. Data sets are labelled by `runner`."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,20 +10,20 @@ from experts.base import Expert, Target
 from experts.finite import decode_one, predict_each
 from experts.label_writer import write_label
 from experts.preflight import check_usable, unusable
-from experts.registry import passes
-from experts.runner import WEIGHTS, Precision, find_setting
+from experts.registry import WEIGHTS, passes
+from experts.runner import Precision, find_setting
 
 
 class KeptExperts:
-    """Networks that are loaded when they first have something to label, and kept.
+    """Networks that are loaded when they are first needed, and kept.
 
     Args:
-        backends: for each expert, its network, as `experts.registry.passes` reads it.
+        backends: the network of each expert, as `experts.registry.Backends`.
         weights: folder of the released weight files.
         precision: of the networks, as for `generate_labels`.
 
     Raises:
-        UserError: no such expert, backend or option; experts that cannot be run, see `check_usable`.
+        UserError: an unknown expert, backend or option; an expert that cannot run, see `check_usable`.
     """
 
     def __init__(
@@ -33,28 +33,28 @@ class KeptExperts:
         precision: Precision = "auto",
     ) -> None:
         check_usable(list(backends), unusable(list(backends), backends, Path(weights)))
-        self._passes = passes(backends, batch_size=1)
+        self._jobs = passes(backends, batch_size=1)
         self._setting = find_setting(weights, precision)
-        self._loaded: dict[int, Expert] = {}  # by the place of its pass
+        self._loaded: dict[tuple[str, ...], Expert] = {}  # by modalities
 
     def label(self, picture: Image.Image, key: str, save_path: Path) -> Iterator[str]:
         """Labels an image; yields the name of each expert as soon as its label is written.
 
         Args:
             picture: RGB.
-            key: the label's path below `<save_path>/<expert>/`, without suffix.
+            key: path of the label below `<save_path>/<expert>/`, without suffix.
             save_path: the label folder.
 
         Raises:
-            NotFinite: a network's output is not finite.
+            NotFinite: the output of a network is not finite.
         """
         target = Target((picture.height, picture.width), key, save_path)
-        for place, work in enumerate(self._passes):
-            if place not in self._loaded:
-                self._loaded[place] = work.module.load(work.modalities, work.options, self._setting)
-            expert = self._loaded[place]
+        for job in self._jobs:
+            if job.modalities not in self._loaded:
+                self._loaded[job.modalities] = job.module.load(job.modalities, job.options, self._setting)
+            expert = self._loaded[job.modalities]
             (raw,) = predict_each(expert, [expert.prepare(picture)])
             labels = decode_one(expert, raw, target)
-            for name in work.modalities:
+            for name in job.modalities:
                 write_label(save_path, name, key, labels[name])
                 yield name

@@ -1,4 +1,4 @@
-"""Numbers that are none: where a network's output is NaN or infinite there is no label."""
+"""Network outputs that are NaN or infinite: no label is made of them."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ from experts.base import Expert, Label, Target
 
 
 class NotFinite(UserError):
-    """A network's output holds NaN or infinity, so no label can be made of it."""
+    """The output of a network holds NaN or infinity."""
 
     def __init__(self, message: str = "the network's output is not finite (NaN or infinity)") -> None:
         super().__init__(message)
@@ -23,8 +23,8 @@ class NotFinite(UserError):
 def check_finite(*outputs: Any) -> None:
     """Refuses NaN and infinity.
 
-    A backend calls it wherever it cuts, sorts or counts values, since such values vanish there. Only what
-    `predict` returns needs no call.
+    A backend must call it before it cuts, sorts or counts values, since NaN vanishes there. The results of
+    `predict` are always checked.
 
     Args:
         outputs: numbers, tensors and arrays, alone or in mappings, sequences and dataclasses.
@@ -57,10 +57,7 @@ def _is_finite(value: Any) -> bool:
 
 
 def predict_each(expert: Expert, inputs: list[Tensor]) -> list[Any]:
-    """The raw output of each image; `NotFinite` in its place where it is not finite.
-
-    A batch in which an image fails is done again image by image.
-    """
+    """The output of each image, or a `NotFinite`. A batch with such an image is repeated image by image."""
     if not inputs:
         return []
     try:
@@ -72,15 +69,10 @@ def predict_each(expert: Expert, inputs: list[Tensor]) -> list[Any]:
 
 
 def decode_one(expert: Expert, raw: Any, target: Target) -> dict[str, Label]:
-    """The labels of an image.
-
-    Args:
-        expert: whose labels.
-        raw: one of the results of `predict_each`.
-        target: the image.
+    """The labels of an image from its result of `predict_each`.
 
     Raises:
-        NotFinite: the network's output, or what became of it, is not finite.
+        NotFinite: the output, or a value computed from it, is not finite.
     """
     if isinstance(raw, NotFinite):
         raise raw

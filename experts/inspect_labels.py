@@ -1,8 +1,8 @@
-"""Says what there is of a data set's labels: how many, which are missing, damaged or odd, which classes.
+"""Lists the state of a data set's labels: how many there are, which are missing or damaged, which classes.
 
     python -m experts.inspect_labels --data_path data --label_path data/labels --datasets vqav2
 
-Exit code 1 says that a label is missing, damaged or has values without a meaning.
+Exit code 1: a label is missing, damaged or has values without a meaning.
 """
 
 import argparse
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from experts.inspection import ExpertReport, Inspection
 
 INCOMPLETE = 1
-_SHOWN = 5  # of a list; the report has all
+_SHOWN = 5  # entries of a list; the report has all
 _CLASSES_SHOWN = 10
 
 
@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument(
         "--class_tables",
         type=named_path,
-        help="folder of class names; without it, classes are numbers, of any size",
+        help="folder of class names; without it, classes are numbers, and any is valid",
     )
     parser.add_argument("--report", type=named_path, help="JSON file for the whole report")
     parser.add_argument("--num_workers", type=whole, default=2, help="processes (default: %(default)s)")
@@ -95,12 +95,10 @@ def _details(name: str, report: "ExpertReport") -> list[str]:
 
 
 def _some(title: str, found: Iterable[str] | Mapping[str, str]) -> list[str]:
-    """The first of them, a line each, with the reason if there is one."""
+    """The first entries, a line each, with the reason if there is one."""
     names = list(found)
-    lines = []
-    for name in names[:_SHOWN]:
-        reason = f": {found[name]}" if isinstance(found, Mapping) else ""
-        lines.append(f"  {title} {name}{reason}")
+    reasons = found if isinstance(found, Mapping) else {}
+    lines = [f"  {title} {name}" + (f": {reasons[name]}" if name in reasons else "") for name in names[:_SHOWN]]
     if len(names) > _SHOWN:
         lines.append(f"  {title}: {len(names) - _SHOWN} more")
     return lines

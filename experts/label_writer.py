@@ -1,38 +1,58 @@
-"""Labels as files: a PNG per image and modality, and a JSON sidecar for instances and words.
+"""Labels as files and as shards.
 
-`<save_path>/<expert>/<image path without suffix>.png`. A label without a map is a PNG of zero bytes,
-which reads as "nothing here". The PNG comes last, so where there is one its label is finished.
+A label is `<save_path>/<expert>/<image path without suffix>.png`, with a JSON file beside it for instances and
+words. An empty PNG file means "nothing here". The PNG is written last, so a label with a PNG is finished.
+
+Images in `<shard>.tar` get a shard of labels with the same name. It appears when all images of the shard are
+labelled, so a killed run makes it again. An image that failed has no record in it; the next run adds that.
 """
 
+import errno
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
 
+from common.errors import UserError
 from common.files import write_bytes
-from dataset.label_files import pack_label, words_as_json
+from dataset.label_files import PACKED, pack_label, words_as_json
 from dataset.label_manifest import MANIFEST
 from dataset.shards.shard_folder import LIST
 from dataset.shards.tar_index import SUFFIX as INDEX
-from dataset.shards.tar_index import index_of
+from dataset.shards.tar_index import index_of, key_of
+from dataset.shards.writer import ShardWriter
 from experts.base import Label
+from experts.dataset_images import Item, Task
 from model.modalities import modality
 
-_COMPRESSION = 3  # of PNG, 0..9; of normals, 6 takes more than twice the time and saves a sixth
+_COMPRESSION = 3  # of PNG, 0..9; for normals, 6 takes more than twice the time and saves a sixth
 
 
 def label_png(save_path: Path, expert: str, label: str) -> Path:
-    """The PNG of an image's label; not `with_suffix`, since names may hold dots."""
+    """The PNG of a label. Names may hold dots, so `with_suffix` would be wrong."""
     return save_path / expert / f"{label}.png"
 
 
 def label_shard(save_path: Path, expert: str, shard: str) -> Path:
-    """The tar of the labels of a shard of images."""
+    """The tar file with the labels of a shard of images."""
     return save_path / expert / f"{shard}.tar"
+
+
+def sidecars(save_path: Path, expert: str, name: str) -> list[Path]:
+    """Possible files beside a label, the format that is written first."""
+    return [save_path / expert / f"{name}{suffix}" for suffix in modality(expert).sidecars]
+
+
+def is_sidecar(path: Path) -> bool:
+    """Whether a file is a sidecar of `write_label`. A killed run may leave it without the PNG."""
+    try:
+        return all(map(str.isdecimal, json.loads(path.read_bytes()).keys()))
+    except (ValueError, AttributeError, RecursionError):
+        return False
 
 
 def packed_label(label: Label) -> bytes:
@@ -42,21 +62,27 @@ def packed_label(label: Label) -> bytes:
 
 
 def write_label(save_path: Path, expert: str, name: str, label: Label) -> None:
-    """Writes one label, each of its files whole or not at all."""
+    """Writes a label, each of its files whole or not at all."""
     content = _sidecar(label)
     for index, sidecar in enumerate(sidecars(save_path, expert, name)):
         if index == 0 and content is not None:
             write_bytes(sidecar, json.dumps(content).encode())
         else:
-            sidecar.unlink(missing_ok=True)  # of an earlier label that this one replaces
+            sidecar.unlink(missing_ok=True)  # it belongs to the label that is replaced
     buffer = io.BytesIO()
     if label.map is not None:
         Image.fromarray(label.map).save(buffer, format="PNG", compress_level=_COMPRESSION)
     write_bytes(label_png(save_path, expert, name), buffer.getvalue())
 
 
+def _sidecar(label: Label) -> dict | None:
+    if label.instances is not None:
+        return {str(key): value for key, value in label.instances.items()}
+    return words_as_json(label.words) if label.words else None
+
+
 def remove_label(save_path: Path, expert: str, name: str) -> None:
-    """Removes one label, if it is there; the PNG first, so that nothing looks finished that is not."""
+    """Removes a label or a shard of labels, the PNG first: what remains must not look finished."""
     shard = label_shard(save_path, expert, name)
     packed = (shard, shard.with_name(shard.name + INDEX))
     for path in (label_png(save_path, expert, name), *sidecars(save_path, expert, name), *packed):
@@ -64,57 +90,87 @@ def remove_label(save_path: Path, expert: str, name: str) -> None:
 
 
 def stored_labels(folder: Path) -> Iterator[str]:
-    """The labels in an expert's folder, and its shards of labels, as paths below it without suffix."""
-    for parent, _, names in os.walk(folder):
-        below = os.path.relpath(parent, folder).replace(os.sep, "/")
-        start = "" if below == "." else f"{below}/"
-        yield from (start + name[:-4] for name in names if name.endswith((".png", ".tar")))
-
-
-def stored_keys(save_path: Path, expert: str, shard: str) -> set[str]:
-    """The keys of the labels in a shard of them."""
-    names = index_of(label_shard(save_path, expert, shard)).names
-    return {name.rpartition(".")[0] for name in names}
+    """The labels and shards of labels in an expert's folder, as paths below it without suffix."""
+    for path in _files(folder):
+        if path.endswith((".png", ".tar")):
+            yield os.path.relpath(path, folder).replace(os.sep, "/")[:-4]
 
 
 def remove_if_empty(folder: Path) -> None:
-    """Removes what a run made in an expert's folder, if there is no label in it: it says nothing."""
-    if not (folder / MANIFEST).is_file() or has_labels(folder):
+    """Removes what a run made in an expert's folder if no label is in it."""
+    if not (folder / MANIFEST).is_file():
+        return
+    if any(path.endswith(".png") or (path.endswith(".tar") and index_of(Path(path)).names) for path in _files(folder)):
         return
     for parent, _, names in os.walk(folder, topdown=False):
         for name in names:
             if name in (MANIFEST, LIST) or name.endswith((".tar", f".tar{INDEX}")):
                 os.unlink(os.path.join(parent, name))
-        with suppress(OSError):  # other files may be there
+        with suppress(OSError):  # another program's files may be there
             os.rmdir(parent)
 
 
-def has_labels(folder: Path) -> bool:
-    """Whether there is any label in an expert's folder."""
-    return any(
-        name.endswith(".png") or (name.endswith(".tar") and len(index_of(Path(parent, name)).names))
-        for parent, _, names in os.walk(folder)
-        for name in names
-    )
+def _files(folder: Path) -> Iterator[str]:
+    for parent, _, names in os.walk(folder):
+        yield from (os.path.join(parent, name) for name in names)
 
 
-def is_sidecar(path: Path) -> bool:
-    """Whether this is a sidecar as `write_label` writes it; a killed run leaves it without the PNG."""
-    try:
-        return all(map(str.isdecimal, json.loads(path.read_bytes()).keys()))
-    except (ValueError, AttributeError, RecursionError):
-        return False
+class LabelShards:
+    """Collects the labels of images, in their order, into shards.
+
+    Args:
+        save_path: the label folder.
+    """
+
+    def __init__(self, save_path: Path) -> None:
+        self._save_path = save_path
+        self._task: Task | None = None
+        self._writers: dict[str, tuple[ShardWriter, set[str]]] = {}  # by expert; and the keys it had before
+
+    def add(self, item: Item, labels: Mapping[str, bytes]) -> None:
+        """Adds the labels of an image by expert; an image that failed has none."""
+        if item.task is not self._task:
+            self.close()
+            self._task = item.task
+            if item.task.names is None:
+                self.start(item.task)
+        key = item.label.removeprefix(f"{item.folder}/") if item.folder else item.label
+        for expert, content in labels.items():
+            if expert not in self._writers:
+                self._copy(expert, item.task)
+            writer, keys = self._writers[expert]
+            if key not in keys:
+                writer.add(key + PACKED, content)
+
+    def start(self, task: Task) -> None:
+        """Starts the empty shards of a task."""
+        for expert in task.experts:
+            self._writers[expert] = ShardWriter(label_shard(self._save_path, expert, task.image.label)), set()
+
+    def _copy(self, expert: str, task: Task) -> None:
+        """Starts a shard with the records of the one that it replaces."""
+        tar = label_shard(self._save_path, expert, task.image.label)
+        index, content = index_of(tar), tar.read_bytes()
+        writer, keys = self._writers[expert] = ShardWriter(tar), set()
+        for name, start, size in zip(index.names, index.offsets.tolist(), index.sizes.tolist(), strict=True):
+            if len(record := content[start : start + size]) == size:  # the last one may be truncated
+                writer.add(name, record)
+                keys.add(key_of(name))
+
+    def close(self) -> None:
+        """Finishes the shards."""
+        for writer, _ in self._writers.values():
+            writer.close()
+        self._writers, self._task = {}, None
+
+    def discard(self) -> None:
+        """Removes unfinished shards."""
+        for writer, _ in self._writers.values():
+            writer.discard()
 
 
-def sidecars(save_path: Path, expert: str, name: str) -> list[Path]:
-    """Where a label's sidecar may lie, the format that is written first."""
-    png = label_png(save_path, expert, name)
-    return [png.with_name(png.name.removesuffix(".png") + suffix) for suffix in modality(expert).sidecars]
-
-
-def _sidecar(label: Label) -> dict | None:
-    if label.instances is not None:
-        return {str(key): value for key, value in label.instances.items()}
-    if label.words:
-        return words_as_json(label.words)
-    return None
+def cannot_write(save_path: Path, error: OSError) -> UserError:
+    """The error to tell a user, with its remedy."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    remedy = "free some space and start again, finished labels are kept" if full else "check save_path"
+    return UserError(f"cannot write labels below {save_path}: {error.strerror}; {remedy}")

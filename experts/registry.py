@@ -1,12 +1,12 @@
-"""Which networks ("backends") can label each modality, and in which order they run.
+"""The networks ("backends") that label each modality, and the order in which they run.
 
-To add one, write a module as `experts/base.py` says and name it here (docs/experts.md). A backend that is
-chosen for several modalities, with equal options, labels all of them in one pass over the images.
+To add a backend, write a module as `experts/base.py` says and name it here (docs/experts.md).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -14,14 +14,14 @@ from common.errors import UserError
 from common.validation import validate
 from model.modalities import MODALITIES
 
+WEIGHTS = Path("experts/expert_weights")  # the folder of the released files, see download_checkpoints.py
 _NANO = "nano.expert.backend"
 _SEGMENTATION = {
     "mask2former": "experts.segmentation.mask2former",
     "hub": "experts.segmentation.hub_models",
 }
 
-# For each expert, the network that makes its labels: a name, or a mapping with `name`, `batch_size` if it
-# is to differ, and the network's own options (experts/registry.py).
+# The network of each expert: a name, or a mapping of `name`, optionally `batch_size`, and the network's options.
 Backends = dict[str, str | dict[str, Any]]
 
 BACKENDS: dict[str, dict[str, str]] = {
@@ -50,10 +50,10 @@ class ExpertJob:
 
     Attributes:
         backend: its name.
-        module: what it is (experts/base.py).
-        modalities: whose labels it makes.
+        module: its module (experts/base.py).
+        modalities: the modalities that it labels.
         options: the module's `Options`.
-        batch_size: images it sees at once, per process.
+        batch_size: images per batch and process.
     """
 
     backend: str
@@ -64,51 +64,41 @@ class ExpertJob:
 
 
 def passes(backends: Mapping[str, str | Mapping[str, Any]], batch_size: int) -> list[ExpertJob]:
-    """Groups experts by the network that makes their labels, and says which comes first.
+    """Groups experts into jobs: those with the same backend, options and batch size share one.
 
-    The order is that of `MODALITIES`. There depth is the first, so that its labels lie on disk, where the
-    object detector reads which of two objects is in front.
+    The order is that of `MODALITIES`. Depth is first, since the object detector reads depth labels.
 
     Args:
-        backends: for each expert, the backend's name, or a mapping of `name`, if wanted `batch_size`, and
-            the backend's options.
-        batch_size: of the backends that do not name theirs.
+        backends: the network of each expert, as `Backends`.
+        batch_size: of backends that do not name their own.
 
     Raises:
-        UserError: an expert, a backend or an option that there is not; the message lists those there are.
+        UserError: an unknown expert, backend or option; the message lists the known ones.
     """
     check_names(backends)
-    found: list[ExpertJob] = []
-    for expert in MODALITIES:
-        if expert not in backends:
-            continue
-        backend = backends[expert]
-        settings = {"name": backend} if isinstance(backend, str) else dict(backend)
+    jobs: dict[tuple, ExpertJob] = {}
+    for expert in (name for name in MODALITIES if name in backends):
+        settings = _as_mapping(backends[expert])
         name, own_batch_size = settings.pop("name"), settings.pop("batch_size", batch_size)
-        module = backend_module(BACKENDS[expert][name])
+        module = import_module(BACKENDS[expert][name])
         options = validate(settings, module.Options, f"backend '{name}' of expert '{expert}'")
-        new = ExpertJob(name, module, (expert,), options, own_batch_size)
-        for index, other in enumerate(found):
-            if (other.module, other.options, other.batch_size) == (module, options, own_batch_size):
-                found[index] = ExpertJob(name, module, (*other.modalities, expert), options, own_batch_size)
-                break
-        else:
-            found.append(new)
-    return found
-
-
-def backend_module(path: str) -> ModuleType:
-    """The module of a backend; importing it takes as long as its network's library does."""
-    return import_module(path)
+        key = module.__name__, repr(options), own_batch_size
+        before = jobs[key].modalities if key in jobs else ()
+        jobs[key] = ExpertJob(name, module, (*before, expert), options, own_batch_size)
+    return list(jobs.values())
 
 
 def check_names(backends: Mapping[str, str | Mapping[str, Any]]) -> None:
-    """Checks, without importing a backend, what `passes` says of experts, backends and batch sizes."""
+    """Checks experts, backends and batch sizes without importing a backend.
+
+    Raises:
+        UserError: as `passes`.
+    """
     for expert, backend in backends.items():
         if expert not in BACKENDS:
             raise UserError(f"unknown expert '{expert}'; experts that can be run: {', '.join(BACKENDS)}")
         known = ", ".join(BACKENDS[expert])
-        settings = {"name": backend} if isinstance(backend, str) else backend
+        settings = _as_mapping(backend)
         if "name" not in settings:
             raise UserError(f"expert '{expert}': 'name' is missing beside the options; it can be: {known}")
         if settings["name"] not in BACKENDS[expert]:
@@ -116,3 +106,7 @@ def check_names(backends: Mapping[str, str | Mapping[str, Any]]) -> None:
         size = settings.get("batch_size", 1)
         if not isinstance(size, int) or size < 1:
             raise UserError(f"expert '{expert}': batch_size must be a number of at least 1, got {size!r}")
+
+
+def _as_mapping(backend: str | Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": backend} if isinstance(backend, str) else dict(backend)

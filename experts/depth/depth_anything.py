@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 from torch import Tensor
 from transformers import DepthAnythingForDepthEstimation
@@ -12,9 +11,10 @@ from transformers import DepthAnythingForDepthEstimation
 from common.errors import UserError
 from common.validation import STRICT
 from experts.base import RuntimeConfig
-from experts.dense import IMAGENET_MEAN, IMAGENET_STD, DenseExpert, channels
+from experts.dense import DenseExpert
 from experts.depth.label import depth_label
 from experts.hub_networks import from_hub, local_files
+from experts.prepare import normalise
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Options:
 
 
 def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Path]:
-    """Those of the folder; what the hub has is fetched when it is loaded."""
+    """The files of a folder."""
     return local_files(options.checkpoint)
 
 
@@ -43,17 +43,13 @@ def load(modalities: Sequence[str], options: Options, setting: RuntimeConfig) ->
 
 
 class DepthAnything(DenseExpert):
-    """Inverse depth, as large as the images the network was trained with (518 x 518)."""
+    """Predicts inverse depth (side, side) of images at the size of the network's training (518 x 518)."""
 
     modality = "depth"
+    label = staticmethod(depth_label)
 
     def __init__(self, network: DepthAnythingForDepthEstimation, setting: RuntimeConfig) -> None:
-        side = network.config.backbone_config.image_size
-        super().__init__(network, setting, side, Image.Resampling.BICUBIC)
+        super().__init__(network, setting, network.config.backbone_config.image_size, Image.Resampling.BICUBIC)
 
     def forward(self, images: Tensor) -> Tensor:
-        mean, std = (channels(values, images) for values in (IMAGENET_MEAN, IMAGENET_STD))
-        return self.network((images - mean) / std).predicted_depth
-
-    def label(self, raw: Tensor, size: tuple[int, int]) -> np.ndarray:
-        return depth_label(raw, size)
+        return self.network(normalise(images)).predicted_depth

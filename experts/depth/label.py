@@ -8,12 +8,12 @@ from experts.finite import check_finite
 
 
 def depth_label(depth: Tensor, size: tuple[int, int]) -> np.ndarray:
-    """Inverse depth (h, w) -> bytes of another size, the nearest point 255, the farthest 0.
+    """Inverse depth (h, w) -> bytes of height and width `size`: the nearest point 255, the farthest 0.
 
-    A flat map, which says nothing, gives zeros.
+    A flat map gives zeros.
 
     Raises:
-        NotFinite: a value is NaN or infinite, or they are too far apart to be stretched.
+        NotFinite: a value is NaN or infinite, or their range is.
     """
     low, high = depth.aminmax()  # NaN if any value is
     check_finite(low, high, high - low)

@@ -1,23 +1,20 @@
-"""Boxes (x0, y0, x1, y1) in pixels: anchors, and boxes that a network moved."""
+"""Boxes (x0, y0, x1, y1) in pixels: anchors, and boxes moved by a network."""
 
 import math
 
 import torch
 from torch import Tensor
 
-_MAX_LOG_SCALE = math.log(1000 / 16)  # no box grows more than this at once
+_MAX_LOG_SCALE = math.log(1000 / 16)  # the greatest growth of a box
 
 
 def cell_anchors(size: float, ratios: tuple[float, ...], octaves: int) -> Tensor:
-    """The anchors around the origin, by size and then by ratio.
+    """The anchors around the origin, (octaves * ratios, 4), by size and then by ratio.
 
     Args:
-        size: side of the smallest square one; there are `octaves` sizes from it up to its double.
+        size: side of the smallest square anchor; there are `octaves` sizes below its double.
         ratios: height over width.
         octaves: sizes per doubling.
-
-    Returns:
-        (octaves * ratios, 4)
     """
     shapes = []
     for octave in range(octaves):
@@ -30,11 +27,7 @@ def cell_anchors(size: float, ratios: tuple[float, ...], octaves: int) -> Tensor
 
 
 def grid_anchors(cell: Tensor, height: int, width: int, stride: int) -> Tensor:
-    """Puts a cell's anchors at the top left corner of every cell.
-
-    Returns:
-        (height * width * anchors, 4)
-    """
+    """The anchors of a cell at the top left corner of each cell of a grid, (height * width * anchors, 4)."""
     y = torch.arange(height, device=cell.device, dtype=cell.dtype) * stride
     x = torch.arange(width, device=cell.device, dtype=cell.dtype) * stride
     corners = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)  # (h, w, 2)
@@ -43,12 +36,12 @@ def grid_anchors(cell: Tensor, height: int, width: int, stride: int) -> Tensor:
 
 
 def move(boxes: Tensor, deltas: Tensor, weights: tuple[float, float, float, float]) -> Tensor:
-    """Moves and scales boxes as a network says.
+    """Moves and scales boxes.
 
     Args:
         boxes: (n, 4).
         deltas: (n, 4), shift of the centre in widths and heights, logarithm of the scales.
-        weights: by which a network's deltas are too large.
+        weights: divisors of the deltas.
     """
     x0, y0, x1, y1 = boxes.unbind(1)
     width, height = x1 - x0, y1 - y0

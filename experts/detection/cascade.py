@@ -1,24 +1,24 @@
-"""What is in the proposed boxes, and where exactly: a cascade of three heads (arXiv 1712.00726)."""
+"""A cascade of three heads that classify and refine proposals (arXiv 1712.00726)."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import clip_boxes_to_image, roi_align
 
-from experts.detection.backbone import CHANNELS, STRIDES
 from experts.detection.boxes import move
+from experts.detection.proposals import CHANNELS, STRIDES
 from experts.finite import check_finite
 
 CLASSES = 722
 BOX_WEIGHTS = ((10.0, 10.0, 5.0, 5.0), (20.0, 20.0, 10.0, 10.0), (30.0, 30.0, 15.0, 15.0))  # of the stages
-LEVELS = 3  # the heads look at p3 to p5
-FIRST_LEVEL, CANONICAL_LEVEL, CANONICAL_SIDE = 3, 4, 224  # a box of 224 pixels is looked up in p4
+LEVELS = 3  # the heads see p3 to p5
+FIRST_LEVEL, CANONICAL_LEVEL, CANONICAL_SIDE = 3, 4, 224  # a box of 224 pixels is cut out of p4
 POOLED = 7
 HIDDEN = 1024
 
 
 class Head(nn.Module):
-    """A stage: what a crop shows, and how its box should be moved."""
+    """A stage, which classifies crops and moves their boxes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Head(nn.Module):
 
 
 class Cascade(nn.Module):
-    """The boxes of a stage are the proposals of the next; all have a say in what they show."""
+    """The boxes of a stage are the proposals of the next; the scores are means over the stages."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,16 +59,16 @@ class Cascade(nn.Module):
         Args:
             levels: p3, p4 and p5, (b, 256, h, w).
             proposals: (n, 4) for each image.
-            sizes: height and width of each image without its padding.
-            score_threshold: boxes that cannot exceed it in any class are left out.
+            sizes: height and width of each image without padding.
+            score_threshold: boxes that cannot exceed it in any class are dropped.
 
         Returns:
             For each image boxes (m, 4) and their classes' probabilities (m, 722), m <= n.
         """
         boxes = proposals
-        scores = [rows.new_zeros(len(rows), CLASSES) for rows in boxes]  # means over the stages
+        scores = [rows.new_zeros(len(rows), CLASSES) for rows in boxes]
         for stage, (head, weights) in enumerate(zip(self.heads, BOX_WEIGHTS, strict=True)):
-            # A stage adds at most a third: most boxes are so surely background that the last need not look.
+            # A stage adds at most a third, so most boxes can be dropped before the last stage.
             within_reach = (len(self.heads) - stage) / len(self.heads)
             hopeful = [(rows + within_reach > score_threshold).any(1) for rows in scores]
             boxes = [rows[chosen] for rows, chosen in zip(boxes, hopeful, strict=True)]
@@ -84,15 +84,7 @@ class Cascade(nn.Module):
 
 
 def crop(levels: list[Tensor], boxes: list[Tensor]) -> Tensor:
-    """Cuts boxes out of the level that suits their size.
-
-    Args:
-        levels: p3, p4 and p5, (b, 256, h, w).
-        boxes: (n, 4) for each image.
-
-    Returns:
-        (sum of n, 256, 7, 7)
-    """
+    """Cuts boxes, (n, 4) for each image, out of the level for their size, p3, p4 or p5 -> (sum of n, 256, 7, 7)."""
     image = torch.cat([torch.full_like(rows[:, :1], index) for index, rows in enumerate(boxes)])
     rows = torch.cat([image, torch.cat(boxes)], dim=1)  # (n, 5)
     side = ((rows[:, 3] - rows[:, 1]) * (rows[:, 4] - rows[:, 2])).sqrt()

@@ -1,4 +1,4 @@
-"""What a detector finds in an image."""
+"""The objects that a detector finds in an image."""
 
 from dataclasses import dataclass
 
@@ -33,15 +33,15 @@ def detections(
     nms_threshold: float = 0.5,
     most: int = 300,
 ) -> Detections:
-    """The sure boxes of an image, without those of a class that overlap a surer one.
+    """Applies a threshold and non-maximum suppression per class.
 
     Args:
         boxes: (n, 4).
-        probabilities: (n, classes); a box may be several classes.
+        probabilities: (n, classes); a box may have several classes.
         size: height and width of the network's input, without padding.
-        score_threshold: a class is seen if its probability is greater.
+        score_threshold: of a class's probability.
         nms_threshold: the greatest IoU of two boxes of a class.
-        most: the most detections.
+        most: the greatest number of detections.
 
     Raises:
         NotFinite: a box or a probability is NaN or infinite.

@@ -1,4 +1,4 @@
-"""From boxes to a label: who hides whom, and the map of what is seen of each."""
+"""From boxes to a label: which object hides which, and the map of their visible parts."""
 
 import sys
 from functools import lru_cache
@@ -19,45 +19,46 @@ from model.modalities import BACKGROUND, modality
 SAME_IOU = 0.95  # boxes that overlap more are one object
 
 # How a box is cut out of another. `signed` subtracts masks of numbers: where two boxes hide a third, its mask
-# is -1, and cutting that mask out of a fourth box can show the fourth box again. The released models were
-# trained with labels made so. With `binary` a pixel that is hidden stays hidden.
+# is -1, and cutting that mask out of a fourth box can show the fourth box again. The labels of the released
+# models were made so. With `binary`, a hidden pixel stays hidden.
 Masks = Literal["signed", "binary"]
 
 
 class InstanceLabels:
-    """Makes the labels of a data set; says once if there is no depth to tell who is in front."""
+    """Makes the labels of a data set; warns once if there is no depth label to tell which object is in front."""
 
     def __init__(self, masks: Masks) -> None:
         self._masks: Masks = masks
         self._lock = Lock()  # labels are made in several threads
-        self._said = False
+        self._warned = False
 
     def __call__(self, found: Detections, target: Target) -> Label:
         """The label of an image, at its size."""
         depth = read_depth(target, found.size)
         if depth is None:
-            self._say_once(target.save_path)
+            self._warn_once(target.save_path)
         ids, instances = draw(found.boxes.numpy(), found.classes.numpy(), found.size, depth, self._masks)
         height, width = target.size
         resized = Image.fromarray(ids).resize((width, height), Image.Resampling.NEAREST)
         return Label(np.asarray(resized), instances=instances)
 
-    def _say_once(self, folder: Path) -> None:
+    def _warn_once(self, folder: Path) -> None:
         with self._lock:
-            if not self._said:
-                self._said = True
-                tqdm.write(
-                    f"no depth label below {folder} for some images: of two objects that overlap the surer "
-                    "one is taken to be in front; run experts/generate_depth.py first to have the nearer one",
-                    file=sys.stderr,
-                )
+            if self._warned:
+                return
+            self._warned = True
+        tqdm.write(
+            f"no depth label below {folder} for some images: of two objects that overlap the surer one is taken to "
+            "be in front; run experts/generate_depth.py first to have the nearer one",
+            file=sys.stderr,
+        )
 
 
 def read_depth(target: Target, size: tuple[int, int]) -> np.ndarray | None:
-    """The depth label of an image, (h, w) bytes at the given size, near is bright; None if there is none.
+    """The depth label of an image resized to `size`, (h, w) bytes, near is bright; None if there is none.
 
     Raises:
-        UserError: it is damaged or not of the image's size.
+        UserError: it is damaged, or of another size than the image.
     """
     reader = _depth_reader(target.save_path, target.folder, target.shard is not None)
     path = reader.path(modality("depth"), target.key, target.shard)
@@ -82,16 +83,16 @@ def draw(
     depth: np.ndarray | None,
     masks: Masks = "signed",
 ) -> tuple[np.ndarray, dict[int, int]]:
-    """Draws boxes into a map, each without what others hide of it.
+    """Draws the visible parts of boxes into a map.
 
-    Of two boxes the one inside the other is in front. Of two that cross each other it is the nearer one, or
-    the later one if both are equally near.
+    A box inside another is in front of it. Of two that cross each other the nearer one is in front; if both are
+    equally near, neither hides the other, and the later one is drawn last.
 
     Args:
-        boxes: (n, 4), the surest first. Those after the 255th are left out, and parts outside the map.
+        boxes: (n, 4), the surest first. The first 255 are drawn, as far as they are inside the map.
         classes: (n,).
         size: height and width of the map.
-        depth: (h, w), greater is nearer; None: the surer one is nearer.
+        depth: (h, w), greater is nearer; None means that the surer box is nearer.
         masks: how a box is cut out of another.
 
     Returns:
@@ -113,7 +114,7 @@ def draw(
 
 
 def _distinct(corners: np.ndarray) -> list[int]:
-    """The boxes that are not the same as an earlier distinct one."""
+    """The boxes that show another object than all distinct ones before."""
     overlap = _overlaps(corners)
     area = overlap.diagonal()
     same = overlap > SAME_IOU * (area[:, None] + area - overlap)  # (n, n)
@@ -125,14 +126,14 @@ def _distinct(corners: np.ndarray) -> list[int]:
 
 
 def _overlaps(corners: np.ndarray) -> np.ndarray:
-    """The pixels that two boxes share, (n, n); on the diagonal those of each."""
+    """The number of pixels that two boxes share, (n, n); the diagonal holds the areas."""
     low = np.maximum(corners[:, None, :2], corners[:, :2])
     high = np.minimum(corners[:, None, 2:], corners[:, 2:])
     return (high - low).clip(0).prod(-1)
 
 
 def _nearness(corners: np.ndarray, depth: np.ndarray | None) -> np.ndarray:
-    """A number for each box that is greater for the nearer ones, (n,)."""
+    """A number for each box, greater for nearer ones, (n,)."""
     if depth is None:
         return -np.arange(len(corners))
     crops = (depth[y0:y1, x0:x1] for x0, y0, x1, y1 in corners.tolist())
@@ -140,14 +141,14 @@ def _nearness(corners: np.ndarray, depth: np.ndarray | None) -> np.ndarray:
 
 
 def _cut(corners: np.ndarray, nearness: np.ndarray, masks: Masks) -> list[np.ndarray]:
-    """What others leave of each box, a mask of the box's size: a pixel above 0 is seen."""
+    """The visible part of each box, a mask of the box's size: pixels above 0 are visible."""
     places = corners.tolist()
-    dtype = np.int64 if masks == "signed" else bool  # nested boxes double their numbers again and again
+    dtype = np.int64 if masks == "signed" else bool  # int64, since nested boxes double their numbers
     left = [np.ones((max(y1 - y0, 0), max(x1 - x0, 0)), dtype) for x0, y0, x1, y1 in places]
     overlap = _overlaps(corners)
 
     def cut(hidden: int, front: int, hider: np.ndarray | bool) -> None:
-        """Takes the hider, which covers the box in front, out of what is left of the hidden box."""
+        """Cuts the hider, a mask of the box in front, out of the rest of the hidden box."""
         x, y = places[hidden][:2]
         x0, y0, x1, y1 = places[front]
         part = left[hidden][max(y0 - y, 0) : y1 - y, max(x0 - x, 0) : x1 - x]

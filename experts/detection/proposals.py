@@ -1,19 +1,20 @@
-"""Where there may be an object: the region proposal network (arXiv 1506.01497) over all pyramid levels."""
+"""The region proposal network (arXiv 1506.01497) over all pyramid levels."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
-from experts.detection.backbone import CHANNELS, STRIDES
 from experts.detection.boxes import cell_anchors, grid_anchors, move
 from experts.finite import check_finite
 
+CHANNELS = 256
+STRIDES = (8, 16, 32, 64, 128)  # of the levels p3 to p7
 RATIOS = (0.5, 1.0, 2.0)
 OCTAVES = 3
 ANCHOR_SCALE = 4  # side of a level's smallest square anchor over its stride
-BEST_OF_LEVEL = 1000  # boxes of a level that compete
-BEST = 1000  # proposals of an image
+BEST_OF_LEVEL = 1000  # boxes per level before suppression
+BEST = 1000  # proposals per image
 NMS_IOU = 0.7
 
 
@@ -32,7 +33,7 @@ class Proposals(nn.Module):
 
         Args:
             levels: p3 to p7, (b, 256, h, w).
-            sizes: height and width of each image without its padding.
+            sizes: height and width of each image without padding.
 
         Returns:
             For each image boxes (n, 4) and their logits (n,), the best first; n <= 1000.

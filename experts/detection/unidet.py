@@ -1,25 +1,53 @@
-"""The backend `unidet`: the detector that made the released models' labels."""
+"""The backend `unidet`: the detector that made the labels of the released models."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from re import Match
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from common.pickles import read_torch
 from common.validation import STRICT
 from experts.base import Label, RuntimeConfig, Target
 from experts.detection.detections import Detections
 from experts.detection.label import InstanceLabels, Masks
-from experts.detection.network import UniDet, normalise
-from experts.detection.unidet_checkpoint import load_network
-from experts.resize import shortest_side
+from experts.detection.network import UniDet, normalise_and_pad
+from experts.fixed_batches import by_shape
+from experts.prepare import ChannelOrder, keep_shape
+from experts.weight_loading import load_weights, state_dict
 
 FILE = "Unified_learned_OCIM_RS200_6x+2x.pth"
+
+# Beginnings of released names -> ours; the first rule that matches holds.
+_STEM, _BLOCK = r"backbone\.bottom_up\.stem\.conv1_", r"backbone\.bottom_up\.res(\d)\.(\d+)\."
+_HEAD, _PREDICTOR = r"roi_heads\.box_head\.(\d)\.", r"roi_heads\.box_predictor\.(\d)\."
+_PARTS = {"lateral": "inner_blocks", "output": "layer_blocks"}
+_BEGINNINGS: dict[str, Callable[[Match], str]] = {
+    _STEM + r"3\.norm\.": lambda m: "pyramid.body.bn1.",
+    _STEM + r"(\d)\.norm\.": lambda m: f"pyramid.body.conv1.{3 * int(m[1]) - 2}.",
+    _STEM + r"(\d)\.": lambda m: f"pyramid.body.conv1.{3 * int(m[1]) - 3}.",
+    _BLOCK + r"shortcut\.norm\.": lambda m: f"pyramid.body.layer{int(m[1]) - 1}.{m[2]}.downsample.2.",
+    _BLOCK + r"shortcut\.": lambda m: f"pyramid.body.layer{int(m[1]) - 1}.{m[2]}.downsample.1.",
+    _BLOCK + r"conv(\d)\.norm\.": lambda m: f"pyramid.body.layer{int(m[1]) - 1}.{m[2]}.bn{m[3]}.",
+    _BLOCK: lambda m: f"pyramid.body.layer{int(m[1]) - 1}.{m[2]}.",
+    r"backbone\.fpn_(lateral|output)(\d)\.norm\.": lambda m: f"pyramid.fpn.{_PARTS[m[1]]}.{int(m[2]) - 3}.1.",
+    r"backbone\.fpn_(lateral|output)(\d)\.": lambda m: f"pyramid.fpn.{_PARTS[m[1]]}.{int(m[2]) - 3}.0.",
+    r"backbone\.top_block\.": lambda m: "pyramid.fpn.extra_blocks.",
+    r"proposal_generator\.rpn_head\.conv\.": lambda m: "proposals.conv.",
+    r"proposal_generator\.rpn_head\.objectness_logits\.": lambda m: "proposals.objectness.",
+    r"proposal_generator\.rpn_head\.anchor_deltas\.": lambda m: "proposals.deltas.",
+    _HEAD + r"conv(\d)\.norm\.": lambda m: f"cascade.heads.{m[1]}.convs.{3 * int(m[2]) - 2}.",
+    _HEAD + r"conv(\d)\.": lambda m: f"cascade.heads.{m[1]}.convs.{3 * int(m[2]) - 3}.",
+    _HEAD + r"fc1\.": lambda m: f"cascade.heads.{m[1]}.hidden.",
+    _PREDICTOR + r"cls_score\.": lambda m: f"cascade.heads.{m[1]}.classes.",
+    _PREDICTOR + r"bbox_pred\.": lambda m: f"cascade.heads.{m[1]}.deltas.",
+}
+# Constants that some versions of the framework save with the weights; ours are in the code.
+_DROPPED = r"pixel_(mean|std)$|proposal_generator\.anchor_generator\.cell_anchors\."
 
 
 @dataclass(frozen=True)
@@ -27,13 +55,13 @@ class Options:
     """What a config may set.
 
     Attributes:
-        channel_order: the colours as the network gets them. `bgr` is what the released models' labels
-            were made with, `rgb` is what the network's mean and deviation are of.
+        channel_order: of the network's input. Its mean and deviation are those of `rgb`; the labels of the
+            released models were made with `bgr`.
         masks: how a box is cut out of another, see `experts/detection/label.py`.
     """
 
     __pydantic_config__ = STRICT
-    channel_order: Literal["bgr", "rgb"] = "bgr"
+    channel_order: ChannelOrder = "bgr"
     masks: Masks = "signed"
 
 
@@ -43,14 +71,30 @@ def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Pa
 
 
 def load(modalities: Sequence[str], options: Options, setting: RuntimeConfig) -> "UniDetExpert":
-    """The expert with the released weights."""
-    return UniDetExpert(load_network(setting.weights / FILE), options, setting)
+    """The expert with the released weights.
+
+    Raises:
+        UserError: the file is missing, damaged or of another network.
+    """
+    path = setting.weights / FILE
+    content = read_torch(path)
+    released = state_dict(content, path, "model" if isinstance(content, dict) and "model" in content else "")
+    with torch.device("meta"):
+        network = UniDet()
+    load_weights(network, converted(released), path)
+    return UniDetExpert(network.requires_grad_(False).eval(), options, setting)
 
 
-def prepare(image: Image.Image, channel_order: str) -> Tensor:
-    """An RGB image -> uint8 (3, h, w), its channels in the given order."""
-    pixels = np.asarray(shortest_side(image)).transpose(2, 0, 1)
-    return torch.from_numpy((pixels[::-1] if channel_order == "bgr" else pixels).copy())
+def converted(released: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The released state dict with our names; unknown names stay."""
+    return {_our_name(name): value for name, value in released.items() if not re.match(_DROPPED, name)}
+
+
+def _our_name(released: str) -> str:
+    for beginning, rename in _BEGINNINGS.items():
+        if match := re.match(beginning, released):
+            return rename(match) + released[match.end() :]
+    return released
 
 
 class UniDetExpert:
@@ -59,29 +103,19 @@ class UniDetExpert:
     def __init__(self, network: UniDet, options: Options, setting: RuntimeConfig) -> None:
         self.network = network.to(setting.device, setting.dtype)
         self.setting = setting
-        self.prepare = partial(prepare, channel_order=options.channel_order)
+        self.prepare = partial(keep_shape, order=options.channel_order)
         self.label = InstanceLabels(options.masks)
 
     @torch.inference_mode()
     def predict(self, inputs: list[Tensor]) -> list[Detections]:
-        """The objects of each image."""
-        normalised = [normalise(image.to(self.setting.device)).to(self.setting.dtype) for image in inputs]
-        found: dict[int, Detections] = {}
-        for indices in self._batches([image.shape for image in normalised]):
-            images = torch.stack([normalised[index] for index in indices])
-            sizes = [tuple(inputs[index].shape[1:]) for index in indices]
-            found |= dict(zip(indices, self.network(images, sizes), strict=True))
-        return [found[index] for index in range(len(inputs))]
+        """The objects of each image. Images of one padded size run together, since the network sees the padding."""
+        device, dtype = self.setting.device, self.setting.dtype
+        padded = [normalise_and_pad(image.to(device)).to(dtype) for image in inputs]
 
-    def _batches(self, shapes: list[torch.Size]) -> list[list[int]]:
-        """Images that may run together: of one padded size, since the padding changes what is seen.
+        def run(images: Tensor, indices: list[int]) -> list[Detections]:
+            return self.network(images, [tuple(inputs[index].shape[1:]) for index in indices])
 
-        On a CPU each runs alone, which costs nothing there: its numbers are then the same to the last bit
-        whatever it is run with.
-        """
-        if self.setting.device.type == "cpu":
-            return [[index] for index in range(len(shapes))]
-        return [[i for i, shape in enumerate(shapes) if shape == one] for one in dict.fromkeys(shapes)]
+        return by_shape(padded, device.type != "cpu", run)
 
     def decode(self, raw: Detections, target: Target) -> dict[str, Label]:
         """The label at the image's size."""

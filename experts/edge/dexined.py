@@ -1,20 +1,20 @@
 """The backend `dexined`: DexiNed (arXiv 1909.01955), with the weights of epoch 10 on BIPED."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from kornia.models.dexined import DexiNed
 from PIL import Image
 from torch import Tensor
 
-from common.pickles import read_torch
 from experts.base import NoOptions as Options
 from experts.base import RuntimeConfig
-from experts.dense import IMAGENET_MEAN, DenseExpert, channels
+from experts.dense import DenseExpert
 from experts.finite import check_finite
-from experts.weight_loading import load_weights, state_dict
+from experts.prepare import IMAGENET_MEAN, normalise
+from experts.weight_loading import released_network
 
 FILE = "10_model.pth"
 
@@ -25,32 +25,14 @@ def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Pa
 
 
 def load(modalities: Sequence[str], options: Options, setting: RuntimeConfig) -> "Dexined":
-    """The expert with the released weights, whose keys are kornia's."""
-    path = setting.weights / FILE
-    state = state_dict(read_torch(path), path)
-    with torch.device("meta"):
-        network = DexiNed(pretrained=False)
-    load_weights(network, state, path)
-    return Dexined(network, setting)
-
-
-class Dexined(DenseExpert):
-    """Edge logits (480, 480)."""
-
-    modality = "edge"
-
-    def forward(self, images: Tensor) -> Tensor:
-        # Trained on images as OpenCV reads them: BGR, 0..255.
-        return self.network((images - channels(IMAGENET_MEAN, images)).flip(1) * 255)[:, 0]
-
-    def label(self, raw: Tensor, size: tuple[int, int]) -> np.ndarray:
-        return edge_label(raw, size)
+    """The expert with the released weights, which have kornia's keys."""
+    return Dexined(released_network(setting.weights / FILE, partial(DexiNed, pretrained=False)), setting)
 
 
 def edge_label(logits: Tensor, size: tuple[int, int]) -> np.ndarray:
-    """Logits (h, w) -> bytes of another size, the strongest edge 0, the weakest 255.
+    """Logits (h, w) -> bytes of height and width `size`: the strongest edge 0, the weakest 255.
 
-    A flat map, which says nothing, gives zeros.
+    A flat map gives zeros.
 
     Raises:
         NotFinite: a value is NaN or infinite.
@@ -63,3 +45,14 @@ def edge_label(logits: Tensor, size: tuple[int, int]) -> np.ndarray:
     stretched = ((strength - low) * 255 / (high - low + 1e-12)).byte()
     dark = Image.fromarray((255 - stretched).numpy())
     return np.asarray(dark.resize(size[::-1], Image.Resampling.BILINEAR))
+
+
+class Dexined(DenseExpert):
+    """Predicts edge logits (480, 480)."""
+
+    modality = "edge"
+    label = staticmethod(edge_label)
+
+    def forward(self, images: Tensor) -> Tensor:
+        # The network was trained on images as OpenCV reads them: BGR, 0..255.
+        return self.network(normalise(images, IMAGENET_MEAN, (1, 1, 1)).flip(1) * 255)[:, 0]

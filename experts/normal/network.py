@@ -5,16 +5,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_USED_BLOCKS = (0, 1, 2, 4)  # the last at 1/2, 1/4, 1/8 and 1/16 of the image's side
+_USED_BLOCKS = (0, 1, 2, 4)  # the last blocks at 1/2, 1/4, 1/8 and 1/16 of the image's side
 _MINIMAL_KAPPA = 0.01
 
 
 class NormalNetwork(nn.Module):
-    """Normalised RGB (b, 3, h, w) -> unit surface normals (b, 3, h, w); sides in multiples of 32.
+    """Normalised RGB (b, 3, h, w) -> unit surface normals (b, 3, h, w); sides are multiples of 32.
 
     Args:
-        encoder: timm's name of the EfficientNet.
-        width: channels at the decoder's beginning; the levels after have half as many each.
+        encoder: the EfficientNet in timm.
+        width: channels of the decoder at 1/32 of the image's side; each finer level has half as many.
     """
 
     def __init__(self, encoder: str = "tf_efficientnet_b5", width: int = 2048) -> None:
@@ -27,14 +27,13 @@ class NormalNetwork(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Features at 1/2, 1/4, 1/8, 1/16 and 1/32; `widths` says how many of each."""
+    """Features at 1/2, 1/4, 1/8, 1/16 and 1/32; `widths` are their channels."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
         self.original_model = timm.create_model(name, num_classes=0)
-        stages = self.original_model.feature_info
-        self.widths = [stages[index]["num_chs"] for index in range(4)]
-        self.widths.append(self.original_model.conv_head.out_channels)
+        stages = self.original_model.feature_info[:4]
+        self.widths = [*(stage["num_chs"] for stage in stages), self.original_model.conv_head.out_channels]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         model = self.original_model
@@ -67,30 +66,20 @@ class UpSample(nn.Module):
 
 
 class PixelMlp(nn.Sequential):
-    """Three hidden layers for each pixel by itself: (b, inputs, h, w) -> (b, 4, h, w)."""
+    """An MLP with three hidden layers for each pixel: (b, inputs, h, w) -> (b, 4, h, w)."""
 
     def __init__(self, inputs: int, hidden: int = 128) -> None:
-        super().__init__(
-            nn.Conv1d(inputs, hidden, 1),
-            nn.ReLU(),
-            nn.Conv1d(hidden, hidden, 1),
-            nn.ReLU(),
-            nn.Conv1d(hidden, hidden, 1),
-            nn.ReLU(),
-            nn.Conv1d(hidden, 4, 1),
-        )
+        layers: list[nn.Module] = []
+        for width in (inputs, hidden, hidden):
+            layers += [nn.Conv1d(width, hidden, 1), nn.ReLU()]
+        super().__init__(*layers, nn.Conv1d(hidden, 4, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.flatten(2)).unflatten(2, x.shape[2:])
 
 
 class Decoder(nn.Module):
-    """Predicts a normal and its concentration kappa at 1/8, then again at each finer level.
-
-    Args:
-        skips: channels of the encoder's features at 1/2 .. 1/32.
-        width: channels at 1/32, halved at each finer level.
-    """
+    """Predicts a normal and its concentration kappa at 1/8, then refines them at each finer level."""
 
     def __init__(self, skips: list[int], width: int) -> None:
         super().__init__()

@@ -4,16 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from common.pickles import read_torch
 from experts.base import NoOptions as Options
 from experts.base import RuntimeConfig
-from experts.dense import IMAGENET_MEAN, IMAGENET_STD, DenseExpert, channels, resize, to_bytes
+from experts.dense import DenseExpert, resize, to_bytes
 from experts.finite import check_finite
 from experts.normal.network import NormalNetwork
-from experts.weight_loading import load_weights, state_dict
+from experts.prepare import normalise
+from experts.weight_loading import released_network
 
 FILE = "scannet.pt"
 
@@ -25,25 +24,7 @@ def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Pa
 
 def load(modalities: Sequence[str], options: Options, setting: RuntimeConfig) -> "NllAngMF":
     """The expert with the released weights."""
-    path = setting.weights / FILE
-    state = state_dict(read_torch(path), path, "model")
-    with torch.device("meta"):
-        network = NormalNetwork()
-    load_weights(network, state, path)
-    return NllAngMF(network, setting)
-
-
-class NllAngMF(DenseExpert):
-    """Unit normals (3, 480, 480)."""
-
-    modality = "normal"
-
-    def forward(self, images: Tensor) -> Tensor:
-        mean, std = (channels(values, images) for values in (IMAGENET_MEAN, IMAGENET_STD))
-        return self.network((images - mean) / std)
-
-    def label(self, raw: Tensor, size: tuple[int, int]) -> np.ndarray:
-        return normal_label(raw, size)
+    return NllAngMF(released_network(setting.weights / FILE, NormalNetwork, "model"), setting)
 
 
 def normal_label(normal: Tensor, size: tuple[int, int]) -> np.ndarray:
@@ -54,3 +35,13 @@ def normal_label(normal: Tensor, size: tuple[int, int]) -> np.ndarray:
     """
     check_finite(normal)
     return to_bytes(resize(((normal + 1) / 2).clip(0, 1), size)).transpose(1, 2, 0)
+
+
+class NllAngMF(DenseExpert):
+    """Predicts unit normals (3, 480, 480)."""
+
+    modality = "normal"
+    label = staticmethod(normal_label)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(normalise(images))

@@ -1,1 +1,1 @@
-"""Text: where words are, what they say, and their CLIP embedding. `charnet` is the backend of the paper."""
+"""Text: the place, the spelling and the CLIP embedding of words."""

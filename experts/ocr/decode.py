@@ -1,4 +1,4 @@
-"""From CharNet's maps to words: which cells there are, which boxes they make, what stands in them."""
+"""From CharNet's maps to words: cells, the boxes that they form, and the text in each box."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,20 +12,20 @@ from experts.ocr.network import STRIDE, Heads
 from experts.ocr.quads import assign, merge, rotated_boxes
 
 CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#\"%$'&)(+*-,/.;:=<?>@[]\\_^`{}|~"  # by class
-WORD_SCORE = 0.5  # a cell above this is part of a word
+WORD_SCORE = 0.5  # of the cells of a word
 CHAR_SCORE = 0.25
-WORD_IOU = 0.15  # boxes that overlap more are not both kept
+WORD_IOU = 0.15  # of two boxes that overlap more, one is dropped
 CHAR_IOU = 0.3
 
 
 @dataclass(frozen=True)
 class Cells:
-    """The cells of one image's maps in which there is something; all float32.
+    """The cells of an image's maps that hold text, float32.
 
     Attributes:
         side: height and width of the network's input, in pixels.
-        words: x, y, score, tblr, angle, (n, 8).
-        chars: x, y, score, tblr, probability of each class, (m, 75).
+        words: x, y, score, tblr and angle, (n, 8).
+        chars: x, y, score, tblr and the probability of each class, (m, 75).
     """
 
     side: tuple[int, int]
@@ -39,8 +39,8 @@ class ReadWord(NamedTuple):
     Attributes:
         text: in capitals.
         corners: x and y in pixels of the image, int64 (4, 2).
-        box_score: how sure it is that a word is there.
-        text_score: how sure it is what the word says.
+        box_score: probability of the box.
+        text_score: mean probability of the letters.
     """
 
     text: str
@@ -50,7 +50,7 @@ class ReadWord(NamedTuple):
 
 
 def select_cells(heads: Heads) -> list[Cells]:
-    """Picks from the maps of each image what matters, so that little leaves the device.
+    """Selects the cells of each image that hold text, so that little data leaves the device.
 
     Raises:
         NotFinite: a value of a map is NaN or infinite.
@@ -64,15 +64,10 @@ def select_cells(heads: Heads) -> list[Cells]:
     cells = []
     for index in range(len(word_fg)):
         words, chars = is_word[index].nonzero(as_tuple=True), is_char[index].nonzero(as_tuple=True)
-        classes = _at(heads.char_class[index], chars).softmax(1)
         angles = _at(heads.word_orientation[index], words)
-        cells.append(
-            Cells(
-                side,
-                _table(words, word_fg[index], heads.word_tblr[index], angles),
-                _table(chars, char_fg[index], heads.char_tblr[index], classes),
-            )
-        )
+        classes = _at(heads.char_class[index], chars).softmax(1)
+        word_table = _table(words, word_fg[index], heads.word_tblr[index], angles)
+        cells.append(Cells(side, word_table, _table(chars, char_fg[index], heads.char_tblr[index], classes)))
     return cells
 
 
@@ -88,11 +83,7 @@ def _table(cells: tuple[Tensor, Tensor], score: Tensor, tblr: Tensor, rest: Tens
 
 
 def read_words(cells: Cells, size: tuple[int, int]) -> list[ReadWord]:
-    """Reads the words of an image, the surest box first.
-
-    Args:
-        cells: what the network saw.
-        size: height and width of the image.
+    """Reads the words of an image of height and width `size`, the surest box first.
 
     Raises:
         NotFinite: a value of a cell is NaN or infinite.
@@ -101,7 +92,7 @@ def read_words(cells: Cells, size: tuple[int, int]) -> list[ReadWord]:
     height, width = size
     x, y = STRIDE * width / cells.side[1], STRIDE * height / cells.side[0]  # pixels of the image to a cell
     words, chars = cells.words.astype(np.float64), cells.chars.astype(np.float64)
-    # The angle is one in the image: boxes are turned after they are scaled.
+    # The angle is that in the image, so boxes are scaled before they are turned.
     word_boxes = rotated_boxes(words[:, :2] * [x, y], words[:, 3:7] * [y, y, x, x], words[:, 7])
     char_boxes = rotated_boxes(chars[:, :2] * [x, y], chars[:, 3:7] * [y, y, x, x])
     word_boxes, word_scores, _ = merge(word_boxes, words[:, 2], WORD_IOU, words[:, :0])

@@ -1,4 +1,4 @@
-"""A text label: the words of an image painted as ids, with their embeddings."""
+"""A label of words: their ids painted into a map, and their embeddings."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,12 +16,12 @@ def words_label(
     embed: Callable[[Sequence[str]], np.ndarray],
     size: tuple[int, int],
 ) -> Label:
-    """Paints words, the last one first, so that the first lies on top.
+    """Paints words, the surest one last, so that it lies on top.
 
     Args:
-        words: what each says, and its corners, x and y in pixels (4, 2), the surest first. Of more than a
-            byte has ids for, the first are taken.
-        embed: gives texts their features, float32 (n, 64).
+        words: the text of each and its corners, x and y in pixels (4, 2), the surest first. The first 255 are
+            used.
+        embed: texts -> their features, float32 (n, 64).
         size: height and width of the image.
 
     Raises:

@@ -1,25 +1,22 @@
-"""CharNet with an hourglass-88 backbone (arXiv 1910.07954): dense maps of words and of characters.
-
-Module names are those of the released weights.
-"""
+"""CharNet with an hourglass-88 backbone (arXiv 1910.07954), with the module names of the released weights."""
 
 from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-CLASSES = 68  # characters that the recogniser tells apart
-STRIDE = 4  # pixels of the input to a cell of the maps
-_DEPTH = 3  # times that an hourglass halves its input
+CLASSES = 68  # characters
+STRIDE = 4  # pixels of the input per cell of the maps
+_DEPTH = 3  # an hourglass halves its input so many times
 _TBLR_SCALE = 10.0
 
 
 class Heads(NamedTuple):
-    """What the network says of each cell; h and w are a fourth of the input's sides.
+    """The network's maps; h and w are a fourth of the input's sides.
 
     Attributes:
         word_fg: logits of (no text, text), (b, 2, h, w).
-        word_tblr: distances from the cell to the word's top, bottom, left and right edge, in cells,
+        word_tblr: distances from the cell to the top, bottom, left and right edge of the word, in cells,
             (b, 4, h, w).
         word_orientation: the word's angle in radians, (b, 1, h, w).
         char_fg: as `word_fg`.
@@ -40,7 +37,7 @@ def _conv_norm(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
 
 
 class Residual(nn.Module):
-    """Two convolutions beside a shortcut, which is a convolution where the shape changes."""
+    """Two convolutions beside a shortcut, which is a convolution if the shape changes."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
@@ -54,9 +51,9 @@ class Residual(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """Adds to a map what is seen from further away: at half its size, and there again, `depth` times.
+    """Adds to a map of `width` channels its features at half the size, recursively `depth` times.
 
-    The map has `width` channels, the smallest one within twice as many.
+    The smallest map has twice as many channels.
     """
 
     def __init__(self, depth: int, width: int) -> None:
@@ -64,9 +61,8 @@ class Hourglass(nn.Module):
         inner = width if depth > 1 else 2 * width
         self.up_1 = nn.Sequential(Residual(width, width), Residual(width, width))
         self.low_1 = nn.Sequential(Residual(width, inner), Residual(inner, inner))
-        self.low_2 = (
-            Hourglass(depth - 1, width) if depth > 1 else nn.Sequential(Residual(inner, inner), Residual(inner, inner))
-        )
+        bottom = nn.Sequential(Residual(inner, inner), Residual(inner, inner))
+        self.low_2 = Hourglass(depth - 1, width) if depth > 1 else bottom
         self.low_3 = nn.Sequential(Residual(inner, inner), Residual(inner, width))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,7 +70,7 @@ class Hourglass(nn.Module):
         return self.up_1(x) + F.interpolate(low, scale_factor=2, mode="bilinear", align_corners=True)
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Sequential):
     """Images (b, 3, H, W) -> features (b, width, H/4, W/4)."""
 
     def __init__(self, width: int) -> None:
@@ -86,9 +82,6 @@ class Backbone(nn.Module):
             Residual(width // 2, width, stride=2),
         )
         self.hourglass_blocks = nn.Sequential(Hourglass(_DEPTH, width), Hourglass(_DEPTH, width))
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.hourglass_blocks(self.pre(images))
 
 
 class ConvNormAct(nn.Module):
@@ -103,7 +96,7 @@ class ConvNormAct(nn.Module):
 
 
 class WordDetector(nn.Module):
-    """Where words are."""
+    """Finds words."""
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
@@ -122,7 +115,7 @@ class WordDetector(nn.Module):
 
 
 class CharDetector(nn.Module):
-    """Where characters are."""
+    """Finds characters."""
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
@@ -138,16 +131,13 @@ class CharDetector(nn.Module):
         return self.char_fg_pred(self.char_fg_feat(x)), tblr
 
 
-class CharRecogniser(nn.Module):
-    """Which character it is."""
+class CharRecogniser(nn.Sequential):
+    """Classifies characters."""
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
         self.body = nn.Sequential(ConvNormAct(inputs, width), ConvNormAct(width, width), ConvNormAct(width, width))
         self.classifier = nn.Conv2d(width, CLASSES, 1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return self.classifier(self.body(features))
 
 
 class CharNet(nn.Module):

@@ -1,21 +1,21 @@
-"""Quadrilaterals: how much two overlap, and how many overlapping ones become one."""
+"""Quadrilaterals: their overlap, their suppression and their owners."""
 
 import numpy as np
 import shapely
 
-NEIGHBOUR_IOU = 0.5  # of boxes that are taken for the same thing
+NEIGHBOUR_IOU = 0.5  # boxes that overlap more show the same thing
 
 
 def rotated_boxes(centres: np.ndarray, tblr: np.ndarray, angles: np.ndarray | float = 0.0) -> np.ndarray:
-    """Boxes around points, turned about them.
+    """Boxes turned about points.
 
     Args:
-        centres: x and y, (n, 2).
+        centres: the points, x and y, (n, 2).
         tblr: distances from the point to the top, bottom, left and right edge, (n, 4).
         angles: in radians, from the x axis towards the y axis, (n,).
 
     Returns:
-        Corners (n, 4, 2): before turning top left, top right, bottom right, bottom left.
+        Corners (n, 4, 2): before the turn top left, top right, bottom right, bottom left.
     """
     top, bottom, left, right = tblr.T
     x = np.stack([-left, right, right, -left], axis=1)  # (n, 4)
@@ -25,7 +25,7 @@ def rotated_boxes(centres: np.ndarray, tblr: np.ndarray, angles: np.ndarray | fl
 
 
 class Quads:
-    """Quadrilaterals (n, 4, 2) whose overlaps are asked for. One that is not convex counts as its hull."""
+    """Quadrilaterals (n, 4, 2) and their overlaps. Those that are not convex count as their hulls."""
 
     def __init__(self, corners: np.ndarray) -> None:
         self.polygons = shapely.convex_hull(shapely.polygons(corners))
@@ -33,12 +33,12 @@ class Quads:
         self.left, self.top, self.right, self.bottom = np.ascontiguousarray(shapely.bounds(self.polygons).T)
 
     def overlapping(self, other: "Quads", index: int) -> np.ndarray:
-        """Whether the upright boxes around these and around one of `other` overlap, (n,)."""
+        """Whether the upright boxes around these and around `other[index]` overlap, (n,)."""
         columns = (self.left < other.right[index]) & (self.right > other.left[index])
         return columns & (self.top < other.bottom[index]) & (self.bottom > other.top[index])
 
     def iou(self, chosen: np.ndarray, other: "Quads", index: int) -> np.ndarray:
-        """Intersection over union of the chosen of these with one of `other`, (chosen,)."""
+        """Intersection over union of the chosen ones with `other[index]`, (chosen,)."""
         shared = shapely.area(shapely.intersection(self.polygons[chosen], other.polygons[index]))
         union = self.areas[chosen] + other.areas[index] - shared
         return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
@@ -47,20 +47,20 @@ class Quads:
 def merge(
     corners: np.ndarray, scores: np.ndarray, threshold: float, extra: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Non-maximum suppression that averages what it takes for the same thing.
+    """Non-maximum suppression that averages boxes of the same thing.
 
-    The best box suppresses those with an IoU above the threshold. Those of them above `NEIGHBOUR_IOU` are
-    averaged with it, weighted by score; one that has none is noise and is dropped, and what it suppressed
-    with it. Then comes the next best box that is left.
+    The best box suppresses those with an IoU above the threshold. Those above `NEIGHBOUR_IOU` are averaged with
+    it, weighted by score. Without such a neighbour, the box is noise and is dropped too. Then comes the next best
+    box that is left.
 
     Args:
         corners: (n, 4, 2).
         scores: (n,).
         threshold: at most `NEIGHBOUR_IOU`.
-        extra: what is averaged beside the corners, (n, d).
+        extra: values to average beside the corners, (n, d).
 
     Returns:
-        Corners (k, 4, 2), scores (k,) and extra (k, d) of those that are left, the best first.
+        Corners (k, 4, 2), scores (k,) and extra (k, d) of the boxes that are left, the best first.
     """
     order = np.argsort(-scores, kind="stable")
     corners, scores, extra = corners[order], scores[order], extra[order]
@@ -86,15 +86,7 @@ def merge(
 
 
 def assign(items: np.ndarray, owners: np.ndarray) -> np.ndarray:
-    """The owner of each item: that with the greatest IoU.
-
-    Args:
-        items: corners (n, 4, 2).
-        owners: corners (m, 4, 2).
-
-    Returns:
-        Index of the owner, (n,); -1 where none overlaps.
-    """
+    """The owner (m, 4, 2) with the greatest IoU for each item (n, 4, 2): its index, (n,); -1 if none overlaps."""
     best, found = np.zeros(len(items)), np.full(len(items), -1)
     if not len(items):
         return found

@@ -1,4 +1,4 @@
-"""The backend `rapidocr`: PP-OCR from a package that brings its weights. It runs on the CPU."""
+"""The backend `rapidocr`: PP-OCR on the CPU, from a package that includes its weights."""
 
 import re
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from experts.clip_text import CHECKPOINT, ClipText, clip_text_files
 from experts.finite import check_finite
 from experts.ocr.label import words_label
 
-SIDE = 960  # images are looked over with the longer side at most so long
+SIDE = 960  # images are shrunk until the longer side is at most this
 _PACKAGES = ("rapidocr", "onnxruntime")
 
 
@@ -27,7 +27,7 @@ class Options:
     """What a config may set.
 
     Attributes:
-        clip: the CLIP that embeds what was read, a name on the hub or a folder.
+        clip: the CLIP that embeds the texts, a name on the hub or a folder.
     """
 
     __pydantic_config__ = STRICT
@@ -35,7 +35,7 @@ class Options:
 
 
 def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Path]:
-    """The package's weights, and what embeds words.
+    """The package's weights, and the files that embed words.
 
     Raises:
         UserError: a package is not installed.
@@ -50,7 +50,6 @@ def load(modalities: Sequence[str], options: Options, setting: RuntimeConfig) ->
 
 
 def _folder() -> Path:
-    """Where the package lies."""
     found = [find_spec(name) for name in _PACKAGES]
     if None in found:
         raise UserError(f"backend 'rapidocr' needs packages: pip install {' '.join(_PACKAGES)}")
@@ -58,9 +57,9 @@ def _folder() -> Path:
 
 
 class RapidOcrExpert:
-    """Reads words, and embeds them; see `experts.base.Expert`."""
+    """Reads words and embeds them; see `experts.base.Expert`."""
 
-    prepare = staticmethod(picture_bytes)  # uint8 (3, h, w): it sees images at their own size
+    prepare = staticmethod(picture_bytes)  # uint8 (3, h, w), at the image's size
 
     def __init__(self, embed: ClipText) -> None:
         from rapidocr import RapidOCR
@@ -70,7 +69,7 @@ class RapidOcrExpert:
         self.read = RapidOCR(
             params={
                 "Global.log_level": "error",
-                # Its own way enlarges an image until the shorter side has 736 pixels, however long the other.
+                # The default enlarges an image until its shorter side has 736 pixels, however long the other is.
                 "Global.use_preprocess_img": False,
                 "Det.limit_type": "max",
                 "Det.limit_side_len": SIDE,
@@ -80,13 +79,13 @@ class RapidOcrExpert:
         )
 
     def predict(self, inputs: list[Tensor]) -> list[list[tuple[str, np.ndarray]]]:
-        """Per image, its words in lower case and their corners (4, 2), line by line."""
+        """The words of each image in lower case and their corners (4, 2), line by line."""
         return [self._words(image) for image in inputs]
 
     def _words(self, image: Tensor) -> list[tuple[str, np.ndarray]]:
         blue_first = np.ascontiguousarray(image.flip(0).permute(1, 2, 0).numpy())
         found = self.read(blue_first)
-        if getattr(found, "txts", None) is None:  # what it found no text in has another type
+        if getattr(found, "txts", None) is None:  # without text, the result has another type
             return []
         check_finite(found.boxes, found.scores)
         lines = zip(found.txts, found.boxes, strict=True)
@@ -98,21 +97,17 @@ class RapidOcrExpert:
 
 
 def split_line(text: str, corners: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """Splits a line at its spaces; each word gets the share of the line's box that its letters have.
+    """Splits a line at its spaces; each word gets its letters' share of the line's box.
 
     Args:
         text: the line.
         corners: top left, top right, bottom right, bottom left, (4, 2).
     """
     top_left, top_right, bottom_right, bottom_left = corners
-
-    def cut(letter: int) -> tuple[np.ndarray, np.ndarray]:
-        """The points at which the line's upper and lower edge come to a letter."""
-        share = letter / len(text)
-        return top_left + share * (top_right - top_left), bottom_left + share * (bottom_right - bottom_left)
-
     words = []
     for match in re.finditer(r"\S+", text):
-        (start_top, start_bottom), (end_top, end_bottom) = cut(match.start()), cut(match.end())
-        words.append((match.group(), np.stack([start_top, end_top, end_bottom, start_bottom])))
+        start, end = match.start() / len(text), match.end() / len(text)
+        top = [top_left + share * (top_right - top_left) for share in (start, end)]
+        bottom = [bottom_left + share * (bottom_right - bottom_left) for share in (end, start)]
+        words.append((match.group(), np.stack([*top, *bottom])))
     return words

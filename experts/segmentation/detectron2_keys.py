@@ -1,7 +1,4 @@
-"""The names of a released Mask2Former's weights, and those that `transformers` knows them by.
-
-The library loads the names that checkpoints on the hub have, whatever it calls its parameters itself.
-"""
+"""The names of a released Mask2Former's weights, and their names in checkpoints of `transformers`."""
 
 import re
 from collections.abc import Mapping
@@ -15,9 +12,9 @@ from common.errors import UserError
 _BLOCK = r"(layers\.\d+\.blocks\.\d+)"
 _PIXEL_LAYER = r"transformer\.(encoder\.layers\.\d+)"
 
-# For each part of the network: what its names begin with in the file and in the library, and how each
-# goes on (a pattern, and what it becomes), up to a `.weight` or `.bias` at the end. Several names:
-# the file holds these matrices as one, in this order.
+# For each part of the network: the beginning of its names in the file and in the library, and the rest of each
+# (a pattern and its replacement) up to a final `.weight` or `.bias`. Where there are several names, the file
+# holds these matrices as one, in this order.
 _PARTS: tuple[tuple[str, str, dict[str, str | tuple[str, ...]]], ...] = (
     (
         "backbone.",
@@ -88,12 +85,12 @@ _RULES = tuple(
     for released, library, part in _PARTS
     for pattern, names in part.items()
 )
-# The library works these out from the size of the window.
+# The library computes these from the size of the window.
 _DROPPED = re.compile(r"backbone\.layers\.\d+\.blocks\.\d+\.attn\.relative_position_index")
 
 
 def library_names(key: str) -> tuple[str, ...]:
-    """Names in the library of an entry of a released file; none if the library does without it.
+    """The names in the library of an entry of a released file; none if the library computes it.
 
     Raises:
         UserError: no part of this network has such a name.

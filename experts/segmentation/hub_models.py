@@ -1,4 +1,4 @@
-"""The backend `hub`: a Mask2Former or OneFormer of `transformers` that knows COCO's or ADE20K's classes."""
+"""The backend `hub`: a Mask2Former or OneFormer of `transformers` for the classes of COCO or ADE20K."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,19 +19,17 @@ from transformers import (
 
 from common.errors import UserError
 from common.validation import STRICT
-from common.weight_checks import check_weights
 from dataset.class_tables import class_names
 from experts.base import RuntimeConfig
-from experts.hub_networks import local_files
+from experts.hub_networks import from_hub, load_checkpoint, local_files
 from experts.segmentation.expert import UNUSED, Network, SegmentationExpert, on_device
-from experts.transformers_loading import load_checkpoint
 from model.modalities import MODALITIES
 
 CHECKPOINTS = {
     "seg_coco": "facebook/mask2former-swin-large-coco-panoptic",
     "seg_ade": "facebook/mask2former-swin-large-ade-semantic",
 }
-_TASK = "the task is semantic"  # what a OneFormer is told
+_TASK = "the task is semantic"  # the text input of a OneFormer
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Options:
     """What a config may set.
 
     Attributes:
-        checkpoint: a folder, or a name on the hub; None takes that of the modality in `CHECKPOINTS`.
+        checkpoint: a folder, or a name on the hub; None means that of the modality in `CHECKPOINTS`.
     """
 
     __pydantic_config__ = STRICT
@@ -47,7 +45,7 @@ class Options:
 
 
 def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Path]:
-    """The checkpoint's, if it is a folder; the library looks after those of the hub."""
+    """The files of a folder."""
     found = local_files(options.checkpoint) if options.checkpoint else []
     return found and [*found, found[0].with_name("preprocessor_config.json")]
 
@@ -56,8 +54,8 @@ def load(modalities: Sequence[str], options: Options, setting: RuntimeConfig) ->
     """The expert with the weights of the checkpoint.
 
     Raises:
-        UserError: there is no such checkpoint, or it does not know the classes of a modality; or the
-            checkpoints of two modalities want images of different sizes.
+        UserError: a checkpoint is missing, or has other classes than its modality; or the checkpoints of two
+            modalities need images of different sizes.
     """
     networks, processors = {}, []
     for name in modalities:
@@ -68,33 +66,33 @@ def load(modalities: Sequence[str], options: Options, setting: RuntimeConfig) ->
     if any(other.to_dict() != processor.to_dict() for other in processors):
         raise UserError(f"{' and '.join(modalities)} see images of different sizes: run them one at a time")
     mean, std = (
-        [value / processor.rescale_factor for value in values]
+        tuple(value / processor.rescale_factor for value in values)
         for values in (processor.image_mean, processor.image_std)
     )
     return SegmentationExpert(networks, partial(prepare, processor=processor), mean, std, setting.device)
 
 
 def prepare(image: Image.Image, processor: Any) -> Tensor:
-    """An RGB image -> uint8 (3, h, w), of the size at which the checkpoint sees images."""
+    """An RGB image -> uint8 (3, h, w), at the size of the checkpoint's images."""
     pixels = processor(image, do_rescale=False, do_normalize=False, return_tensors="pt")["pixel_values"]
     return pixels[0].byte()
 
 
 def class_order(theirs: Sequence[str], ours: Sequence[str]) -> list[int]:
-    """Where a checkpoint has our classes.
+    """Finds our classes among those of a checkpoint.
 
-    Names decide, of which those before a comma count. A name that the other side lacks may be another
-    word for the class at the same place (COCO's "tree-merged" for "tree"), but not if most are like that.
+    Names are compared up to a comma. An unknown name may be another word for the class at the same place
+    (COCO's "tree-merged" for "tree"), but at least half of the names must be known.
 
     Args:
         theirs: the checkpoint's class names, in its order.
-        ours: those of a class table.
+        ours: the class names of a class table.
 
     Returns:
         For each of ours, its index in theirs.
 
     Raises:
-        UserError: they are not the same classes.
+        UserError: the classes differ.
     """
     places = {_word(name): place for place, name in enumerate(theirs)}
     order = [places.get(_word(name)) for name in ours]
@@ -110,15 +108,7 @@ def _word(name: str) -> str:
 
 
 def _load_network(checkpoint: str, modality: str, setting: RuntimeConfig) -> Network:
-    network, report = load_checkpoint(
-        AutoModelForUniversalSegmentation.from_pretrained,
-        checkpoint,
-        dtype=torch.float32,
-        output_loading_info=True,
-    )
-    if missing := sorted(report["missing_keys"] - UNUSED):
-        raise UserError(f"checkpoint '{checkpoint}': has no {missing[0]}")
-    check_weights(network.state_dict(), f"checkpoint '{checkpoint}'")
+    network = from_hub(AutoModelForUniversalSegmentation, checkpoint, use_safetensors=None, unused=UNUSED)
     labels = network.config.id2label
     try:
         ours = class_names(MODALITIES[modality].classes)

@@ -8,11 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
 
@@ -22,16 +19,16 @@ from common.validation import STRICT
 from common.weight_checks import check_weights
 from dataset.class_tables import class_names
 from experts.base import RuntimeConfig
-from experts.resize import shortest_side
+from experts.hub_networks import quiet
+from experts.prepare import ChannelOrder, keep_shape
 from experts.segmentation.detectron2_keys import convert
 from experts.segmentation.expert import UNUSED, SegmentationExpert, on_device
-from experts.transformers_loading import quiet
 from model.modalities import MODALITIES
 
 FILES = {"seg_coco": "model_final_f07440.pkl", "seg_ade": "model_final_e0c58e.pkl"}
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
-_HEADS = 8  # of the decoders' attention, which no weight's shape tells
+_HEADS = 8  # of the decoders' attention; no shape of a weight tells it
 
 
 @dataclass(frozen=True)
@@ -39,12 +36,12 @@ class Options:
     """What a config may set.
 
     Attributes:
-        channel_order: of the images that the networks are given. Their statistics are in the order of
-            `rgb`; the labels that the released Prismers were trained on were made with `bgr`.
+        channel_order: of the networks' input. Their mean and deviation are those of `rgb`; the labels of the
+            released Prismers were made with `bgr`.
     """
 
     __pydantic_config__ = STRICT
-    channel_order: Literal["bgr", "rgb"] = "bgr"
+    channel_order: ChannelOrder = "bgr"
 
 
 def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Path]:
@@ -59,27 +56,19 @@ def load(modalities: Sequence[str], options: Options, setting: RuntimeConfig) ->
         classes = len(class_names(MODALITIES[name].classes))
         network = read_network(setting.weights / FILES[name], classes)
         networks[name] = partial(_forward, on_device(network, setting))
-    ready = partial(prepare, order=options.channel_order)
-    return SegmentationExpert(networks, ready, MEAN, STD, setting.device)
-
-
-def prepare(image: Image.Image, order: Literal["bgr", "rgb"]) -> Tensor:
-    """An RGB image -> uint8 (3, h, w), its shorter side 479 or its longer 480."""
-    pixels = np.asarray(shortest_side(image))
-    if order == "bgr":
-        pixels = pixels[..., ::-1]
-    return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+    prepare = partial(keep_shape, order=options.channel_order)
+    return SegmentationExpert(networks, prepare, MEAN, STD, setting.device)
 
 
 def read_network(path: Path, classes: int) -> Mask2FormerForUniversalSegmentation:
-    """Reads a released network, whose sizes follow from its weights' shapes.
+    """Reads a released network; its sizes follow from the shapes of its weights.
 
     Args:
         path: a pickle `{"model": {name: array}}`.
-        classes: how many it must know.
+        classes: the expected number of classes.
 
     Raises:
-        UserError: the file is missing or damaged, or holds another network.
+        UserError: the file is missing, damaged, or of another network.
     """
     content = read_pickle(path)
     try:
@@ -93,7 +82,7 @@ def read_network(path: Path, classes: int) -> Mask2FormerForUniversalSegmentatio
                 config=config,
                 state_dict=convert(released),
                 dtype=torch.float32,
-                ignore_mismatched_sizes=True,  # they are in the report
+                ignore_mismatched_sizes=True,  # the report lists them
                 output_loading_info=True,
             )
         if missing := sorted(report["missing_keys"] - UNUSED):
@@ -133,7 +122,7 @@ def network_config(shapes: Mapping[str, Sequence[int]]) -> Mask2FormerConfig:
         hidden_dim=shapes[f"{queries}.query_feat.weight"][1],
         encoder_feedforward_dim=shapes[f"{pixels}.transformer.encoder.layers.0.linear1.weight"][0],
         encoder_layers=count(pixels + ".transformer.encoder.layers.{}.norm1.weight"),
-        decoder_layers=count(layers + ".{}.norm.weight") + 1,  # the library counts the queries' own masks
+        decoder_layers=count(layers + ".{}.norm.weight") + 1,  # the library also counts the masks of the queries
         num_attention_heads=_HEADS,
         dim_feedforward=shapes[f"{layers}.0.linear1.weight"][0],
         num_queries=shapes[f"{queries}.query_feat.weight"][0],

@@ -60,7 +60,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 def test_a_folder_that_was_named_has_images_or_is_an_error_beside_shards_too(tmp_path):
     write_shard(tmp_path / "web" / "00000.tar", {"a.jpg": b"image"}.items())
     (tmp_path / "empty").mkdir()
-    units, packed = images_and_shards(tmp_path, (), "", tmp_path / "labels")
-    assert (len(units), list(packed)) == (1, ["web"])
+    (shard,) = images_and_shards(tmp_path, (), "", tmp_path / "labels")
+    assert (shard.label, shard.label_name) == ("web/00000", "00000.tar")
     with pytest.raises(UserError, match="empty"):
         images_and_shards(tmp_path, ("web", "empty"), "", tmp_path / "labels")

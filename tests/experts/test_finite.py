@@ -23,7 +23,7 @@ from experts.ocr.decode import Cells, read_words, select_cells
 from experts.ocr.label import words_label
 from experts.ocr.network import Heads
 from experts.runner import UNREADABLE_LOG, generate_labels
-from experts.segmentation.semantic import Scores, label_map, likely, semantic_scores
+from experts.segmentation.expert import Scores, label_map, likely, semantic_scores
 from nano.expert import decode
 from tests.experts.conftest import Grey
 

@@ -4,8 +4,7 @@ import pytest
 from huggingface_hub.errors import HFValidationError
 
 from common.errors import UserError
-from experts.hub_networks import is_within_reach
-from experts.transformers_loading import load_checkpoint
+from experts.hub_networks import is_within_reach, load_checkpoint
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,7 @@ from dataset.label_manifest import MANIFEST, Manifest, write_manifest
 from dataset.shards.pack import pack
 from dataset.shards.writer import write_list, write_shard
 from experts import inspect_labels
-from experts.inspection import ExpertReport, Inspection, inspect
-from experts.stored_labels import StoredLabels
+from experts.inspection import ExpertReport, Inspection, StoredLabels, inspect
 from model.modalities import modality
 from tests.dataset.disk import EXPERTS, SIZE, Disk
 

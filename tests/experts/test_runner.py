@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-import experts.image_loading
+import experts.labelling
 from common.errors import UserError
 from common.files import temporary_name
 from experts.finite import NotFinite
@@ -135,8 +135,8 @@ def test_passes_are_reported_together(scenes, tmp_path, grey, monkeypatch):
             raise NotFinite(f"no {len(grey.decoded) // 5}")
         return decode(raw, target)
 
-    read = experts.image_loading.read_image
-    monkeypatch.setattr(experts.image_loading, "read_image", lambda file: loaded.append(file.name) or read(file))
+    read = experts.labelling.read_image
+    monkeypatch.setattr(experts.labelling, "read_image", lambda file: loaded.append(file.name) or read(file))
     monkeypatch.setattr(grey, "decode", fails)
     backends = {"depth": "grey", "ocr_detection": {"name": "grey", "batch_size": 7}}
     report = generate_labels(tmp_path / "data", tmp_path / "labels", backends, num_workers=0, num_writers=1)
@@ -168,7 +168,7 @@ def test_a_full_disk_stops_the_run_at_once(scenes, tmp_path, grey, monkeypatch):
         return whole(path, data)
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    monkeypatch.setattr("experts.runner._WAITING_BATCHES", 0)  # labels are written before the next image
+    monkeypatch.setattr("experts.labelling._WAITING_BATCHES", 0)  # labels are written before the next image
     with pytest.raises(UserError, match=r"No space left on device; free some space and start again"):
         generate_labels(scenes, tmp_path, BACKENDS, num_workers=0, batch_size=1)
     assert not list(tmp_path.rglob("*three*"))

@@ -12,7 +12,7 @@ from experts.depth import dpt
 from experts.detection import unidet
 from experts.edge import dexined
 from experts.normal import nll_angmf
-from experts.ocr import charnet, lexicon
+from experts.ocr import charnet
 from experts.segmentation import mask2former
 from tests.experts.tiny_clip import save_clip, save_pca
 from tests.parity.released_segmentation import segmentation_spec, write_released
@@ -72,6 +72,6 @@ def write_expert(expert: str, folder: Path) -> dict[str, Any]:
     torch.save(content(seeded_state_dict(released(expert))), folder / backend.FILE)
     if expert != "ocr_detection":
         return {"name": BACKENDS[expert]}
-    (folder / lexicon.FILE).write_text("# words\nstop\nbread\nhotel\n")
+    (folder / charnet.LEXICON).write_text("# words\nstop\nbread\nhotel\n")
     save_pca(folder / "clip_pca.npz")
     return {"name": "charnet", "clip": str(save_clip(folder / "tiny_clip"))}

@@ -11,8 +11,9 @@ from PIL import Image
 from experts.base import RuntimeConfig, Target
 from experts.detection import proposals, unidet
 from experts.detection.label import draw
-from experts.detection.network import UniDet, normalise
-from experts.detection.unidet_checkpoint import converted
+from experts.detection.network import UniDet, normalise_and_pad
+from experts.detection.unidet import converted
+from experts.prepare import keep_shape
 from tests.parity.goldens import assert_matches
 from tests.parity.released_experts import released, unified
 from tests.parity.seeded_weights import seeded_state_dict
@@ -50,7 +51,7 @@ def test_released_keys_are_all_used_and_fill_the_network() -> None:
 @torch.inference_mode()
 def test_features_and_proposals(expert, golden) -> None:
     image = torch.from_numpy(golden["image_rgb"][..., ::-1].transpose(2, 0, 1).copy())
-    levels = expert.network.pyramid(normalise(image)[None])
+    levels = expert.network.pyramid(normalise_and_pad(image)[None])
     for name, features in zip(("p3", "p4", "p5", "p6", "p7"), levels, strict=True):
         assert_matches(features[0, ::16], golden[f"feat_{name}"])
     ((boxes, logits),) = expert.network.proposals(levels, [(160, 192)])
@@ -93,7 +94,7 @@ def test_images_together_are_as_alone(expert, golden) -> None:
     assert torch.equal(last.boxes, together[2].boxes)
     assert torch.equal(last.scores, together[2].scores)
     # One forward, as on a GPU: all three are padded to 64 x 96.
-    batch = torch.stack([normalise(cut) for cut in images])
+    batch = torch.stack([normalise_and_pad(cut) for cut in images])
     with torch.inference_mode():
         batched = expert.network(batch, sizes)
     assert sum(len(found.boxes) for found in together) > 3
@@ -113,7 +114,7 @@ def test_an_image_gets_a_label_of_its_size(expert, golden, tmp_path) -> None:
     prepared = expert.prepare(image)
     assert prepared.shape == (3, 160, 480)
     assert prepared.dtype == torch.uint8
-    assert torch.equal(unidet.prepare(image, "rgb").flip(0), prepared)
+    assert torch.equal(keep_shape(image, "rgb").flip(0), prepared)
     (found,) = expert.predict([prepared])
     assert len(found.boxes) > 1
     label = expert.decode(found, Target((64, 192), "image", tmp_path))["obj_detection"]

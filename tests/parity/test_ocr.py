@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from experts.ocr.charnet import FILE, read_network
+from experts.ocr.charnet import FILE, Lexicon
 from experts.ocr.decode import read_words, select_cells
 from experts.ocr.label import words_label
-from experts.ocr.lexicon import Lexicon
+from experts.ocr.network import CharNet
+from experts.weight_loading import released_network
 from tests.parity.drawn_heads import draw
 from tests.parity.goldens import FOLDER, assert_matches
 from tests.parity.released_experts import released
@@ -25,7 +26,7 @@ def network(tmp_path):
     """Of released size, read from a file like the released one."""
     path = tmp_path / FILE
     torch.save(seeded_state_dict(released("ocr_detection")), path)
-    yield read_network(path)
+    yield released_network(path, CharNet)
     path.unlink()  # 340 MB, which pytest would keep
 
 

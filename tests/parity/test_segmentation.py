@@ -11,11 +11,11 @@ from PIL import Image
 from transformers import Mask2FormerForUniversalSegmentation
 
 from experts.base import RuntimeConfig, Target
+from experts.hub_networks import quiet
+from experts.prepare import normalise
 from experts.segmentation import mask2former
 from experts.segmentation.detectron2_keys import library_names
-from experts.segmentation.expert import UNUSED, SegmentationExpert
-from experts.segmentation.semantic import semantic_scores
-from experts.transformers_loading import quiet
+from experts.segmentation.expert import UNUSED, SegmentationExpert, semantic_scores
 from tests.parity.goldens import assert_matches
 from tests.parity.released_segmentation import reduced_weights, segmentation_spec, write_released
 
@@ -39,7 +39,7 @@ def expert(tmp_path_factory: pytest.TempPathFactory) -> SegmentationExpert:
 def scores(expert: SegmentationExpert, pixels: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Scores (classes, *size) of the network's input, before any class is left out."""
     height, width = pixels.shape[-2:]
-    normal = F.pad((pixels - expert.mean) / expert.std, (0, -width % 32, 0, -height % 32))
+    normal = F.pad(normalise(pixels, expert.mean, expert.std), (0, -width % 32, 0, -height % 32))
     with torch.inference_mode():
         classes, masks = expert.networks["seg_coco"](normal[None])
         found = semantic_scores(classes[0], masks[0], normal.shape[-2:], (height, width))
@@ -77,7 +77,7 @@ def test_backbone(expert, golden):
     pixels = torch.from_numpy(golden["small_bgr_in"])
     network = expert.networks["seg_coco"].args[0]
     with torch.inference_mode():
-        features = network.model.pixel_level_module.encoder(((pixels - expert.mean) / expert.std)[None])
+        features = network.model.pixel_level_module.encoder((normalise(pixels, expert.mean, expert.std))[None])
     for level, values in enumerate(features.feature_maps, start=2):
         assert_matches(values[0, ::8, ::2, ::2], golden[f"backbone_res{level}"], 1e-5)
 

@@ -10,7 +10,7 @@ from torchvision.ops import box_iou
 from experts.detection import proposals
 from experts.detection.cascade import BOX_WEIGHTS, CLASSES, Cascade, crop
 from experts.detection.detections import detections
-from experts.detection.network import normalise
+from experts.detection.network import normalise_and_pad
 from experts.detection.proposals import Proposals
 
 STRIDES = (8, 16, 32, 64, 128)
@@ -182,7 +182,7 @@ def test_of_a_class_the_surest_of_overlapping_boxes_is_kept():
 
 def test_images_are_normalised_and_padded_on_the_right_and_below():
     image = torch.tensor([124, 0, 255], dtype=torch.uint8)[:, None, None].expand(3, 33, 64)
-    normal = normalise(image)
+    normal = normalise_and_pad(image)
     assert normal.shape == (3, 64, 64)
     expected = torch.tensor([0.32 / 58.393, -116.779 / 57.12, (255 - 103.939) / 57.375])
     torch.testing.assert_close(normal[:, 32, 63], expected)

@@ -13,10 +13,11 @@ from common.errors import UserError
 from experts.base import RuntimeConfig, Target
 from experts.clip_text import PCA
 from experts.label_writer import write_label
-from experts.ocr import charnet, lexicon
+from experts.ocr import charnet
 from experts.ocr.charnet import FILE, CharNetExpert, Options
 from experts.ocr.decode import select_cells
 from experts.ocr.network import CharNet
+from experts.weight_loading import released_network
 from tests.experts.tiny_clip import save_clip, save_pca
 from tests.parity.drawn_heads import draw
 from tests.parity.seeded_weights import seeded_state_dict
@@ -30,7 +31,7 @@ def weights(tmp_path_factory) -> Path:
     """A folder with all that is released."""
     folder = tmp_path_factory.mktemp("weights")
     torch.save(seeded_state_dict(CharNet(WIDTH).state_dict()), folder / FILE)
-    (folder / lexicon.FILE).write_text("# words\nstep\nstop\nexit\n")
+    (folder / charnet.LEXICON).write_text("# words\nstep\nstop\nexit\n")
     save_pca(folder / PCA)
     save_clip(folder / "clip")
     return folder
@@ -111,5 +112,5 @@ def test_a_bad_file_is_one_line(weights, tmp_path, monkeypatch, damage):
     elif damage == "no tensors":
         torch.save({"epoch": 3}, path)
     with pytest.raises(UserError, match=FILE) as error:
-        charnet.read_network(path)
+        released_network(path, charnet.CharNet)
     assert "\n" not in str(error.value)

@@ -3,7 +3,7 @@
 import pytest
 
 from common.errors import UserError
-from experts.ocr.lexicon import Lexicon, read_lexicon
+from experts.ocr.charnet import Lexicon, read_lexicon
 
 WORDS = Lexicon(["at", "Step", "stop", "MARKET", "motorway", "STEP"])
 

@@ -29,7 +29,9 @@ class Echo:
 )
 def test_images_of_one_size_share_a_forward_where_that_saves_time(batched, seen):
     network = Echo()
-    expert = SegmentationExpert({"seg_coco": network}, lambda image: image, [5.0] * 3, [10.0] * 3, torch.device("cpu"))
+    expert = SegmentationExpert(
+        {"seg_coco": network}, lambda image: image, (5.0,) * 3, (10.0,) * 3, torch.device("cpu")
+    )
     assert not expert.batched
     expert.batched = batched
     sizes = [(40, 64), (40, 96), (40, 64), (40, 64)]

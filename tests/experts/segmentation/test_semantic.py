@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from experts.segmentation.semantic import label_map, likely, semantic_scores
+from experts.segmentation.expert import label_map, likely, semantic_scores
 
 
 def _smooth(classes: int, size: tuple[int, int], seed: int) -> torch.Tensor:

@@ -1,11 +1,12 @@
 """What is released belongs where the rest of the project looks for it."""
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from common.errors import UserError
-from experts.registry import BACKENDS, backend_module
+from experts.registry import BACKENDS
 from experts.runner import WEIGHTS
 from helpers.checkpoints.experiments import experiment_folder, find_experiment, find_model
 from helpers.checkpoints.released import (
@@ -38,7 +39,7 @@ def test_experts_find_their_files():
 
 @pytest.mark.parametrize(("expert", "name"), [(expert, name) for expert, names in BACKENDS.items() for name in names])
 def test_every_released_file_that_a_backend_reads_is_fetched(expert, name):
-    module = backend_module(BACKENDS[expert][name])
+    module = import_module(BACKENDS[expert][name])
     fetched = {PCA_ARRAYS, *(file.target for file in experts())}
     read = {path for path in module.files([expert], module.Options(), WEIGHTS) if WEIGHTS in path.parents}
     assert read <= fetched
