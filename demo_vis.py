@@ -54,9 +54,8 @@ def draw(args: argparse.Namespace) -> int:
     from dataset.captions import demo_label_folder
     from dataset.class_tables import read_class_tables
     from dataset.images import MissingImage, UnreadableImage, list_images, read_image
-    from helpers.figures.class_legend import label_names
     from helpers.figures.image_page import draw_figure, draw_sheet, save_picture, thumbnail
-    from helpers.figures.label_pictures import draw_panels, experts_in
+    from helpers.figures.label_pictures import draw_panels, experts_in, label_names
     from helpers.figures.report import Report
     from helpers.inference.attribution_file import attribution_file, read_attribution
 

@@ -1,4 +1,4 @@
-"""What the pictures are drawn with: colours, fonts, text that stays legible on anything, free places."""
+"""Drawing tools: colours, fonts, legible text on any ground, free places, legends."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.font_manager import findSystemFonts
 from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import uniform_filter
 
 from model.modalities import MODALITIES, Kind
 
@@ -34,60 +35,57 @@ PALETTE: tuple[Colour, ...] = (
 )
 _TITLES = {Kind.SEMANTIC: "Segmentation", Kind.INSTANCE: "Object detection", Kind.WORDS: "Text"}
 CHIP_SIZE = 12
-_SHADES = (1.0, 0.62, 1.5)  # of the palette, one after another, where more colours are wanted
-
-
-def colour(index: int) -> Colour:
-    """The colour at a place in the palette and its shades; the first 21 differ."""
-    base = np.array(PALETTE[index % len(PALETTE)], float)
-    shade = _SHADES[index // len(PALETTE) % len(_SHADES)]
-    shaded = base * shade if shade <= 1 else 255 - (255 - base) / shade
-    return tuple(int(value) for value in shaded)
+_SHADES = (1.0, 0.62, 1.5)  # of the palette, used one after another
 
 
 def distinct_colours(numbers: Iterable[int]) -> dict[int, Colour]:
-    """A colour for each class or instance: always the same, unless another of them has it already."""
+    """A colour for each class or instance: always the same, unless another of them has it already.
+
+    The palette and its shades are 21 colours; more numbers repeat them.
+    """
     count = len(PALETTE) * len(_SHADES)
-    taken: set[int] = set()  # places in the palette
+    taken: set[int] = set()
     chosen: dict[int, Colour] = {}
     for number in numbers:
         free = (place % count for place in range(number, number + count) if place % count not in taken)
-        place = next(free, number)
+        place = next(free, number % count)
         taken.add(place)
-        chosen[number] = colour(place)
+        base, shade = np.array(PALETTE[place % len(PALETTE)], float), _SHADES[place // len(PALETTE)]
+        shaded = base * shade if shade <= 1 else 255 - (255 - base) / shade
+        chosen[number] = tuple(int(value) for value in shaded)
     return chosen
 
 
 def title(name: str) -> str:
-    """What a picture calls a modality, the image (`rgb`) included."""
+    """The name of a modality, or of the image (`rgb`), in pictures."""
     if name not in MODALITIES:
         return "Image"
     return _TITLES.get(MODALITIES[name].kind, name.replace("_", " ").capitalize())
 
 
 def modality_colour(name: str) -> Colour:
-    """A modality's colour wherever several are compared, the image's (`rgb`) included."""
+    """The colour of a modality, or of the image (`rgb`), where several are compared."""
     stems = list(dict.fromkeys(entry.stem for entry in MODALITIES.values()))  # a model has one expert of each
     return PALETTE[stems.index(MODALITIES[name].stem)] if name in MODALITIES else IMAGE_COLOUR
 
 
 def contrasting(fill: Colour) -> Colour:
-    """Black or white, whichever is the more legible on a colour: by WCAG 2 it is at least 4.5 : 1."""
+    """Black or white, whichever has the higher contrast with a colour: at least 4.5 : 1 (WCAG 2)."""
     linear = ((np.array(fill) / 255 + 0.055) / 1.055) ** 2.4
     luminance = float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
     return WHITE if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else BLACK
 
 
 def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib and has most of the world's scripts."""
+    """DejaVu Sans, which comes with matplotlib and covers most scripts."""
     return _face(_dejavu(bold), size)
 
 
 def readable(text: str, size: int, bold: bool = False) -> tuple[str, ImageFont.FreeTypeFont]:
     """A text on one line, and a font that has its letters.
 
-    It is DejaVu Sans, or else one of this machine's, as for Chinese, Japanese and Korean; letters that none
-    has are written as escapes, such as `\\u732b`, since boxes would be alike.
+    The font is DejaVu Sans, or one of this machine's, for example for Chinese. Letters that no font has become
+    escapes such as `\\u732b`, which can be told apart where boxes could not.
     """
     needed = {ord(letter) for letter in text if letter.isprintable()}
     path = _dejavu(bold)
@@ -110,23 +108,22 @@ def _dejavu(bold: bool) -> str:
 
 @lru_cache
 def _other_fonts() -> list[str]:
-    """This machine's fonts, without serifs first; not those that draw every letter as a box or a blank."""
-    paths = {path: Path(path).name.lower() for path in findSystemFonts()}
-    fonts = [path for path, name in paths.items() if not re.search("last ?resort|blank", name)]
-    return sorted(fonts, key=lambda path: ("sans" not in paths[path], path))
+    """This machine's fonts, sans serif first, without those that draw every letter as a box or a blank."""
+    fonts = [path for path in findSystemFonts() if not re.search("last ?resort|blank", Path(path).name.lower())]
+    return sorted(fonts, key=lambda path: ("sans" not in Path(path).name.lower(), path))
 
 
 @cache
 def _letters(path: str) -> frozenset[int]:
-    """What a font can write that stands on one line; nothing, if it cannot be drawn with."""
+    """The code points that a font can write on one line; none, if Pillow cannot draw with it."""
     with suppress(OSError, RuntimeError):
-        ImageFont.truetype(path, 12)  # refuses those of coloured bitmaps
+        ImageFont.truetype(path, 12)  # refuses coloured bitmaps
         return frozenset(code for code in FT2Font(path).get_charmap() if chr(code).isprintable())
     return frozenset()
 
 
 def wrap(text: str, face: ImageFont.FreeTypeFont, width: float, lines: int) -> list[str]:
-    """Breaks a text into lines of at most `width` pixels; what is over `lines` ends in an ellipsis."""
+    """Breaks a text into at most `lines` lines of `width` pixels; a cut text ends in an ellipsis."""
     wrapped = [""]
     for word in text.split():
         longer = f"{wrapped[-1]} {word}".strip()
@@ -140,7 +137,7 @@ def wrap(text: str, face: ImageFont.FreeTypeFont, width: float, lines: int) -> l
 
 
 def shorten(text: str, face: ImageFont.FreeTypeFont, width: float) -> str:
-    """Cuts a text to `width` pixels, with an ellipsis where something is missing."""
+    """Cuts a text to `width` pixels; a cut text ends in an ellipsis."""
     if face.getlength(text) <= width:
         return text
     while text and face.getlength(text + "…") > width:
@@ -148,22 +145,16 @@ def shorten(text: str, face: ImageFont.FreeTypeFont, width: float) -> str:
     return text + "…"
 
 
-def outlined(draw: ImageDraw.ImageDraw, centre: tuple[float, float], text: str, size: int) -> None:
-    """White text with a dark outline, centred on a point."""
-    face = font(size, bold=True)
-    draw.text(centre, text, WHITE, face, anchor="mm", stroke_width=2, stroke_fill=INK)
-
-
 def tag(draw: ImageDraw.ImageDraw, box: Box, text: str, fill: Colour, size: int, taken: list[Box]) -> None:
-    """A name on a plate of its box's colour, at a corner of the box where it hides no other plate, if any.
+    """Writes a name on a plate at a corner of its box, where it covers no other plate; if there is none, nowhere.
 
     Args:
-        draw: of the picture, whose borders the plate does not cross.
-        box: what is named.
+        draw: of the picture; the plate stays inside it.
+        box: the named box.
         text: the name.
-        fill: colour of the plate; the text is dark or white, whichever stands out.
+        fill: colour of the plate.
         size: of the font.
-        taken: plates drawn so far; the new one is added.
+        taken: the plates so far; the new one is added.
     """
     columns, rows = draw.im.size
     face = font(size, bold=True)
@@ -173,17 +164,14 @@ def tag(draw: ImageDraw.ImageDraw, box: Box, text: str, fill: Colour, size: int,
         return
     left, top, right, bottom = box
     corners = [
-        (x, y)
+        (min(max(x, 1), columns - width - 1), min(max(y, 1), rows - height - 1))
         # above, at the second line above, inside, below
         for y in (top - height, top - 2 * height - 1, top, bottom - height, bottom)
         for x in (left, right - width, (left + right - width) / 2)
     ]
-    for x, y in corners:
-        x, y = min(max(x, 1), columns - width - 1), min(max(y, 1), rows - height - 1)
-        plate = (x, y, x + width, y + height)
-        if not any(_overlap(plate, other) for other in taken):
-            break
-    else:
+    plates = [(x, y, x + width, y + height) for x, y in corners]
+    plate = next((plate for plate in plates if not any(_overlap(plate, other) for other in taken)), None)
+    if plate is None:
         return
     taken.append(plate)
     draw.rounded_rectangle(plate, radius=3, fill=fill)
@@ -191,44 +179,33 @@ def tag(draw: ImageDraw.ImageDraw, box: Box, text: str, fill: Colour, size: int,
     draw.text(middle, text, contrasting(fill), face, anchor="mm")
 
 
-def _overlap(one: Box, other: Box) -> float:
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    return max(width, 0) * max(height, 0)
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def free_place(mask: np.ndarray, width: float, height: float, least: float) -> tuple[int, int] | None:
-    """Where a name fits into a region: as near to its centre as there is room.
+    """Finds the place for a name in a region: as near to its centre as there is room.
 
     Args:
         mask: the region, bool (rows, columns).
         width: of the name, pixels.
         height: of the name, pixels.
-        least: share of the name, 0 to 1, that must fit.
+        least: share of the name, 0 to 1, that must lie in the region.
 
     Returns:
         (x, y) of the name's middle; None if it does not fit.
     """
-    padded = np.pad(mask, 1)  # the picture's edge ends a region, too
-    across = np.minimum(_run(padded, 1), _run(padded[:, ::-1], 1)[:, ::-1])
-    along = np.minimum(_run(padded, 0), _run(padded[::-1], 0)[::-1])
-    fits = np.minimum(np.minimum(2 * across / width, 2 * along / height), 1)[1:-1, 1:-1]
-    if fits.max() < least:
+    inside = uniform_filter(mask.astype(np.float32), (round(height), round(width)), mode="constant") * mask
+    if inside.max() < least:
         return None
-    y, x = np.nonzero(fits >= fits.max() - 1e-6)
+    y, x = np.nonzero(inside >= inside.max() - 1e-3)
     rows, columns = np.nonzero(mask)
     nearest = np.argmin((y - rows.mean()) ** 2 + (x - columns.mean()) ** 2)
     return int(x[nearest]), int(y[nearest])
 
 
-def _run(mask: np.ndarray, axis: int) -> np.ndarray:
-    """How many pixels of the region lie in a row, up to and with each one, along an axis."""
-    count = np.cumsum(mask, axis)
-    return count - np.maximum.accumulate(np.where(mask, 0, count), axis)
-
-
 def outline(index: np.ndarray) -> np.ndarray:
-    """Pixels whose right or lower neighbour has another value; bool, shape of `index`."""
+    """Marks pixels (h, w) whose right or lower neighbour has another value."""
     edge = np.zeros(index.shape, bool)
     edge[:, :-1] |= index[:, :-1] != index[:, 1:]
     edge[:-1] |= index[:-1] != index[1:]
@@ -236,14 +213,13 @@ def outline(index: np.ndarray) -> np.ndarray:
 
 
 def blend(image: Image.Image, mask: np.ndarray, tint: Colour, share: float) -> Image.Image:
-    """Mixes a colour into an image where the mask is set. `share`: of the colour, 0 to 1."""
-    pixels = np.asarray(image, np.float32).copy()  # (h, w, 3)
-    pixels[mask] += share * (np.asarray(tint, np.float32) - pixels[mask])
-    return Image.fromarray(pixels.astype(np.uint8))
+    """Mixes a share of a colour, 0 to 1, into an image where a mask (h, w) is set."""
+    tinted = Image.blend(image, Image.new("RGB", image.size, tint), share)
+    return Image.composite(tinted, image, Image.fromarray(mask))
 
 
 def chips(width: int, entries: Sequence[tuple[Colour, str]], lines: int = 3) -> Image.Image:
-    """Colour swatches with names, in lines as text is; those that do not fit are counted."""
+    """A legend: colour swatches with names, in lines of text; those that do not fit are counted."""
     face, step = font(CHIP_SIZE), CHIP_SIZE + 8
     picture = Image.new("RGB", (width, lines * step), WHITE)
     draw = ImageDraw.Draw(picture)
@@ -267,7 +243,7 @@ def chips(width: int, entries: Sequence[tuple[Colour, str]], lines: int = 3) -> 
 
 
 def ramp(width: int, low: str, colours: Sequence[Colour], high: str) -> Image.Image:
-    """A strip of colours between what its two ends mean."""
+    """A scale: a strip of colours between the meanings of its ends."""
     face, step = font(CHIP_SIZE), CHIP_SIZE + 8
     picture = Image.new("RGB", (width, step), WHITE)
     draw = ImageDraw.Draw(picture)

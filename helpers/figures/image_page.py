@@ -1,4 +1,4 @@
-"""A page of pictures: an image, its labels, its caption, what the words were read from; a sheet of many."""
+"""A page for an image, with its labels, its caption and its attribution; a contact sheet of many images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,14 +24,14 @@ THUMBNAIL = (CELL, 216)
 def draw_figure(
     panels: Sequence[Panel], name: str, text: str | None, columns: int, attribution: Attribution | None = None
 ) -> Image.Image:
-    """Lays out the panels of an image in a grid, its text below, and below that the attribution for it.
+    """Lays out the panels of an image in a grid, then its text and the attribution of the text.
 
     Args:
         panels: all of one size.
         name: of the image.
         text: the caption; None if there is none yet.
-        columns: panels in a row, at most; fewer where they are wide, more where they are narrow.
-        attribution: for the text.
+        columns: panels in a row; fewer if they are wide, more if they are narrow.
+        attribution: of the text.
     """
     size = panels[0].picture.size
     cell = max(size[0], MIN_CELL)
@@ -71,7 +71,7 @@ def draw_figure(
 
 
 def _caption(name: str, text: str | None, width: int) -> Image.Image:
-    """The text, large, and small the image's name, on a rounded strip."""
+    """The text and, smaller, the image's name on a rounded strip."""
     shown, face = readable(text or "no caption yet", 22, bold=True)
     lines = wrap(shown, face, width - 2 * GAP, lines=4)
     picture = Image.new("RGB", (width, len(lines) * 31 + 44), WHITE)
@@ -85,7 +85,7 @@ def _caption(name: str, text: str | None, width: int) -> Image.Image:
 
 
 def thumbnail(image: Image.Image) -> Image.Image:
-    """An image of any size, fitted into a frame of one size."""
+    """An image of any size in a frame of one size."""
     frame = Image.new("RGB", THUMBNAIL, STRIP)
     scale = min(THUMBNAIL[0] / image.width, THUMBNAIL[1] / image.height)
     size = max(round(image.width * scale), 1), max(round(image.height * scale), 1)
@@ -98,7 +98,7 @@ def draw_sheet(entries: Sequence[tuple[str, str | None, Image.Image]], columns: 
     """A contact sheet.
 
     Args:
-        entries: of each image its name, its caption or None, its thumbnail.
+        entries: name, caption or None, and thumbnail of each image.
         columns: images in a row.
     """
     step = THUMBNAIL[1] + 3 * 19 + 30 + GAP
@@ -120,11 +120,11 @@ def draw_sheet(entries: Sequence[tuple[str, str | None, Image.Image]], columns: 
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
-    """Writes a PNG; one of a photograph, which would be large, with 256 colours."""
-    write_atomically(path, lambda temporary: _save(picture, temporary))
+    """Writes a PNG; with 256 colours if it is large, as that of a photograph."""
 
+    def save(temporary: Path) -> None:
+        picture.save(temporary, format="PNG", optimize=True)
+        if temporary.stat().st_size > MAX_BYTES:
+            picture.quantize(256, kmeans=1).save(temporary, format="PNG", optimize=True)
 
-def _save(picture: Image.Image, path: Path) -> None:
-    picture.save(path, format="PNG", optimize=True)
-    if path.stat().st_size > MAX_BYTES:
-        picture.quantize(256, kmeans=1).save(path, format="PNG", optimize=True)
+    write_atomically(path, save)

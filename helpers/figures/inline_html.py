@@ -1,4 +1,4 @@
-"""Pictures and their legends as pieces of HTML that need no files."""
+"""Pictures and their legends as HTML without files."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ STEPS = 8  # between the ends of a scale
 
 
 def inline(picture: Image.Image) -> str:
-    """A picture as the address of an HTML image: JPEG, or PNG where that is smaller."""
+    """A picture as a data URL: PNG or JPEG, whichever is smaller."""
     formats = []
     for form, options in (("png", {"optimize": True}), ("jpeg", {"quality": 88})):
         buffer = io.BytesIO()
@@ -24,7 +24,7 @@ def inline(picture: Image.Image) -> str:
 
 
 def panel_key(panel: Panel) -> str:
-    """A panel's scale (`.scale`, with the colours in a `b`) or legend (`span`s, with colours in `i`s)."""
+    """A panel's scale (class `scale`, its colours in a `b`) or legend (`span`s, their colours in `i`s)."""
     if panel.scale is not None:
         colours = panel.scale.colours
         places = [round(step / STEPS * (len(colours) - 1)) for step in range(STEPS + 1)]

@@ -1,4 +1,4 @@
-"""An image and the labels its experts gave, as pictures with legends."""
+"""An image and its labels as pictures with legends."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +8,10 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dataset.class_tables import ClassTables
+from common.files import ROOT
+from dataset.class_tables import ClassTables, class_names, read_class_tables
 from dataset.label_files import read_instances, read_words
+from dataset.label_manifest import read_backends
 from dataset.labels import LabelReader
 from helpers.figures.drawing import (
     GREY,
@@ -23,17 +25,17 @@ from helpers.figures.drawing import (
     font,
     free_place,
     outline,
-    outlined,
     ramp,
     tag,
     title,
 )
-from model.modalities import BACKGROUND, MODALITIES, Kind, Modality
+from model.modalities import BACKGROUND, EMBEDDING_DIM, MODALITIES, Kind, Modality
 
+SCENES = ROOT / "nano" / "tables"  # the classes of Scenes and of the networks trained on it
 CELL = 288  # long side of a panel, pixels, unless the image is very wide or tall
-WIDEST, TALLEST = 1206, 720  # panels; the widest is as wide as four and the gaps between them
+WIDEST, TALLEST = 1206, 720  # panels; the widest takes the room of four with their gaps
 NAME_SIZE = 12
-MIN_FIT = 0.6  # a name may hang out of its region a little; below this it is in the legend alone
+MIN_FIT = 0.6  # share of a name that lies in its region; below this the name is in the legend alone
 EMPTY: Colour = (226, 228, 232)
 _NOTHING = {Kind.INSTANCE: "no object found", Kind.WORDS: "no text found"}
 # What the ends of a quantity mean (docs/labels.md).
@@ -44,7 +46,7 @@ _DIRECTIONS = {"normal": [((255, 128, 128), "right"), ((128, 255, 128), "up"), (
 
 @dataclass(frozen=True)
 class Scale:
-    """What a quantity's colours mean, from one end to the other."""
+    """The colours of a quantity from one end to the other, and what the ends mean."""
 
     low: str
     colours: Sequence[Colour]
@@ -53,7 +55,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Panel:
-    """A titled picture. `legend`: colours and names of what is in it, largest first; or a scale."""
+    """A titled picture with a legend (colours and names of its contents, largest first) or a scale."""
 
     title: str
     picture: Image.Image
@@ -61,7 +63,7 @@ class Panel:
     scale: Scale | None = None
 
     def key(self, width: int) -> Image.Image | None:
-        """The legend or the scale, to be put below the picture; None if there is nothing to explain."""
+        """The legend or the scale as a picture; None if there is neither."""
         if self.scale is not None:
             return ramp(width, self.scale.low, self.scale.colours, self.scale.high)
         return chips(width, self.legend) if self.legend else None
@@ -72,8 +74,31 @@ def experts_in(labels: Path) -> list[Modality]:
     return [entry for name, entry in MODALITIES.items() if (labels / name).is_dir()]
 
 
+def label_names(labels: Path, experts: Sequence[Modality]) -> ClassTables:
+    """The class names that go with the labels of some experts; the tables have no embeddings.
+
+    Args:
+        labels: the label folder. Its manifests name the networks; labels without a manifest are of Scenes if
+            there are labels of Scenes' segmentation beside them, else of the released networks.
+        experts: the experts.
+
+    Raises:
+        UserError: a manifest is damaged.
+    """
+    with_classes = [entry for entry in experts if entry.classes]
+    made_by = read_backends(labels, [entry.name for entry in with_classes])
+    beside_scenes = (labels / "seg_scenes").is_dir()
+    names: dict[str, list[str]] = {}
+    for entry in with_classes:
+        if made_by[entry.name]["name"] == "nano" if entry.name in made_by else beside_scenes:
+            names |= read_class_tables(SCENES, [entry.classes]).labels
+        else:
+            names[entry.classes] = list(class_names(entry.classes))
+    return ClassTables(names, {}, np.zeros(EMBEDDING_DIM, np.float32))
+
+
 def panel_size(size: tuple[int, int]) -> tuple[int, int]:
-    """How large an image of any size is shown; one more than twice as long as wide gets more room."""
+    """The size at which an image is shown; an image more than twice as long as wide gets more room."""
     ratio = max(size) / min(size)
     longest = WIDEST if size[0] > size[1] else TALLEST
     scale = min(CELL * max(ratio / 2, 1), longest) / max(size)
@@ -83,47 +108,33 @@ def panel_size(size: tuple[int, int]) -> tuple[int, int]:
 def draw_panels(
     image: Image.Image, key: str, labels: Path, experts: Sequence[Modality], tables: ClassTables
 ) -> list[Panel]:
-    """Draws an image and its labels, all of one size.
-
-    Args:
-        image: RGB, of any size.
-        key: of the image's labels: they are `<labels>/<expert>/<key>.png` with their sidecars.
-        labels: label folder.
-        experts: whose labels are shown, in this order.
-        tables: names of the classes that these experts know.
-
-    Raises:
-        UserError: a label is damaged, or not of the image's size.
-    """
+    """Draws an RGB image and its labels, all of one size; arguments and errors as for `label_panel`."""
     view = image.resize(panel_size(image.size), Image.Resampling.LANCZOS)
-    panels = [Panel(title("rgb"), view)]
-    for entry in experts:
-        panels.append(label_panel(entry, LabelReader(labels, [entry.name]), key, image.size, view, tables))
-    return panels
+    panels = [label_panel(entry, labels, key, image.size, view, tables) for entry in experts]
+    return [Panel(title("rgb"), view), *panels]
 
 
 def label_panel(
-    entry: Modality,
-    reader: LabelReader,
-    key: str,
-    image_size: tuple[int, int],
-    view: Image.Image,
-    tables: ClassTables,
+    entry: Modality, labels: Path, key: str, image_size: tuple[int, int], view: Image.Image, tables: ClassTables
 ) -> Panel:
-    """Draws one label, over the image where that helps.
+    """Draws a label, over the image where that helps.
 
     Args:
         entry: the expert.
-        reader: of its labels.
-        key: of the image's labels, as for `draw_panels`.
+        labels: the label folder.
+        key: of the label: its file is `<labels>/<expert>/<key>.png`, with its sidecars.
         image_size: width and height of the image.
         view: the image at the size of the panel.
-        tables: names of the classes.
+        tables: names of the classes that the expert knows.
+
+    Raises:
+        UserError: the label is damaged, or not of the image's size.
     """
+    reader = LabelReader(labels, [entry.name])
     path = reader.path(entry, key)
     name = title(entry.name)
     if not path.is_file() or path.stat().st_size == 0:
-        is_words = entry.kind is Kind.WORDS  # no file of words means that there are none
+        is_words = entry.kind is Kind.WORDS  # an empty file means that there are no words
         return _empty(name, view.size, _NOTHING[entry.kind] if is_words else "no label")
     label = reader.read(key, image_size)[0][entry.name]
     if entry.kind is Kind.CONTINUOUS:
@@ -153,7 +164,7 @@ def _quantity(entry: Modality, label: Image.Image) -> Image.Image:
 
 
 def _segments(panel: str, index: np.ndarray, view: Image.Image, names: Sequence[str]) -> Panel:
-    """Flat class colours with a little of the image's light, borders, and names where they fit."""
+    """Class colours over the image's light, with borders, and names where they fit."""
     light = np.asarray(view.convert("L"), np.float32)[..., None] / 255  # (h, w, 1)
     classes, areas = np.unique(index[index != BACKGROUND], return_counts=True)
     colours = distinct_colours(classes.tolist())
@@ -175,7 +186,7 @@ def _segments(panel: str, index: np.ndarray, view: Image.Image, names: Sequence[
         if place := free_place((index == number) & free, width, height, MIN_FIT):
             x = min(max(place[0], width / 2), index.shape[1] - width / 2)  # not over the border
             y = min(max(place[1], height / 2), index.shape[0] - height / 2)
-            outlined(draw, (x, y), name, NAME_SIZE)
+            draw.text((x, y), name, WHITE, face, anchor="mm", stroke_width=2, stroke_fill=INK)
             left, top = max(round(x - width / 2), 0), max(round(y - height / 2), 0)
             free[top : round(y + height / 2), left : round(x + width / 2)] = False
     entries = [
@@ -189,28 +200,27 @@ def _percent(share: float) -> str:
 
 
 def _boxes(panel: str, index: np.ndarray, view: Image.Image, names: dict[int, str]) -> Panel:
-    """The image dimmed, and each instance or word tinted, boxed and, where there is room, named."""
+    """The dimmed image with each instance or word tinted, boxed and, where there is room, named."""
     picture = Image.blend(view.convert("L").convert("RGB"), Image.new("RGB", view.size, INK), 0.45)
-    colours = distinct_colours(np.unique(index[index != BACKGROUND]).tolist())
+    numbers, areas = np.unique(index[index != BACKGROUND], return_counts=True)
+    largest_first = [number for _, number in sorted(zip(-areas, numbers.tolist(), strict=True))]
+    colours = distinct_colours(numbers.tolist())
     boxes: dict[int, Box] = {}
     for number, tint in colours.items():
-        mask = index == number
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        boxes[number] = (int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1]))
-        picture = blend(picture, mask, tint, 0.6)
+        left, top, right, bottom = Image.fromarray(index == number).getbbox()
+        boxes[number] = (left, top, right - 1, bottom - 1)
+        picture = blend(picture, index == number, tint, 0.6)
     draw = ImageDraw.Draw(picture)
     for number, box in boxes.items():
         draw.rectangle(box, outline=colours[number], width=2)
     taken: list[Box] = []
-    numbers, areas = np.unique(index[index != BACKGROUND], return_counts=True)
-    largest_first = [number for _, number in sorted(zip(-areas, numbers.tolist(), strict=True))]
     for number in largest_first:
         tag(draw, boxes[number], names.get(number, "?"), colours[number], NAME_SIZE, taken)
     return Panel(panel, picture, [(colours[number], names.get(number, "?")) for number in largest_first])
 
 
 def _names(entry: Modality, path: Path, tables: ClassTables) -> dict[int, str]:
-    """What each id of an instance or word label stands for."""
+    """The name of each id of an instance or word label."""
     sidecars = [path.with_suffix(suffix) for suffix in entry.sidecars]
     sidecar = next(beside for beside in sidecars if beside.is_file())  # the reader has checked it
     if entry.kind is Kind.WORDS:
@@ -224,7 +234,7 @@ def _name(names: Sequence[str], index: int) -> str:
 
 
 def _empty(panel: str, size: tuple[int, int], text: str) -> Panel:
-    """A grey field that says why; where it is too narrow for that, the legend does."""
+    """A grey field with a text, which stands in the legend if the field is too narrow."""
     picture = Image.new("RGB", size, EMPTY)
     if size[1] <= 16 or font(14).getlength(text) > size[0] - 4:
         return Panel(panel, picture, [(EMPTY, text)])

@@ -1,4 +1,4 @@
-"""A report of many images as one HTML file that needs no other: pictures are in it, nothing is fetched."""
+"""A report of many images as one HTML file, which contains its pictures and fetches nothing."""
 
 import shutil
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ section { border-top: 1px solid #d0d3d8; padding-top: 1.5rem; margin-top: 2.5rem
 
 
 class Report:
-    """Collects images; `write` makes the file. What was added lies on disk meanwhile."""
+    """Collects images, in a temporary file; `write` makes the report."""
 
     def __init__(self, columns: int) -> None:
         self._columns = columns
@@ -74,8 +74,8 @@ class Report:
             name: of the image.
             text: its caption; None if there is none yet.
             small: its thumbnail.
-            panels: it and its labels.
-            attribution: for the text, if there is any.
+            panels: the image and its labels.
+            attribution: of the text, if there is any.
         """
         number = len(self._sheet) + 1
         shown, label = escape(text or "no caption yet"), escape(name)
@@ -98,22 +98,24 @@ class Report:
 
     def write(self, path: Path, title: str) -> None:
         """Writes the file."""
-        write_atomically(path, lambda temporary: self._write(temporary, escape(title)))
-
-    def _write(self, path: Path, title: str) -> None:
         gaps = f"{1.1 * (self._columns - 1):.1f}rem"
         style = STYLE.replace("COLUMN", f"(100% - {gaps}) / {self._columns}")
-        with path.open("w", encoding="utf-8", errors="replace") as file:
-            file.write(
-                f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
-                '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-                f"<style>{style}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n"
-            )
-            if self._sheet:
-                file.write(f'<ul class="grid sheet">\n{"".join(self._sheet)}</ul>\n')
-            self._sections.seek(0)
-            shutil.copyfileobj(self._sections, file)
-            file.write("</main>\n</body>\n</html>\n")
+        title = escape(title)
+
+        def save(temporary: Path) -> None:
+            with temporary.open("w", encoding="utf-8", errors="replace") as file:
+                file.write(
+                    f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
+                    '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+                    f"<style>{style}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n"
+                )
+                if self._sheet:
+                    file.write(f'<ul class="grid sheet">\n{"".join(self._sheet)}</ul>\n')
+                self._sections.seek(0)
+                shutil.copyfileobj(self._sections, file)
+                file.write("</main>\n</body>\n</html>\n")
+
+        write_atomically(path, save)
 
 
 def _figure(panel: Panel, number: int) -> str:

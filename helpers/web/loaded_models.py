@@ -10,7 +10,6 @@ from PIL import Image
 
 from common.errors import UserError
 from dataset.class_tables import read_class_tables
-from dataset.labels import LabelReader
 from experts.expert_pool import KeptExperts
 from helpers.checkpoints.experiments import LOGGING, find_model, has_weights
 from helpers.figures.label_pictures import Panel, label_panel
@@ -101,8 +100,8 @@ class WebModels:
                 name = next(names, None)
             if name is None:
                 return
-            reader, size = LabelReader(visit.labels, [name]), visit.picture.size
-            yield name, label_panel(modality(name), reader, visit.key, size, view, self._tables)
+            size = visit.picture.size
+            yield name, label_panel(modality(name), visit.labels, visit.key, size, view, self._tables)
 
     def caption(self, visit: Visit, experts: Collection[str], attribution: bool = False) -> Prediction:
         """Captions a labelled image as these experts, and no others, let see it."""

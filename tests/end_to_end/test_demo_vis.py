@@ -16,9 +16,8 @@ from PIL import Image
 from common.cli import UNREADABLE_IMAGES
 from common.errors import UserError
 from demo_vis import draw
-from helpers.figures.class_legend import label_names
 from helpers.figures.image_page import MAX_BYTES
-from helpers.figures.label_pictures import Panel, experts_in
+from helpers.figures.label_pictures import Panel, experts_in, label_names
 from helpers.figures.report import Report
 from helpers.inference.attribution_file import Told, write_attribution
 from model.attribution import Attribution
