@@ -49,7 +49,7 @@ class _Lowered:
     """
 
     def __init__(self, block: nn.Module) -> None:
-        self.forward = block.forward
+        self.block, self.forward = block, block.forward
         self.frozen, self.inference = _Copies(), _Copies()
         self._places = [(module._parameters, name) for module in block.modules() for name in module._parameters]
 
@@ -75,7 +75,8 @@ class _Lowered:
 
     def _cast(self, weights: list[Tensor], dtype: torch.dtype) -> Sequence[Tensor]:
         """The weights in a type."""
-        if not torch.is_grad_enabled():
+        # In training, a first run under checkpointing asks for no gradients either.
+        if not (torch.is_grad_enabled() or self.block.training):
             return self.inference.of(weights, dtype)
         self.inference.forget()
         trainable = [place for place, x in enumerate(weights) if x.requires_grad and x.dtype != dtype]

@@ -14,7 +14,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from benchmarks.networks import EXPERTS, TOKENIZER, random_inputs
 from helpers.checkpoints.load import build_model
 from helpers.performance.bf16_blocks import forget_inference, kept_copies, lower_blocks
-from helpers.training.distribution.activation_checkpointing import checkpoint_activations
 from model.captioning import PrismerCaption
 from model.config import PrismerConfig
 from model.sizes import read_model_size
@@ -127,17 +126,8 @@ def test_what_an_evaluation_keeps_goes_when_it_is_over():
     learn(model)
     frozen = kept_copies(model)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        model.expert_encoder(random_inputs(model.config, 2))
+        model.eval().expert_encoder(random_inputs(model.config, 2))
     assert len(kept_copies(model)) > len(frozen)
     forget_inference(model)
     assert all(map(operator.is_, kept_copies(model), frozen))
     assert len(kept_copies(model)) == len(frozen)
-
-
-@pytest.mark.parametrize("mode", ["full", "offload"])
-def test_checkpointed_blocks_learn_the_same(mode):
-    expected, model = learn(prepared()), prepared()
-    checkpoint_activations(model, mode)
-    loss, gradients = learn(model)
-    assert torch.equal(loss, expected[0])
-    assert all(map(torch.equal, gradients, expected[1]))
