@@ -1,10 +1,10 @@
-"""Downloads what is released: checkpoints, the experts' weights, the networks that training starts from.
+"""Downloads the released files: checkpoints, experts' weights, and the backbones for training from scratch.
 
     python download_checkpoints.py --download_experts=True
     python download_checkpoints.py --download_models="caption_prismer_base vqa_prismer_base"
     python download_checkpoints.py --download_models=True --download_backbones=True
 
-Run it in the project's folder. What is here is checked and kept, what was interrupted goes on.
+Run it in the project's folder. Present files are verified and kept, interrupted downloads resume.
 """
 
 import argparse
@@ -42,18 +42,18 @@ def main() -> int:
 
         convert_pca(released.PCA_PICKLE, released.PCA_ARRAYS, args.force_redownload or args.overwrite)
     folders = sorted({str(file.target.parent) for file in files if file.target is not None})
-    print("all is in place:", ", ".join([*folders, f"the hub's cache {cache()}"]))
+    print("complete:", ", ".join([*folders, f"the hub's cache {cache()}"]))
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, text in {
-        "download_experts": "all that the six experts read, and the class tables",
+        "download_experts": "the files of the six experts, and the class tables",
         "download_pca": "the PCA of words alone, which RapidOCR needs",
         "download_backbones": "CLIP and RoBERTa, for training from scratch",
         "hide_tqdm": "no progress bar",
-        "force_redownload": "fetch again what is here, and replace other files in its place",
+        "force_redownload": "fetch present files again, and replace other files in their places",
     }.items():
         parser.add_argument(
             f"--{name}", type=_truth, nargs="?", const=True, default=False, metavar="True|False", help=text
@@ -77,7 +77,7 @@ def _truth(text: str) -> bool:
 
 
 def _model_names(words: list[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
-    """The names in the flag's words, which may also be written as a list: "['a', 'b']" or a,b."""
+    """The names in the flag's words; a list such as "['a', 'b']" or a,b is one word."""
     if words is None:
         return ()
     if not words:  # the flag alone

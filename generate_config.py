@@ -1,10 +1,10 @@
-"""Writes the file by which `python launch.py`, like `accelerate launch`, starts one machine of a cluster.
+"""Writes the config file with which `python launch.py`, or `accelerate launch`, starts one machine of a cluster.
 
     python generate_config.py --main_ip 10.0.0.1 --rank 0 --num_machines 4   # on the machine of this address
     python generate_config.py --main_ip 10.0.0.1 --rank 1 --num_machines 4   # on the next, and so on
 
-Every machine then runs the same command, such as `python launch.py train_caption.py --exp_name NAME`.
-Each process gets a GPU; a machine without GPUs runs CPU processes.
+Then run the same command on every machine, such as `python launch.py train_caption.py --exp_name NAME`.
+Each process uses one GPU; a machine without GPUs runs CPU processes.
 """
 
 import argparse
@@ -30,22 +30,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--main_ip", required=True, metavar="IP", help="address or name of machine 0")
     parser.add_argument("--rank", required=True, type=int, help="number of this machine, from 0")
-    parser.add_argument("--num_machines", required=True, type=int, help="how many there are")
+    parser.add_argument("--num_machines", required=True, type=int, help="number of machines")
     parser.add_argument(
         "--num_gpus",
         type=int,
-        help="processes on this machine, as on all others (default: its GPUs; 1 without)",
+        help="processes on each machine (default: its GPUs; 1 without GPUs)",
     )
     parser.add_argument("--mixed_precision", choices=["no", "bf16", "fp16"], help="default: bf16 on GPUs that have it")
     parser.add_argument(
         "--port",
         type=int,
-        help=f"where machine 0 listens (default: {PORT}; with one machine any that is free)",
+        help=f"port of machine 0 (default: {PORT}; a free one for a single machine)",
     )
     parser.add_argument(
         "--config_file",
         type=named_path,
-        help="what to write (default: the file that is read without naming one)",
+        help="the file to write (default: accelerate's default file)",
     )
     add_flag(parser)
     args = parser.parse_args(plain_dashes(sys.argv[1:]))
@@ -63,41 +63,39 @@ def main() -> None:
 
 
 def plain_dashes(arguments: list[str]) -> list[str]:
-    """Flags copied from a page that has made `--` a typographic dash."""
+    """Replaces typographic dashes in flags that were copied from a web page."""
     return [re.sub(r"^[–—]+(?=[a-z])", "--", argument) for argument in arguments]
 
 
 def cluster_config(args: argparse.Namespace) -> "ClusterConfig":
-    """What the flags and this machine's devices make of it; every mistake in the flags is found here."""
+    """The config from flags and this machine's devices; raises UserError for a mistake in the flags."""
     import torch
     from accelerate.commands.config.config_args import ClusterConfig
 
+    gpus = torch.cuda.device_count()
     if args.num_machines < 1:
         raise UserError(f"--num_machines {args.num_machines}: there must be at least 1")
     if not 0 <= args.rank < args.num_machines:
         raise UserError(f"--rank {args.rank}: machines are numbered from 0 to {args.num_machines - 1}")
     if args.num_gpus is not None and args.num_gpus < 1:
         raise UserError(f"--num_gpus {args.num_gpus}: a machine needs at least 1 process")
-    check_address(args.main_ip, several=args.num_machines > 1)
-    gpus = torch.cuda.device_count()
     if gpus and args.num_gpus is not None and args.num_gpus > gpus:
         raise UserError(f"--num_gpus {args.num_gpus}: this machine has {gpus}")
     if not gpus and args.mixed_precision == "fp16":
         raise UserError("--mixed_precision fp16: needs a GPU; take bf16 or no")
-    port = args.port
-    if port is None:
-        port = PORT if args.num_machines > 1 else 0  # 0: accelerate takes a free one
-    elif not 0 < port < 2**16:
-        raise UserError(f"--port {port}: ports are numbered from 1 to {2**16 - 1}")
+    if args.port is not None and not 0 < args.port < 2**16:
+        raise UserError(f"--port {args.port}: ports are numbered from 1 to {2**16 - 1}")
+    check_address(args.main_ip, several=args.num_machines > 1)
+    port = args.port or (PORT if args.num_machines > 1 else 0)  # 0: accelerate takes a free one
     if args.rank == 0 and port:
         check_port(port)
     processes = args.num_machines * (args.num_gpus or gpus or 1)
     bf16 = gpus > 0 and torch.cuda.is_bf16_supported()
     return ClusterConfig(
         compute_environment="LOCAL_MACHINE",
-        # MULTI_GPU is what makes accelerate start torchrun. CPU processes need that as well: MULTI_CPU would
-        # start a single process here and leave the others to an mpirun. Which device a process then
-        # takes is found out by the process itself (helpers/training/distribution/processes.py).
+        # MULTI_GPU makes accelerate start torchrun, for CPU processes as well: MULTI_CPU would start a single
+        # process and expect an mpirun. Each process then chooses its device itself
+        # (helpers/training/distribution/processes.py).
         distributed_type="MULTI_GPU" if processes > 1 else "NO",
         use_cpu=gpus == 0,
         debug=False,
@@ -108,13 +106,13 @@ def cluster_config(args: argparse.Namespace) -> "ClusterConfig":
         gpu_ids="all",
         main_process_ip=args.main_ip,
         main_process_port=port,
-        same_network=True,  # machine 0 is where the address says, nobody is to be found first
+        same_network=True,  # the address of machine 0 is known, no rendezvous is needed
         rdzv_backend="static",
     )
 
 
 def check_address(address: str, several: bool) -> None:
-    """That an address or a name is known; warns of one by which no other machine can reach this one."""
+    """Raises UserError for an unknown address; warns of one that other machines cannot reach."""
     try:
         found = socket.getaddrinfo(address, None)
     except (OSError, UnicodeError):
@@ -124,9 +122,9 @@ def check_address(address: str, several: bool) -> None:
 
 
 def check_port(port: int) -> None:
-    """That machine 0, which is this one, can listen there."""
+    """Raises UserError if this machine, machine 0, cannot listen there."""
     with socket.socket() as server:
-        # What a finished run leaves for a minute does not count, a listener does.
+        # A port in TIME_WAIT, which a finished run leaves for a minute, is free enough.
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             server.bind(("", port))
@@ -135,20 +133,11 @@ def check_port(port: int) -> None:
 
 
 def write_config(path: Path, config: "ClusterConfig", outputs: Outputs) -> None:
-    """Writes the YAML, which accelerate must read as it was meant."""
-    from accelerate.commands.config.config_args import load_config_from_file
-
+    """Writes the YAML file."""
     if path.suffix not in (".yaml", ".yml"):
         raise UserError(f"{path}: accelerate reads a YAML file by the name *.yaml")
-
-    def write(temporary: Path) -> None:
-        config.to_yaml_file(temporary)
-        read = load_config_from_file(str(temporary))
-        if read.to_dict() != config.to_dict():
-            raise AssertionError(f"accelerate reads {read}, written was {config}")
-
     with outputs.writing(path):
-        write_atomically(path, write)
+        write_atomically(path, config.to_yaml_file)
     print(f"{path}: written")
 
 

@@ -1,10 +1,10 @@
-"""Starts a script on every GPU of this machine, or as generate_config.py has written for a cluster.
+"""Starts a script on every GPU of this machine, or on a cluster with the file of generate_config.py.
 
     python launch.py train_caption.py --exp_name prismer_base
     python launch.py --config_file machine.yaml train_caption.py --exp_name prismer_base
 
-It is `accelerate launch`, with the same flags, but says nothing itself: the script's line is the last on the
-screen, and the script's exit code the launcher's. One process needs neither.
+It takes the flags of `accelerate launch`, but prints nothing after the script's own error line, and returns the
+script's exit code. A single process needs no launcher.
 """
 
 import logging
@@ -19,7 +19,7 @@ from common.failures import USER_ERROR
 
 
 def main() -> int:
-    # What these say of a script that has failed would come after the script's own line.
+    # They would print a traceback after the script's own error line.
     for name in ("accelerate.commands.launch", "torch.distributed.run", "torch.distributed.elastic"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     from accelerate.commands.launch import launch_command, launch_command_parser
@@ -27,7 +27,7 @@ def main() -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     args = launch_command_parser().parse_args()
-    # Ctrl-C of a terminal reaches the script, too, which saves before it ends; SIGTERM this process alone.
+    # Ctrl-C in a terminal also reaches the script, which saves before it ends. SIGTERM reaches this process alone.
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, _pass_on)
     try:
@@ -39,7 +39,7 @@ def main() -> int:
         return _shell_code(first.exitcode)
     except SignalException as error:
         return 128 + error.sigval
-    except Exception as error:  # accelerate raises anything for flags and files that it cannot use
+    except Exception as error:  # accelerate raises any type for wrong flags and files
         told = f"--config_file {args.config_file}" if args.config_file else "its config file, if there is one"
         print(
             f"error: accelerate cannot start the script with these flags and {told}: "
@@ -56,7 +56,7 @@ def _pass_on(number: int, _frame: object) -> None:
 
 
 def _shell_code(code: int) -> int:
-    """What a shell calls the exit code of a process that a signal ended."""
+    """The exit code as shells report it for a process that a signal ended."""
     return code if code >= 0 else 128 - code
 
 

@@ -1,6 +1,6 @@
-"""Training from scratch: the weights of CLIP's vision tower and of RoBERTa, put into a new model.
+"""Training from scratch: copies CLIP's vision tower and RoBERTa into a new model.
 
-Adaptors, cross-attention, stems, resampler and the decoder's last layer stay new.
+Adaptors, cross-attention, stems, resampler and the decoder's last layer keep their new weights.
 """
 
 import re
@@ -21,11 +21,11 @@ from model.sizes import MODELS_FILE, Backbones
 
 FETCH = "python download_checkpoints.py --download_backbones=True"
 
-# What the backbones fill of a model's state dict.
+# The keys of a model's state dict that the backbones fill.
 VISION = rf"expert_encoder\.(conv1\.rgb|positional_embedding|ln_pre|ln_post)\b|{VISION_LAYERS}"
 TEXT = rf"text_decoder\.(roberta\.embeddings\.(?!position_ids)|lm_head\.)|{LANGUAGE_LAYERS}"
 
-# Old name -> new name, tried in this order; None: not used. A key without a rule is reported.
+# Old and new name, tried in this order; None: not used. A key without a rule is an error.
 OPENAI = (
     (r"(?!visual\.).*", None),  # the text tower
     (r"visual\.(class_embedding|proj)", None),
@@ -39,7 +39,7 @@ TRANSFORMERS = (
     (r"embeddings\.(class_embedding|position_ids)", None),
     (r"embeddings\.patch_embedding\.(.*)", r"conv1.rgb.\1"),
     (r"embeddings\.position_embedding\.weight", r"positional_embedding"),
-    (r"pre_layrnorm\.(.*)", r"ln_pre.\1"),  # spelt so
+    (r"pre_layrnorm\.(.*)", r"ln_pre.\1"),  # their spelling
     (r"post_layernorm\.(.*)", r"ln_post.\1"),
     (_LAYER + r"self_attn\.([qkv])_proj\.(.*)", _BLOCK + r"attn.in_proj_\3.\2"),
     (_LAYER + r"self_attn\.out_proj\.(.*)", _BLOCK + r"attn.out_proj.\2"),
@@ -56,10 +56,10 @@ Rules = Iterable[tuple[str, str | None]]
 
 
 def find_backbones(backbones: Backbones | None) -> tuple[Path, Path] | None:
-    """The weight files of a size's vision and text backbone, if it has any.
+    """The weight files of a size's vision and text backbone; None for a size without backbones.
 
     Raises:
-        UserError: one of them is not here.
+        UserError: one of them is missing.
     """
     return None if backbones is None else (_find(backbones.vision), _find(backbones.text))
 
@@ -69,10 +69,10 @@ def _find(source: str) -> Path:
         return find_weights(ROOT / source)
     try:
         cached = HubFile(source, ("model.safetensors", WEIGHTS)).find_cached()
-    except HFValidationError:  # no name that the hub could have
+    except HFValidationError:  # not a valid name on the hub
         cached = None
     if cached is None:
-        raise UserError(f"backbone {source}: no such file or folder, nor fetched; fetch it with: {FETCH}")
+        raise UserError(f"backbone {source}: no such file or folder, nor in the hub's cache; fetch it with: {FETCH}")
     return cached
 
 
@@ -81,10 +81,10 @@ def load_backbones(model: Prismer, files: tuple[Path, Path]) -> None:
 
     Args:
         model: with new weights.
-        files: vision and text, what `find_backbones` found.
+        files: vision and text, from `find_backbones`.
 
     Raises:
-        UserError: a file is damaged or of another network.
+        UserError: a file is damaged or from another network.
     """
     vision, text = files
     _fill(model, clip_vision(read_weights(vision)), VISION, vision)
@@ -100,13 +100,13 @@ def _fill(model: Prismer, state: dict[str, Tensor], part: str, source: Path) -> 
 
 
 def clip_vision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """CLIP's vision tower under our names, from OpenAI's or OpenCLIP's state dict or from transformers'.
+    """CLIP's vision tower under our names, from a state dict of OpenAI, OpenCLIP or transformers.
 
-    Positions are still those of CLIP's grid, without the class token's.
+    The positions are those of CLIP's grid, without the class token.
     """
     if any(key.startswith("visual.") for key in state):
         tower = _renamed(state, OPENAI)
-    else:  # the prefix is missing where the tower was saved alone
+    else:  # a tower that was saved alone has no prefix
         tower = _renamed({key.removeprefix("vision_model."): state[key] for key in state}, TRANSFORMERS)
     for key in [key for key in tower if key.endswith(".q")]:
         name = key.removesuffix(".q")
@@ -118,7 +118,7 @@ def clip_vision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def roberta(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """RoBERTa with its masked-LM head under our names; the head's tied weights may be left out."""
+    """RoBERTa with its masked-LM head under our names; tied weights of the head may be missing."""
     tower = {f"text_decoder.{key}": value for key, value in _renamed(state, ROBERTA).items()}
     head, words = "text_decoder.lm_head", "text_decoder.roberta.embeddings.word_embeddings.weight"
     for key, twin in ((f"{head}.decoder.weight", words), (f"{head}.decoder.bias", f"{head}.bias")):
@@ -128,7 +128,7 @@ def roberta(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _renamed(state: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
-    """The tensors under their new names; those without a rule keep theirs."""
+    """The tensors under their new names; keys without a rule keep theirs."""
     renamed = {}
     for key, value in state.items():
         for pattern, name in rules:

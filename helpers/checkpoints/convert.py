@@ -4,7 +4,7 @@
     python -m helpers.checkpoints.convert logging/caption_mine original/pytorch_model.bin
     python -m helpers.checkpoints.convert --dtype float16 logging/caption_mine logging/half/model.safetensors
 
-The keys are the released ones either way. In half precision norms, biases and statistics stay float32.
+Both formats hold the released keys. In half precision norms, biases and statistics stay float32.
 """
 
 import argparse
@@ -28,16 +28,16 @@ def main() -> None:
 
 
 def convert(source: Path, target: Path, dtype: str, overwrite: bool = False) -> None:
-    """Reads a checkpoint through its network, which says which keys there must be, and writes it.
+    """Reads a checkpoint into its network, which checks the keys, and writes it with its `model.json`.
 
     Args:
         source: its folder or weight file.
-        target: the file; `model.json` goes beside it.
+        target: the new weight file.
         dtype: of the matrices.
-        overwrite: replace also what this did not write.
+        overwrite: replace files that this did not write.
 
     Raises:
-        UserError: no checkpoint there, or the target is not to be replaced.
+        UserError: the source is no checkpoint, or the target is not to be replaced.
     """
     # Imported here, so that --help and a mistyped flag are answered at once.
     import torch

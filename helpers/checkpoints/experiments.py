@@ -19,25 +19,20 @@ from helpers.training.checkpoints.folders import FOLDER, damage, find_checkpoint
 from helpers.training.tracking import METRICS
 
 LOGGING = Path("logging")
-SETTINGS = "settings.yaml"  # all of a run's, beside what it writes
+SETTINGS = "settings.yaml"  # a run's complete settings, beside its output
 EMBEDDED = ROOT / "nano"  # prismer_nano, trained on Scenes, is committed
 
 
 def experiment_folder(task: str, exp_name: str, output_dir: Path = LOGGING) -> Path:
-    """Where a run of a task writes."""
+    """The folder of a run."""
     return output_dir / f"{task}_{exp_name}"
 
 
 def find_experiment(task: str, exp_name: str, output_dir: Path = LOGGING) -> Path:
-    """The folder of an experiment that has weights.
-
-    Args:
-        task: of the experiment.
-        exp_name: its name.
-        output_dir: where one's own experiments are; the embedded ones come after them.
+    """The folder of an experiment with weights: the user's own, or else the embedded one.
 
     Raises:
-        UserError: there is none of that name; lists those there are.
+        UserError: there is none of that name; lists the existing ones.
     """
     for root in (output_dir, EMBEDDED):
         folder = root / f"{task}_{exp_name}"
@@ -62,13 +57,13 @@ def find_experiment(task: str, exp_name: str, output_dir: Path = LOGGING) -> Pat
 
 
 def find_model(task: str, name: str, output_dir: Path = LOGGING) -> Path:
-    """The folder of the weights that a demo is to show.
+    """The folder of the weights for a demo.
 
     Args:
         task: of the experiment.
-        name: of the experiment, or a folder of weights, with a slash in its path. An experiment of one's own
-            comes before the embedded one of its name, and that is said.
-        output_dir: where one's own are.
+        name: of the experiment, or a path with a slash. The user's own experiment comes before an embedded
+            one of the same name, with a note.
+        output_dir: the folder of the user's experiments.
 
     Raises:
         UserError: there are no weights.
@@ -79,22 +74,23 @@ def find_model(task: str, name: str, output_dir: Path = LOGGING) -> Path:
         return Path(name)
     folder, embedded = find_experiment(task, name, output_dir), EMBEDDED / f"{task}_{name}"
     if folder != embedded and _has_weights(embedded):
-        print(
-            f"note: {folder} is shown, which is called like nano/{embedded.name} of the project",
-            file=sys.stderr,
-        )
+        print(f"note: {folder} is shown, not the project's nano/{embedded.name} of the same name", file=sys.stderr)
     return folder
 
 
 def has_weights(task: str, exp_name: str, output_dir: Path = LOGGING) -> bool:
-    """Whether `find_experiment` would find it."""
+    """Whether `find_experiment` finds it."""
     return any(_has_weights(root / f"{task}_{exp_name}") for root in (output_dir, EMBEDDED))
 
 
-def newest_checkpoint(task: str, exp_name: str, accelerator: Accelerator, output_dir: Path = LOGGING) -> Path:
-    """The newest checkpoint of an experiment that is whole; every process must call it.
+def _has_weights(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in WEIGHT_FILES)
 
-    Damaged ones are named. The processes share the work of reading the files.
+
+def newest_checkpoint(task: str, exp_name: str, accelerator: Accelerator, output_dir: Path = LOGGING) -> Path:
+    """The newest complete checkpoint of an experiment; every process must call it.
+
+    Warns of damaged checkpoints. The processes share the work of reading the files.
 
     Raises:
         UserError: there is none.
@@ -117,11 +113,11 @@ def newest_checkpoint(task: str, exp_name: str, accelerator: Accelerator, output
 
 
 def refuse_to_start_over(folder: Path, files: Iterable[str], overwrite: bool = False) -> None:
-    """A new run must not write between the checkpoints of an earlier one, nor replace weights.
+    """Protects the checkpoints and weights of an earlier run from a new one.
 
     Args:
         folder: of the experiment.
-        files: what the run is going to write in it; whoever wrote them, they took long to make.
+        files: names that the run is going to write in it.
         overwrite: the user confirms it.
 
     Raises:
@@ -133,20 +129,12 @@ def refuse_to_start_over(folder: Path, files: Iterable[str], overwrite: bool = F
             "--from_checkpoint, or replace them with --overwrite"
         )
     outputs = Outputs("this run", overwrite, "choose another --exp_name")
-    # A run that was stopped before its first checkpoint has left metrics, which are set aside, and settings.
+    # A run that stopped before its first checkpoint leaves settings, and metrics, which are set aside.
     outputs.check((folder / name for name in files), known=lambda path: path.name in (METRICS, SETTINGS))
 
 
 def check_places(folder: Path, *parts: str) -> None:
-    """A run must find out before its work that it cannot write.
-
-    Args:
-        folder: of the experiment.
-        parts: the folders in it that the run writes to.
-
-    Raises:
-        UserError: files cannot be put there.
-    """
+    """Raises UserError if a run cannot write into these parts of its folder."""
     outputs = Outputs("this run", overwrite=True, instead="choose another --output_dir")
     outputs.check(folder / part / "new" for part in parts)
 
@@ -160,30 +148,22 @@ def remove_earlier_run(folder: Path, files: Iterable[str]) -> None:
 
 
 def set_metrics_aside(folder: Path) -> None:
-    """Keeps the records of a run that ended before it saved anything, apart from those of a new run."""
+    """Renames the metrics of a run that ended before its first checkpoint."""
     file = folder / METRICS
     if file.is_file() and file.stat().st_size:
         print(f"{_set_aside(file)}: records of a run that had saved nothing")
 
 
 def write_run_settings(folder: Path, config: Any, args: Namespace) -> None:
-    """Writes a run's settings; others that are there, an edited file perhaps, are kept under another name."""
+    """Writes a run's settings; a file with other settings, perhaps edited, is renamed."""
     file, new = folder / SETTINGS, settings_text(config, args)
-    if file.is_file() and _settings(file.read_bytes()) != _settings(new.encode()):
+    # The first line is the command.
+    if file.is_file() and file.read_bytes().partition(b"\n")[2] != new.encode().partition(b"\n")[2]:
         print(f"{_set_aside(file)}: the settings that were here before")
     write_text(file, new)
-
-
-def _settings(content: bytes) -> bytes:
-    """What a file of settings says after its first line, the command."""
-    return content.partition(b"\n")[2]
 
 
 def _set_aside(file: Path) -> Path:
     kept = numbered(file.with_stem(f"{file.stem}_before"))
     file.rename(kept)
     return kept
-
-
-def _has_weights(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in WEIGHT_FILES)

@@ -1,4 +1,4 @@
-"""Says what a checkpoint is: its network, experts, resolution, parameters, precision, files and their hashes.
+"""Describes a checkpoint: its network, experts, resolution, parameters, precision, files and hashes.
 
 python -m helpers.checkpoints.summary logging/caption_prismer_base
 """
@@ -17,7 +17,7 @@ def main() -> None:
 
 
 def summary(checkpoint: Path) -> list[tuple[str, str]]:
-    """Lines of a name and what it is."""
+    """Pairs of a name and its value, a line each."""
     # Imported here, so that --help and a mistyped flag are answered at once.
     import hashlib
     from collections import Counter

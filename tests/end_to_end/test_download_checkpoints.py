@@ -288,7 +288,7 @@ def test_nothing_chosen_is_no_error(hub, tmp_path):
     done = run(hub, tmp_path, "--download_experts=False", "--download_models=False")
     assert done.returncode == 0
     assert done.stdout.startswith("usage: ")
-    assert "all that the six experts read" in done.stdout
+    assert "the files of the six experts" in done.stdout
 
 
 def test_the_pca_alone(hub, tmp_path):

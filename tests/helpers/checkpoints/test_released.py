@@ -68,7 +68,7 @@ def test_own_weights_come_before_embedded_ones_which_a_path_names(tmp_path, monk
     own.mkdir(parents=True)
     (own / "model.safetensors").touch()
     assert find_model("caption", "prismer_nano") == own
-    assert f"note: {own} is shown, which is called like nano/caption_prismer_nano" in capsys.readouterr().err
+    assert f"note: {own} is shown, not the project's nano/caption_prismer_nano" in capsys.readouterr().err
     assert find_model("caption", str(embedded)) == embedded
     with pytest.raises(UserError, match="nano/caption_prismer: no weights there"):
         find_model("caption", "nano/caption_prismer")
