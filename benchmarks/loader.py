@@ -13,8 +13,7 @@ from benchmarks.baseline import embedding_map
 from benchmarks.measure import print_table, start, take_turns
 from common.files import ROOT
 from dataset.captions import CaptionDataset, caption_dataset
-from dataset.collate import collate
-from dataset.loader import Loader
+from dataset.loader import Loader, collate
 from dataset.samples import ImageConfig
 from helpers.checkpoints.load import prepare_inputs
 from model.inputs import PrepareInputs

@@ -16,7 +16,7 @@ from benchmarks.loader import EXPERTS, SAMPLES, reader
 from benchmarks.measure import print_table, start, take_turns
 from common.workers import parallel_map
 from dataset.captions import CaptionDataset, caption_dataset
-from dataset.collate import collate
+from dataset.loader import collate
 from dataset.location import Url
 from dataset.samples import ImageConfig
 from dataset.shards.pack import pack

@@ -30,13 +30,7 @@ def class_names(table: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class ClassTables:
-    """Class names and embeddings, by table name.
-
-    Attributes:
-        labels: the class names.
-        features: float32 (classes, 64).
-        background: the embedding of "nothing here", float32 (64,).
-    """
+    """Class names and their embeddings, float32 (classes, 64), by table; the background's embedding, (64,)."""
 
     labels: dict[str, list[str]]
     features: dict[str, np.ndarray]
@@ -99,9 +93,10 @@ def _read(folder: Path, name: str) -> tuple[Path, Any]:
             f"class table {arrays} (or {released.name}) is missing; check class_tables in the config, "
             f"or fetch the released ones with: {FETCH}"
         ) from None
-    except Exception as error:  # what reads pickles and archives raises anything
-        reason = first_line(error)
-        raise UserError(f"class table {path}: damaged ({reason}); fetch it again (docs/labels.md)") from None
+    except Exception as error:  # readers of pickles and archives raise anything
+        raise UserError(
+            f"class table {path}: damaged ({first_line(error)}); fetch it again (docs/labels.md)"
+        ) from None
 
 
 def _embeddings(path: Path, values: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -110,7 +105,7 @@ def _embeddings(path: Path, values: Any, shape: tuple[int, ...]) -> np.ndarray:
         array = np.asarray(values)
         if array.dtype.kind == "c":
             raise TypeError("complex numbers")
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+        with np.errstate(over="ignore"):  # too large a number becomes infinite, and is refused
             array = array.astype(np.float32)
     except (TypeError, ValueError, RuntimeError):
         raise UserError(f"class table {path}: 'features' are not numbers; fetch it again") from None

@@ -1,10 +1,10 @@
-"""Reading images, and saying which of two things is wrong when that fails."""
+"""Reading images; an image that cannot be read is missing or unreadable."""
 
 import errno
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -36,32 +36,32 @@ _BITS = 258  # TIFF's tag BitsPerSample
 _LONGEST_STEM = 255 - len(".json")  # bytes that a file system gives a name; labels are named like the image
 
 
-class UnreadableImage(Exception):
-    """The file is there but is not a whole image; data sets skip it. `reason`: the message without path."""
+class _WithReason:
+    """An exception with its `reason`: the message without the path."""
 
     def __init__(self, message: str, reason: str = "") -> None:
         super().__init__(message)
         self.reason = reason
 
 
-class MissingImage(UserError):
-    """A file that is named is not there, or may not be read. `reason`: the message without path."""
+class UnreadableImage(_WithReason, Exception):
+    """The file is not a whole image; data sets skip it."""
 
-    def __init__(self, message: str, reason: str = "") -> None:
-        super().__init__(message)
-        self.reason = reason
+
+class MissingImage(_WithReason, UserError):
+    """The file does not exist, or may not be read."""
 
 
 def read_image(source: ImageSource, *, upright: bool = False) -> Image.Image:
-    """Reads the pixels of an image as RGB: all code that looks at an image gets them from here.
+    """Reads the pixels of an image as RGB. All code that looks at an image gets them from here.
 
     An image is read as it is stored: an orientation tag does not turn it, since its labels are drawn on the
-    stored pixels. Transparency is dropped, and of an animation the first frame is read. Grey levels of more
-    than 8 bits keep their upper 8 (`_grey_levels`).
+    stored pixels. Transparency is dropped, and of an animation the first frame is read. Of 16 bits the upper 8
+    are kept; docs/data.md tells about more.
 
     Args:
-        source: a file, its content, an open file, or a Pillow image. A TIFF in memory that Pillow has loaded
-            before stays as Pillow turned it: the tag is gone.
+        source: a file, its content, an open file, or a Pillow image. A TIFF that Pillow has loaded before stays
+            as Pillow turned it: its tag is gone.
         upright: turn it by its orientation tag, as viewers do.
 
     Raises:
@@ -69,17 +69,27 @@ def read_image(source: ImageSource, *, upright: bool = False) -> Image.Image:
         UnreadableImage: it is empty, truncated, no image, or its values are no shades of grey.
     """
     with _opened(source) as image:
-        return _stored_pixels(image, upright)
+        is_tiff = isinstance(image, TiffImageFile)
+        orientation = _orientation(image) if upright or is_tiff else 1
+        image.load()
+        # Pillow turns a TIFF when it loads it, and takes the tag away.
+        is_turned = is_tiff and orientation != _orientation(image)
+        if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+            pixels = Image.fromarray(_grey_levels(image)).convert("RGB")
+        elif image.mode in _PREMULTIPLIED:
+            pixels = image.convert(_PREMULTIPLIED[image.mode]).convert("RGB")
+        else:
+            pixels = image.convert("RGB")
+        turn = _TURNS.get(orientation)
+        if turn is None or is_turned == upright:
+            return pixels
+        return pixels.transpose(turn if upright else _INVERSE.get(turn, turn))
 
 
 def stored_size(file: Path | ShardFile) -> tuple[int, int]:
-    """Width and height of what `read_image` gives, from the file's header.
-
-    Raises:
-        MissingImage, UnreadableImage: as `read_image`.
-    """
+    """Width and height of the pixels that `read_image` gives, from the file's header; errors as there."""
     with _opened(file) as image:
-        if isinstance(image, TiffImageFile):  # whose `size` is that after turning
+        if isinstance(image, TiffImageFile):  # its `size` is the one after turning
             return image.tag_v2[ExifTags.Base.ImageWidth], image.tag_v2[ExifTags.Base.ImageLength]
         return image.size
 
@@ -95,73 +105,44 @@ def turned_when_shown(path: Path) -> bool:
 
 @contextmanager
 def _opened(source: ImageSource) -> Iterator[Image.Image]:
-    """An open image. What is raised here, and while it is used, becomes one of our two exceptions."""
+    """An open image. Any exception, also during its use, becomes one of our two."""
     name = source if isinstance(source, Path | ShardFile) else "in memory"
     try:
         if isinstance(source, Image.Image):
-            yield source  # which stays open: it is the caller's
-        elif isinstance(source, Path | ShardFile):
-            opened = open_file(source) if isinstance(source, Path) else source.open()
-            with opened as file, Image.open(file) as image:
-                yield _no_program(image)
-        else:
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-                yield _no_program(image)
+            yield source  # the caller closes it
+            return
+        with ExitStack() as stack:
+            if isinstance(source, Path | ShardFile):
+                source = stack.enter_context(open_file(source) if isinstance(source, Path) else source.open())
+            image = stack.enter_context(Image.open(io.BytesIO(source) if isinstance(source, bytes) else source))
+            if image.format == "EPS":
+                raise ValueError("PostScript is a program, which is not started")
+            yield image
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
         reason = error.strerror
         raise MissingImage(f"image {name}: {reason}; check data_path and the list", reason) from None
     except Exception as error:  # decoders raise anything
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-            raise  # too many files are open: nothing is wrong with this one
+            raise  # too many files are open; this one is not at fault
         reason = getattr(error, "strerror", None) or one_line(error)
-        if isinstance(error, UnidentifiedImageError):  # which says where in memory the file object is
+        if isinstance(error, UnidentifiedImageError):  # its text has an address in memory
             reason = "cannot identify it as an image"
         raise UnreadableImage(f"{name}: {reason}", reason) from None
 
 
-def _no_program(image: Image.Image) -> Image.Image:
-    if image.format == "EPS":
-        raise ValueError("PostScript is a program, which is not started")
-    return image
-
-
-def _stored_pixels(image: Image.Image, upright: bool) -> Image.Image:
-    is_tiff = isinstance(image, TiffImageFile)
-    orientation = _orientation(image) if upright or is_tiff else 1
-    image.load()
-    # Pillow turns a TIFF when it loads it, and takes the tag away.
-    is_turned = is_tiff and orientation != _orientation(image)
-    pixels = _as_rgb(image)
-    turn = _TURNS.get(orientation)
-    if turn is None or is_turned == upright:
-        return pixels
-    return pixels.transpose(turn if upright else _INVERSE.get(turn, turn))
-
-
 def _orientation(image: Image.Image) -> int:
-    """What the image's orientation tag says; 1, upright, if its EXIF cannot be read."""
+    """The image's orientation tag; 1, upright, if its EXIF cannot be read."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # Pillow raises many types, and the pixels may be whole
         return 1
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        image = Image.fromarray(_grey_levels(image))
-    elif image.mode in _PREMULTIPLIED:
-        image = image.convert(_PREMULTIPLIED[image.mode])
-    return image.convert("RGB")
-
-
 def _grey_levels(image: Image.Image) -> np.ndarray:
     """Grey levels of more than 8 bits as 8, uint8 (h, w).
 
-    The upper 8 of 16 bits are kept. Pixels of 32 bits have no agreed white. Theirs is the first of 255,
-    65535 and 2147483647, or for fractions of 1, 255 and 65535, that no value exceeds.
-
-    Raises:
-        ValueError: a value is negative, larger, or no number.
+    The upper 8 of 16 bits are kept. Pixels of 32 bits have no agreed white: it is the first of 255, 65535 and
+    2147483647, or for fractions of 1, 255 and 65535, that no value exceeds. Other values are a `ValueError`.
     """
     values, tags = np.asarray(image), getattr(image, "tag_v2", {})
     if image.mode == "I" and image.format not in ("PNG", "PPM"):
@@ -179,7 +160,7 @@ def _grey_levels(image: Image.Image) -> np.ndarray:
         levels = (values * (255 / white)).round().astype(np.uint8)
     else:
         levels = (values >> (white.bit_length() - 8)).astype(np.uint8)
-    # Pillow heeds this tag in images of 8 bits alone.
+    # Pillow obeys this tag only in images of 8 bits.
     zero_is_white = tags.get(ExifTags.Base.PhotometricInterpretation) == 0
     return 255 - levels if zero_is_white else levels
 
@@ -189,7 +170,7 @@ def list_images(folder: Path, leave_out: Path | None = None) -> list[str]:
 
     Args:
         folder: searched with its subfolders; names that begin with a dot are left out.
-        leave_out: a folder inside it whose images are not meant, such as labels.
+        leave_out: a folder inside it without images of the data set, such as labels.
 
     Raises:
         UserError: no such folder, no image in it, or two images whose labels would have the same name.
@@ -220,9 +201,8 @@ def image_paths(folder: Path, leave_out: Path | None = None) -> Iterator[str]:
         path = os.path.join(parent, name)
         if name.startswith(".") or os.path.abspath(path) == excluded:
             return False
-        if not os.path.islink(path):
-            return True
-        return not Path(os.path.realpath(parent)).is_relative_to(os.path.realpath(path))
+        around = os.path.islink(path) and Path(os.path.realpath(parent)).is_relative_to(os.path.realpath(path))
+        return not around
 
     for parent, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if is_meant(parent, name)]

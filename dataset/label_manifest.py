@@ -1,13 +1,12 @@
-"""What an expert's labels were made with, kept beside them: `<save_path>/<expert>/manifest.json`.
+"""The settings of an expert's labels, kept beside them: `<save_path>/<expert>/manifest.json`.
 
-All labels in the folder were made with what stands there, at any moment; `experts/label_plan.py` sees to it.
+At any moment, all labels in the folder have these settings; `experts/label_plan.py` sees to it.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ _LIBRARIES = ("torch", "torchvision", "transformers", "timm", "kornia", "numpy",
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A file that a backend reads. Path, size and `modified` (ns) tell whether it must be hashed again."""
+    """A file that a backend reads; path, size and time of change (ns) tell whether it must be hashed again."""
 
     __pydantic_config__ = STRICT
     path: str
@@ -42,8 +41,8 @@ class Manifest:
         options: its options, defaults included.
         precision: `fp32`, `bf16` or `fp16`.
         weights: the files it reads.
-        made_elsewhere: labels that were there before there was a manifest, of unknown settings.
-        made_with: versions of libraries and the kind of device; for information, not compared.
+        made_elsewhere: the number of labels of unknown settings, older than the manifest.
+        made_with: versions of libraries and the kind of device, which are not compared.
     """
 
     __pydantic_config__ = STRICT
@@ -57,11 +56,7 @@ class Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest of an expert's label folder; None if it has none.
-
-    Raises:
-        UserError: damaged.
-    """
+    """The manifest of an expert's label folder, None if there is none; a damaged one is a `UserError`."""
     path = folder / MANIFEST
     try:
         content = parse_json(path.read_bytes())
@@ -73,10 +68,7 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def read_backends(save_path: Path, experts: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """The networks that made labels, by expert, as `experts.registry.passes` reads them.
-
-    Experts whose labels have no manifest are left out.
-    """
+    """The networks that made the labels of each expert with a manifest, as `experts.registry` reads them."""
     manifests = {expert: read_manifest(save_path / expert) for expert in experts}
     return {
         expert: {"name": manifest.backend, **manifest.options}
@@ -93,22 +85,14 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 def new_manifest(
     expert: str, backend: str, options: Any, precision: str, weights: list[WeightFile], device: str
 ) -> Manifest:
-    """The manifest of labels that an expert is going to make with a backend and its `Options`."""
+    """The manifest of new labels, made by a backend with its `Options`."""
     plain = json.loads(json.dumps(asdict(options), default=str))
-    return Manifest(expert, backend, plain, precision, weights, 0, _versions() | {"device": device})
-
-
-@cache
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in _LIBRARIES}
+    made_with = {name: version(name) for name in _LIBRARIES} | {"device": device}
+    return Manifest(expert, backend, plain, precision, weights, 0, made_with)
 
 
 def hashed(files: Iterable[Path], known: Sequence[WeightFile]) -> list[WeightFile]:
-    """Hashes files, except those that have not changed since they were: some are gigabytes.
-
-    Raises:
-        UserError: one cannot be read.
-    """
+    """Hashes files, except those that have not changed since the `known` hashes: some are gigabytes."""
     hashes = {(file.path, file.bytes, file.modified): file for file in known}
     found = []
     for path in files:
@@ -125,16 +109,13 @@ def hashed(files: Iterable[Path], known: Sequence[WeightFile]) -> list[WeightFil
 
 
 def differences(old: Manifest, new: Manifest) -> list[str]:
-    """What of the settings differs, for the user to read; empty if labels of both go together."""
+    """The differences between settings, as texts; none if labels of both may lie together."""
     found = []
     for name in ("backend", "options", "precision"):
         before, now = getattr(old, name), getattr(new, name)
         if before != now:
-            found.append(f"{name} {_short(before)}, now {_short(now)}")
+            before, now = (value if isinstance(value, str) else json.dumps(value) for value in (before, now))
+            found.append(f"{name} {before}, now {now}")
     if sorted(file.sha256 for file in old.weights) != sorted(file.sha256 for file in new.weights):
         found.append("other weights")
     return found
-
-
-def _short(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

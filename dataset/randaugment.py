@@ -18,7 +18,7 @@ OPERATIONS_PER_IMAGE = 2
 
 
 class Operation(StrEnum):
-    """What can be drawn, each as likely as any other."""
+    """The operations, each as likely as any other."""
 
     IDENTITY = "Identity"
     SHEAR_X = "ShearX"
@@ -40,40 +40,25 @@ _UNCHANGED = {Operation.IDENTITY, Operation.BRIGHTNESS, Operation.SHARPNESS}
 def rand_augment(
     image: Image.Image, labels: Mapping[str, Image.Image], generator: torch.Generator, compat: bool = False
 ) -> tuple[Image.Image, dict[str, Image.Image]]:
-    """Applies two random operations, drawn with replacement.
-
-    Args:
-        image: RGB image.
-        labels: label pictures by modality name; of any size each.
-        generator: what operations and signs are drawn from.
-        compat: see `apply`.
-
-    Returns:
-        The new image and labels.
-    """
+    """Applies two random operations, drawn with replacement from `generator`; see `apply`."""
     operations = list(Operation)
     drawn = torch.randint(len(operations), (OPERATIONS_PER_IMAGE,), generator=generator).tolist()
     signs = (torch.randint(2, (OPERATIONS_PER_IMAGE,), generator=generator) * 2 - 1).tolist()
-    labels = dict(labels)
     for number, sign in zip(drawn, signs, strict=True):
         image, labels = apply(operations[number], sign, image, labels, compat)
     return image, labels
 
 
 def apply(
-    operation: Operation,
-    sign: int,
-    image: Image.Image,
-    labels: Mapping[str, Image.Image],
-    compat: bool = False,
+    operation: Operation, sign: int, image: Image.Image, labels: Mapping[str, Image.Image], compat: bool = False
 ) -> tuple[Image.Image, dict[str, Image.Image]]:
     """Applies one operation.
 
     Args:
-        operation: which.
-        sign: 1 or -1, the direction of a geometric one.
+        operation: one of them.
+        sign: 1 or -1, the direction of a geometric operation.
         image: RGB image.
-        labels: label pictures by modality name.
+        labels: label pictures by modality name, each of any size.
         compat: shift labels by as many pixels as the image, as the original does. Labels have another
             resolution than the image, so they no longer lie over it; by default they do.
 
@@ -92,12 +77,7 @@ def apply(
 
 
 def _move(
-    operation: Operation,
-    sign: int,
-    picture: Image.Image,
-    side: tuple[int, int],
-    resample: Image.Resampling,
-    fill: int,
+    operation: Operation, sign: int, picture: Image.Image, side: tuple[int, int], resample: Image.Resampling, fill: int
 ) -> Image.Image:
     """Shears, rotates, or shifts by a share of `side` (width, height)."""
     color = (fill,) * len(picture.getbands())

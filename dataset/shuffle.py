@@ -1,6 +1,6 @@
-"""In which order the samples of an epoch are read: shuffled, but kind to disks and web servers, and mixed.
+"""The order in which an epoch reads its samples: shuffled, mixed, and with few shards open at a time.
 
-An order is a function of seed and epoch alone, so that every process, and a run that goes on, finds the same.
+An order is a function of seed and epoch alone, so that every process, and a resumed run, finds the same.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,20 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-BUFFER = 16  # shards that are read at the same time; fewer of them are shuffled as files of a folder are
+BUFFER = 16  # shards that are read at the same time; up to so many are shuffled as a folder is
 
-# From an epoch to the indices of its samples, int64 (n,), in the order in which they are to be read; a
-# function of its argument alone, and the same on every process.
+# From an epoch to the indices of its samples in reading order, int64 (n,); the same on every process.
 Order = Callable[[int], Tensor]
 
 
 def shuffled(length: int, seed: int, shards: np.ndarray | None = None) -> Order:
-    """Every epoch in an order of its own, drawn from the seed and the epoch.
+    """A random order for every epoch.
 
     Args:
         length: samples.
         seed: of the draw.
-        shards: the number of each sample's shard, int (length,): the shards are read in a drawn order,
+        shards: the number of each sample's shard, int (length,): the shards are read in a random order,
             `BUFFER` of them at a time, whose samples are shuffled together. None: files of a folder.
     """
 
@@ -45,7 +44,7 @@ class Source:
 
     Attributes:
         length: its samples.
-        count: how many of them an epoch has; with more than there are, some come twice.
+        count: its samples in an epoch; if these are more, some come twice.
         shards: see `shuffled`.
     """
 
@@ -55,18 +54,18 @@ class Source:
 
 
 def mixed(sources: Sequence[Source], seed: int) -> Order:
-    """Every source's samples in its own shuffled order, drawn into one another.
+    """The samples of several sources, drawn at random from one another, each source in its own shuffled order.
 
-    A source is read from its beginning to its end, in a new order each time, going on in the next epoch where
-    this one stops: no sample comes again before all others of its source have.
+    A source is read to its end, in a new order each time, and the next epoch goes on where this one stops: no
+    sample comes again before all others of its source have.
 
     Returns:
-        The order. An index is that of the sample among those of all sources, plus as many times the number of
-        these as the sample's source has been read through before.
+        The order. An index is `passes * total + sample`: the sample's number among the `total` samples of all
+        sources, and the number of times that its source has been read before.
     """
     total = sum(source.length for source in sources)
     starts = np.cumsum([0, *(source.length for source in sources)])
-    # A seed of its own for each source, and one to draw with.
+    # A seed for each source, and one to draw the sources.
     seeds = [int(np.random.SeedSequence([seed, number]).generate_state(1)[0]) for number in range(len(sources) + 1)]
     passes = [shuffled(source.length, own, source.shards) for source, own in zip(sources, seeds, strict=False)]
 
@@ -74,7 +73,7 @@ def mixed(sources: Sequence[Source], seed: int) -> Order:
         generator = torch.Generator().manual_seed(seeds[-1] + epoch)
         counts = torch.tensor([source.count for source in sources])
         turns = torch.repeat_interleave(torch.arange(len(sources)), counts)
-        turns = turns[torch.randperm(len(turns), generator=generator)]  # (n,), whose turn it is
+        turns = turns[torch.randperm(len(turns), generator=generator)]  # (n,), the source of each sample
         indices = torch.empty_like(turns)
         for number, source in enumerate(sources):
             first, last = epoch * source.count, (epoch + 1) * source.count

@@ -20,10 +20,9 @@ class JointTransform:
     """Resizes an image and its labels; for training also crops, flips and augments them alike.
 
     Attributes:
-        image_resolution: side of the image that comes out.
-        label_resolution: side of the labels that come out.
+        image_resolution, label_resolution: sides of the results, pixels.
         crop_scale: share of the area that a random crop keeps; None: no augmentation at all.
-        compat: RandAugment shifts labels by as many pixels as the image, as the original does.
+        compat: see `dataset.randaugment.apply`.
     """
 
     image_resolution: int
@@ -38,12 +37,7 @@ class JointTransform:
     def __call__(
         self, image: Image.Image, labels: Mapping[str, Image.Image], generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Transforms one sample.
-
-        Args:
-            image: RGB image.
-            labels: label pictures of the image's size, or smaller ones of its shape, by modality name.
-            generator: what all random choices are drawn from.
+        """Transforms an RGB image, and label pictures of its size or smaller ones of its shape, by modality name.
 
         Returns:
             The image, uint8 (3, H, H), and the labels, uint8 (c, L, L).
@@ -74,7 +68,7 @@ class JointTransform:
 
 def crop_box(image: Image.Image, scale: tuple[float, float], generator: torch.Generator) -> tuple[int, int, int, int]:
     """Draws torchvision's random resized crop: left, top, right, bottom."""
-    # Takes as long as torch itself, and only training needs it.
+    # Its import takes as long as that of torch, and only training needs it.
     from torchvision.transforms import RandomResizedCrop
 
     seed = int(torch.randint(2**31, (), generator=generator))

@@ -9,8 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 from common.errors import UserError
 from common.progress import progress_bar
 from dataset.captions import CaptionDataset
-from dataset.collate import collate
-from dataset.loader import Loader
+from dataset.loader import Loader, collate
 from dataset.questions import QuestionDataset
 from model.prismer import Prismer
 
@@ -18,7 +17,7 @@ AT_ONCE = 64  # images that a worker reads
 
 
 def read_images(dataset: CaptionDataset, workers: int) -> dict:
-    """All images of a data set with their labels and tables, in its order, as one batch of `dataset.collate`."""
+    """All images of a data set with their labels and tables, in its order, as one batch of `collate`."""
     loader = Loader(dataset, AT_ONCE, num_workers=workers, collate_fn=collate)
     batches = list(progress_bar(loader, desc="reading"))
     names, tabled = batches[0]["labels"], batches[0]["tables"]

@@ -20,8 +20,8 @@ from common.files import ROOT
 from common.yaml_config import read_yaml
 from dataset.captions import CaptionDataset
 from dataset.class_tables import class_counts
-from dataset.collate import collate
 from dataset.images import read_image
+from dataset.loader import collate
 from dataset.samples import ImageConfig
 from experts.registry import Backends
 from helpers.checkpoints.load import LoadedModel, load_model, prepare_inputs, size_name

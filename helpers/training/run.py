@@ -17,9 +17,8 @@ from torch.utils.data import Dataset
 
 from common.files import remove_leftovers
 from dataset.class_tables import class_counts
-from dataset.collate import collate
 from dataset.label_coverage import label_coverage
-from dataset.loader import Loader
+from dataset.loader import Loader, collate
 from dataset.samples import ImageConfig
 from dataset.shuffle import Order
 from helpers.checkpoints.backbones import find_backbones, load_backbones

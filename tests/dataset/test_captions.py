@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from common.errors import UserError
 from dataset.captions import CaptionDataset, caption_dataset, coco_image_id, demo_label_folder
-from dataset.collate import collate
+from dataset.loader import collate
 from dataset.shuffle import shuffled
 from model.modalities import MODALITIES
 from tests.dataset.disk import EXPERTS, SIZE, VISUAL, Disk, visual_of

@@ -9,8 +9,8 @@ import pytest
 import dataset.string_array
 from common.errors import UserError
 from common.limited_warnings import MOST
-from dataset.collate import collate
 from dataset.concat import ConcatDataset
+from dataset.loader import collate
 from dataset.pretraining import pretraining_dataset
 from dataset.string_array import Names
 from tests.dataset.disk import Disk, visual_of

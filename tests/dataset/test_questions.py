@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from common.errors import UserError
-from dataset.collate import collate
 from dataset.concat import ConcatDataset
+from dataset.loader import collate
 from dataset.questions import QuestionDataset, question_dataset, read_answers
 from tests.dataset.disk import Disk, visual_of
 

@@ -13,7 +13,7 @@ import yaml
 
 from common.files import ROOT
 from dataset.captions import caption_dataset
-from dataset.collate import collate
+from dataset.loader import collate
 from dataset.samples import ImageConfig
 from dataset.text import as_sentence
 from helpers.checkpoints.load import prepare_inputs, restore_model, without_memory

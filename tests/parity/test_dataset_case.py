@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from dataset.captions import CaptionDataset, CaptionRow
-from dataset.collate import collate
+from dataset.loader import collate
 from dataset.randaugment import Operation, apply
 from dataset.samples import ImageConfig, ImageFolder
 from dataset.text import clean_caption, clean_question

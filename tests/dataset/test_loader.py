@@ -2,7 +2,7 @@
 
 import torch
 
-from dataset.collate import collate
+from dataset.loader import collate
 from model.modalities import EMBEDDING_DIM
 
 
