@@ -9,7 +9,8 @@ Starts from `logging/pretrain_<exp_name>`, or goes on from `logging/classificati
 
 import argparse
 
-from common.cli import run, training_parser
+from common.cli import run as run_script
+from common.cli import training_parser
 
 
 def main() -> None:
@@ -22,73 +23,59 @@ def train(args: argparse.Namespace) -> None:
     # Imported here, so that --help and a mistyped flag are answered at once.
     from typing import Any
 
+    from torch import Tensor
+
     from common.yaml_config import read_config
     from dataset.classification import classification_dataset
     from helpers.checkpoints.load import InferenceDefaults
-    from helpers.evaluation.prediction import Results, Scores, conclude, predict_all, warn_of_overlap
-    from helpers.training.run import Session
+    from helpers.evaluation.prediction import Results, Scores, conclude, predict_all
+    from helpers.training.plan import plan_run
+    from helpers.training.run import Run
     from helpers.training.settings import ClassificationConfig
-    from helpers.training.trainer import Training
+    from helpers.training.trainer import Task, train_or_evaluate
     from model.captioning import PrismerCaption
     from model.inputs import Inputs
 
-    # What is to be done: every mistake in it is found here, before anything is loaded or written.
+    # Every mistake is found here, before anything is started, loaded or written.
     config = read_config(args.config, ClassificationConfig, changes=args.changes)
-    session = Session("classification", PrismerCaption, config, args)
-    test_set = classification_dataset("test", config.data_path, session.image_config())
-    test_loader = session.test_loader(test_set)
-    train_loader = None
+    plan = plan_run("classification", PrismerCaption, config, args)
+    test_set, train_set = classification_dataset("test", config.data_path, plan.image_config()), None
     if not args.evaluate:
         options = {"prefix": config.prefix, "shots": config.shots}
-        train_set = classification_dataset("train", config.data_path, session.image_config(), **options)
-        train_loader = session.train_loader(train_set)
-    model = session.build()
-    if args.dry_run:
-        return
+        train_set = classification_dataset("train", config.data_path, plan.image_config(), **options)
+    run = Run(plan, train_set, test_set)
 
-    def classify(inputs: Inputs, batch: dict[str, Any]) -> list[dict[str, Any]]:
+    def loss(batch: dict[str, Any]) -> Tensor:
+        return run.model(run.inputs(batch), batch["caption"], config.prefix)
+
+    def classify(inputs: Inputs, batch: dict[str, Any]) -> Results:
         """For each image its class and the five likeliest ones, best first."""
-        ranking = session.prismer.rank(inputs, test_set.names, config.k_test, config.prefix)
+        ranking = run.prismer.rank(inputs, test_set.names, config.k_test, config.prefix)
         rows = zip(batch["image"], batch["class"], ranking.sorted(), strict=True)
         return [
             {"image": image, "class": number, "predicted": [i for i, _ in top[:5]], "score": top[0][1]}
             for image, number, top in rows
         ]
 
+    def score(results: Results) -> Scores:
+        found = {
+            f"top{count}": sum(row["class"] in row["predicted"][:count] for row in results) / len(results)
+            for count in (1, 5)
+        }
+        table = "\n".join(f"{key} accuracy {value:.4f}" for key, value in found.items())
+        return Scores(found, table, found)
+
     def evaluate(name: str) -> dict[str, float]:
         """Classifies the test images, writes the outcome and prints its scores, on the main process."""
-        rows = predict_all(session, test_loader, classify, "classify")
-        if not session.is_main:
+        rows = predict_all(run, run.test_loader, classify, "classify")
+        if not run.is_main:
             return {}
-
-        def score(results: Results) -> Scores:
-            found = {
-                f"top{count}": sum(row["class"] in row["predicted"][:count] for row in results) / len(results)
-                for count in (1, 5)
-            }
-            table = "\n".join(f"{key} accuracy {value:.4f}" for key, value in found.items())
-            return Scores(found, table, found)
-
         settings = {"shots": config.shots, "classes": len(test_set.names), "k_test": config.k_test}
-        return conclude(session, name, rows, score, settings, "images")
+        return conclude(run, f"imagenet_{name}", rows, score, settings, "images")
 
-    if train_loader is None:
-        evaluate("imagenet_test")
-        return
-
-    if session.is_main:
-        warn_of_overlap(train_set, test_set)
-    training = Training(session, train_loader, InferenceDefaults(prefix=config.prefix), score="top1")
-    for epoch in training.epochs():
-        for batch in training.batches():
-            inputs = session.inputs(batch)
-            with session.accelerator.autocast():
-                loss = model(inputs, batch["caption"], config.prefix)  # ()
-            training.step(loss)
-        due = training.last_epoch or (epoch + 1) % config.eval_every == 0
-        training.end_epoch(evaluate(f"imagenet_epoch_{epoch + 1}") if due else None)
-    training.finish()
+    usage = InferenceDefaults(prefix=config.prefix)
+    train_or_evaluate(run, Task(loss, evaluate, usage, score="top1", evaluate_every=config.eval_every))
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

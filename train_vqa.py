@@ -9,7 +9,8 @@ Starts from `logging/pretrain_<exp_name>`, or goes on from `logging/vqa_<exp_nam
 
 import argparse
 
-from common.cli import named_path, run, training_parser
+from common.cli import named_path, training_parser
+from common.cli import run as run_script
 
 
 def main() -> None:
@@ -26,121 +27,92 @@ def train(args: argparse.Namespace) -> None:
     # Imported here, so that --help and a mistyped flag are answered at once.
     from typing import Any
 
+    from torch import Tensor
+
     from common.errors import UserError
     from common.yaml_config import read_config
     from dataset.concat import ConcatDataset
     from dataset.questions import question_dataset, read_answers
     from dataset.text import MAX_WORDS
     from helpers.checkpoints.load import InferenceDefaults
-    from helpers.evaluation.prediction import (
-        Results,
-        Scores,
-        conclude,
-        predict_all,
-        say_cut_texts,
-        warn_of_overlap,
-    )
+    from helpers.evaluation.prediction import Results, Scores, conclude, predict_all, say_cut_texts
     from helpers.evaluation.vqa_accuracy import Reference, score_answers
-    from helpers.training.run import Session
+    from helpers.training.plan import plan_run
+    from helpers.training.run import Run
     from helpers.training.settings import VQAConfig
-    from helpers.training.trainer import Training
+    from helpers.training.trainer import Task, train_or_evaluate
     from model.inputs import Inputs
     from model.vqa import PrismerVQA
 
-    # What is to be done: every mistake in it is found here, before anything is loaded or written.
+    # Every mistake is found here, before anything is started, loaded or written.
     config = read_config(args.config, VQAConfig, changes=args.changes)
     rank = config.inference == "rank"
     if (args.answers or args.save_ranking) and not rank:
         flag = "--answers" if args.answers else "--save_ranking"
         raise UserError(f"{args.config}: key 'inference' is '{config.inference}'; {flag} needs 'rank'")
     answers = read_answers(args.answers or config.data_path / config.answer_list) if rank else []
-    session = Session("vqa", PrismerVQA, config, args)
+    plan = plan_run("vqa", PrismerVQA, config, args)
     lists = {"train_list": config.train_list, "test_list": config.test_list}
     # The original's answers depend on which questions share a batch, so `compat` keeps them apart.
     test_set = question_dataset(
-        config.dataset[0],
-        "test",
-        config.data_path,
-        session.image_config(),
-        by_image=not config.compat,
-        **lists,
+        config.dataset[0], "test", config.data_path, plan.image_config(), by_image=not config.compat, **lists
     )
-    test_loader = session.test_loader(test_set)
-    train_loader, sources = None, []
+    sources = []
     if not args.evaluate:
         options = lists | {"questions_per_image": config.questions_per_image}
         sources = [
-            question_dataset(name, "train", config.data_path, session.image_config(), **options)
+            question_dataset(name, "train", config.data_path, plan.image_config(), **options)
             for name in config.dataset
         ]
-        train_loader = session.train_loader(ConcatDataset(sources))
+    run = Run(plan, ConcatDataset(sources) if sources else None, test_set)
     for split, datasets in (("training", sources), ("test", [test_set])):
-        if session.is_main and (long := sum(dataset.long_questions() for dataset in datasets)):
+        if run.is_main and (long := sum(dataset.long_questions() for dataset in datasets)):
             print(f"{long} {split} questions have more than {MAX_WORDS} words: what is beyond is not read")
-    model = session.build()
-    if args.dry_run:
-        return
 
-    def answer(inputs: Inputs, batch: dict[str, Any]) -> list[list[dict[str, Any]]]:
+    def loss(batch: dict[str, Any]) -> Tensor:
+        return run.model(run.inputs(batch), batch["question"], batch["answer"], run.to_device(batch["weight"]))
+
+    def answer(inputs: Inputs, batch: dict[str, Any]) -> list[Results]:
         """For each image a list of `{"question_id", "answer", "score"}`, perhaps with a `ranking`."""
         questions, counts = batch["question"], batch["count"]
         if rank:
-            ranking = session.prismer.rank(inputs, questions, answers, config.k_test, counts=counts)
+            ranking = run.prismer.rank(inputs, questions, answers, config.k_test, counts=counts)
             best_first = ranking.sorted()
             rows = [{"answer": answers[top[0][0]], "score": top[0][1]} for top in best_first]
             if args.save_ranking:
                 for row, top in zip(rows, best_first, strict=True):
                     row["ranking"] = {answers[index]: round(score, 4) for index, score in top}
         else:
-            found = session.prismer.generate(inputs, questions, counts=counts, return_scores=True, **config.decoding)
+            found = run.prismer.generate(inputs, questions, counts=counts, return_scores=True, **config.decoding)
             rows = [{"answer": text, "score": score} for text, score in zip(*found, strict=True)]
         named = zip(batch["question_id"], rows, strict=True)
         flat = iter([{"question_id": name, **row} for name, row in named])
         return [[next(flat) for _ in range(count)] for count in counts]
 
+    def score(results: Results) -> Scores | None:
+        references = test_set.references()
+        if not references:
+            return None
+        # Without the images that could not be read; the loader has named them.
+        asked = {row["question_id"]: references[row["question_id"]] for row in results}
+        known = {key: Reference(list(entry.references), entry.type) for key, entry in asked.items()}
+        found = score_answers(results, known)
+        record = {"accuracy": found.accuracy, "by_type": found.by_type}
+        return Scores({"accuracy": found.accuracy}, found.table(), record)
+
     def evaluate(name: str) -> dict[str, float]:
         """Answers the test questions, writes the outcome and prints its scores, on the main process."""
-        rows = [row for image in predict_all(session, test_loader, answer, "answer") for row in image]
-        say_cut_texts(session, "test")
-        if not session.is_main:
+        rows = [row for image in predict_all(run, run.test_loader, answer, "answer") for row in image]
+        say_cut_texts(run, "test")
+        if not run.is_main:
             return {}
-        settings = {"inference": config.inference, "image_resolution": config.image_resolution}
-        if rank:
-            settings |= {"answers": len(answers), "k_test": config.k_test}
-        else:
-            settings |= config.decoding
+        how = {"answers": len(answers), "k_test": config.k_test} if rank else config.decoding
+        settings = {"inference": config.inference, "image_resolution": config.image_resolution, **how}
+        return conclude(run, f"vqa_{name}", rows, score, settings, "answers")
 
-        def score(results: Results) -> Scores | None:
-            references = test_set.references()
-            if not references:
-                return None
-            # Without the images that could not be read; the loader has named them.
-            asked = {row["question_id"]: references[row["question_id"]] for row in results}
-            known = {key: Reference(list(entry.references), entry.type) for key, entry in asked.items()}
-            found = score_answers(results, known)
-            record = {"accuracy": found.accuracy, "by_type": found.by_type}
-            return Scores({"accuracy": found.accuracy}, found.table(), record)
-
-        return conclude(session, name, rows, score, settings, "answers")
-
-    if train_loader is None:
-        evaluate("vqa_test")
-        return
-
-    if session.is_main:
-        warn_of_overlap(train_loader.dataset, test_set)
     usage = InferenceDefaults(prefix="", answers=answers, k=config.k_test, answering=config.decoding)
-    training = Training(session, train_loader, usage, score="accuracy", lr_by_epoch=True)
-    for epoch in training.epochs():
-        for batch in training.batches():
-            inputs = session.inputs(batch)
-            with session.accelerator.autocast():
-                weights = session.to_device(batch["weight"])
-                loss = model(inputs, batch["question"], batch["answer"], weights)  # ()
-            training.step(loss)
-        training.end_epoch(evaluate(f"vqa_epoch_{epoch + 1}"))
-    training.finish()
+    train_or_evaluate(run, Task(loss, evaluate, usage, score="accuracy", lr_by_epoch=True))
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

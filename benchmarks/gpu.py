@@ -35,7 +35,7 @@ from helpers.performance.inference_graphs import MOST_IMAGES, replay_inference
 from helpers.performance.training_graphs import record_losses
 from helpers.training.distribution.preparation import prepare_model
 from helpers.training.distribution.processes import start_accelerator
-from helpers.training.optimizer_step import Stepper
+from helpers.training.optimizer_step import OptimizerStep
 from helpers.training.schedule import build_optimizer
 from helpers.training.settings import prismer_config
 from model.answer_ranking import rank
@@ -137,7 +137,7 @@ class Trainer:
         self.model.train()
         optimizer = build_optimizer(self.model, 1e-6, 0.05)
         scaler = torch.amp.GradScaler(bench.device.type, enabled=False)
-        self.stepper = Stepper(self.model, optimizer, scaler, batch_size=batch)
+        self.optimizer_step = OptimizerStep(self.model, optimizer, scaler, batch_size=batch)
         self.weights = torch.ones(batch, device=bench.device)
 
     def loss(self) -> Tensor:
@@ -152,10 +152,11 @@ class Trainer:
 
     def step(self) -> None:
         """One optimizer step."""
-        for _ in self.stepper.batches([{"rgb": self.inputs["rgb"]}], 1):
+        with self.optimizer_step.batch(self.batch, is_last=True):
             with self.bench.autocast():
                 loss = self.loss()
-            self.stepper.step(loss)
+            self.optimizer_step.backward(loss)
+        self.optimizer_step.apply(self.optimizer_step.clip_gradient())
 
 
 def train(bench: Bench, size: str, task: memory_plan.Task, batch: int, mode: Mode) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-import helpers.training.run
+import helpers.training.plan
 import helpers.training.trainer
 import train_caption
 from common.cli import run
@@ -99,14 +99,14 @@ def tiny_size(_name: str) -> ModelSize:
 @contextmanager
 def ready_to_fork() -> Iterator[None]:
     """One thread of torch, which must not have others in a process that is forked; a tiny network."""
-    threads, read = torch.get_num_threads(), helpers.training.run.read_model_size
+    threads, read = torch.get_num_threads(), helpers.training.plan.read_model_size
     torch.set_num_threads(1)
-    helpers.training.run.read_model_size = tiny_size
+    helpers.training.plan.read_model_size = tiny_size
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-        helpers.training.run.read_model_size = read
+        helpers.training.plan.read_model_size = read
 
 
 def outcome(folder: Path) -> dict[str, object]:

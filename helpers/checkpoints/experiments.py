@@ -87,10 +87,8 @@ def _has_weights(folder: Path) -> bool:
     return any((folder / name).is_file() for name in WEIGHT_FILES)
 
 
-def newest_checkpoint(task: str, exp_name: str, accelerator: Accelerator, output_dir: Path = LOGGING) -> Path:
-    """The newest complete checkpoint of an experiment; every process must call it.
-
-    Warns of damaged checkpoints. The processes share the work of reading the files.
+def resumable_checkpoints(task: str, exp_name: str, output_dir: Path = LOGGING) -> list[Path]:
+    """An experiment's training checkpoints, newest first; whether they are whole is not checked.
 
     Raises:
         UserError: there is none.
@@ -100,7 +98,16 @@ def newest_checkpoint(task: str, exp_name: str, accelerator: Accelerator, output
     if not found:
         folder = find_experiment(task, exp_name, output_dir)
         raise UserError(f"{folder}: has weights, but no training state ({FOLDER}/) to go on from")
-    for checkpoint in found:
+    return found
+
+
+def newest_whole(checkpoints: list[Path], accelerator: Accelerator) -> Path:
+    """The first checkpoint that is whole; every process must call it. The processes share the hashing.
+
+    Raises:
+        UserError: all are damaged.
+    """
+    for checkpoint in checkpoints:
         problems = [damage(checkpoint, accelerator.process_index, accelerator.num_processes)]
         if accelerator.num_processes > 1:
             problems = gather_object(problems)
@@ -109,7 +116,7 @@ def newest_checkpoint(task: str, exp_name: str, accelerator: Accelerator, output
             return checkpoint
         if accelerator.is_main_process:
             print(f"warning: {checkpoint} is damaged: {problem}", file=sys.stderr)
-    raise UserError(f"{folder / FOLDER}: no checkpoint there is whole; remove the folder to start anew")
+    raise UserError(f"{checkpoints[0].parent}: no checkpoint there is whole; remove the folder to start anew")
 
 
 def refuse_to_start_over(folder: Path, files: Iterable[str], overwrite: bool = False) -> None:

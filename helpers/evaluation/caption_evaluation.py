@@ -10,20 +10,18 @@ from dataset.ground_truth import DOMAINS, ImageId
 from dataset.text import as_sentence
 from helpers.evaluation.caption_metrics import METRICS, Captions, CaptionScores, score_captions, score_groups
 from helpers.evaluation.prediction import Results, Scores, conclude, predict_all
-from helpers.training.run import Session
+from helpers.training.run import Run
 from helpers.training.settings import DecodingConfig
 from model.inputs import Inputs
 
 OVERALL = "overall"
 
 
-def evaluate_captions(
-    session: Session[Any, DecodingConfig], loader: DataLoader, name: str, prefix: str
-) -> dict[str, float]:
+def evaluate_captions(run: Run[Any, DecodingConfig], loader: DataLoader, name: str, prefix: str) -> dict[str, float]:
     """Captions a test set, writes results and scores, and prints the scores.
 
     Args:
-        session: with its model built.
+        run: with its model built.
         loader: of a `CaptionDataset`.
         name: of the files below `results/`.
         prefix: the beginning of each caption.
@@ -32,10 +30,10 @@ def evaluate_captions(
         Scores by metric; empty without references, and on all processes but the main one.
     """
     dataset: CaptionDataset = loader.dataset
-    config = session.config
+    config = run.config
 
     def caption(inputs: Inputs, batch: dict[str, Any]) -> Results:
-        texts, scores = session.prismer.generate(inputs, prefix, **config.decoding, return_scores=True)
+        texts, scores = run.prismer.generate(inputs, prefix, **config.decoding, return_scores=True)
         return [
             {"image_id": image_id, "caption": as_sentence(text), "score": score}
             for image_id, text, score in zip(batch["image_id"], texts, scores, strict=True)
@@ -56,11 +54,11 @@ def evaluate_captions(
         record |= {"scores": found.metrics, "notes": found.notes}
         return Scores(found.metrics, domain_table(by_domain), record)
 
-    rows = predict_all(session, loader, caption, "caption")
-    if not session.is_main:
+    rows = predict_all(run, loader, caption, "caption")
+    if not run.is_main:
         return {}
     settings = {"prefix": prefix, "image_resolution": config.image_resolution, **config.decoding}
-    return conclude(session, name, rows, score, settings, "captions")
+    return conclude(run, name, rows, score, settings, "captions")
 
 
 def score_domains(

@@ -18,7 +18,7 @@ from common.yaml_config import config_as_json, settings_text
 from dataset.concat import ConcatDataset
 from dataset.samples import ImageLabelDataset
 from helpers.training.distribution.sharding import gathered
-from helpers.training.run import Session
+from helpers.training.run import Run
 from model.inputs import Inputs
 from model.prismer import CutTexts
 
@@ -28,7 +28,7 @@ Results = list[dict[str, Any]]
 
 @torch.inference_mode()
 def predict_all(
-    session: Session,
+    run: Run,
     loader: Iterable[dict[str, Any] | None],
     predict: Callable[[Inputs, dict[str, Any]], Sequence[T]],
     title: str,
@@ -36,7 +36,7 @@ def predict_all(
     """Predicts every sample of a loader once.
 
     Args:
-        session: its model is put into eval mode.
+        run: its model is put into eval mode.
         loader: batches of this process; None stands for a batch of unreadable images.
         predict: maps the model's input and the batch to one prediction a sample.
         title: of the progress bar.
@@ -44,14 +44,14 @@ def predict_all(
     Returns:
         On every process, the predictions for all readable samples, in the order of the data set.
     """
-    session.model.eval()
+    run.model.eval()
     found: dict[int, T] = {}
-    with gathered(session.model, session.args.sharding):
-        for batch in progress_bar(loader, desc=title, disable=not session.is_main, leave=False):
+    with gathered(run.model, run.args.sharding):
+        for batch in progress_bar(loader, desc=title, disable=not run.is_main, leave=False):
             if batch is None:
                 continue
-            with session.accelerator.autocast():
-                predictions = predict(session.inputs(batch), batch)
+            with run.accelerator.autocast():
+                predictions = predict(run.inputs(batch), batch)
             found |= dict(zip(batch["index"].tolist(), predictions, strict=True))
     # The sampler may repeat samples, to give each process as many; the index keeps one of them.
     everything = dict(gather_object(list(found.items())))
@@ -74,7 +74,7 @@ class Scores:
 
 
 def conclude(
-    session: Session,
+    run: Run,
     name: str,
     rows: Results,
     score: Callable[[Results], Scores | None],
@@ -87,7 +87,7 @@ def conclude(
     Existing results are kept: the new files get a number.
 
     Args:
-        session: of the run.
+        run: of the run.
         name: of the file of results below `results/`; scores and rankings go beside it.
         rows: the results. Each also has a `score`, which is not written; a row whose score is not finite is
             left out. A `ranking` goes into another file.
@@ -103,10 +103,10 @@ def conclude(
     """
     said = [row for row in rows if isfinite(row["score"])]
     results = [{key: row[key] for key in row if key not in ("score", "ranking")} for row in said]
-    path = numbered(session.folder / "results" / f"{name}.json", beside=("_scores", "_ranking", "_settings"))
+    path = numbered(run.folder / "results" / f"{name}.json", beside=("_scores", "_ranking", "_settings"))
     write_json(path, results)
-    if session.args.evaluate:
-        text = settings_text(session.config, session.args)
+    if run.args.evaluate:
+        text = settings_text(run.config, run.args)
         write_text(path.with_name(f"{path.stem}_settings.yaml"), text)
     if any("ranking" in row for row in said):
         write_json(path.with_name(f"{path.stem}_ranking.json"), said)
@@ -122,10 +122,10 @@ def conclude(
     except Exception as error:  # scorers are third-party programs, which may fail in any way
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__} "
         failure = f"{path} is written, but cannot be scored: {kind}{one_line(error)}"
-        if session.args.evaluate:
+        if run.args.evaluate:
             raise UserError(failure) from None
         scores = Scores({}, f"warning: {failure}", {"notes": [failure]})
-    record = {"config": config_as_json(session.config), "results": len(results), "settings": settings}
+    record = {"config": config_as_json(run.config), "results": len(results), "settings": settings}
     write_json(path.with_name(f"{path.stem}_scores.json"), record | scores.record, indent=2)
     print(scores.table, flush=True)
     return scores.values
@@ -155,17 +155,17 @@ def warn_of_overlap(train: ImageLabelDataset | ConcatDataset, test: ImageLabelDa
         print(f"warning: {len(both)} test images are in the training list, too (first: {min(both)})")
 
 
-def say_cut_texts(session: Session, split: str) -> None:
+def say_cut_texts(run: Run, split: str) -> None:
     """Prints, once a split, how many texts were longer than the model reads; all processes call it.
 
     Args:
-        session: its model has read the texts.
+        run: its model has read the texts.
         split: `training` or `test`.
     """
-    counts: list[CutTexts] = gather_object([session.prismer.cut_texts])
-    session.prismer.cut_texts = CutTexts()
+    counts: list[CutTexts] = gather_object([run.prismer.cut_texts])
+    run.prismer.cut_texts = CutTexts()
     read, cut = sum(each.read for each in counts), sum(each.cut for each in counts)
-    if cut and session.is_main and split not in session.said_cut:
-        session.said_cut.add(split)
-        limit, texts = counts[0].limit, session.prismer.texts
+    if cut and run.is_main and split not in run.said_cut:
+        run.said_cut.add(split)
+        limit, texts = counts[0].limit, run.prismer.texts
         print(f"{cut} of {read} {split} {texts} have more than {limit} tokens: the rest is not read")

@@ -1,15 +1,12 @@
-"""An optimizer step: gradients of several batches are summed, checked, clipped, and applied or skipped.
+"""An optimizer step: gradients of several batches are summed, weighed by samples, clipped, applied or skipped.
 
-Nothing here waits for the device. Processes ask one another for one number, how many samples a step has; all
-see the same reduced gradients.
+Nothing here waits for the device. Processes exchange one number a step, how many samples it has; all see the
+same reduced gradients.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
-from typing import TypeVar
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from accelerate.utils import find_batch_size
 from torch import Tensor, distributed, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
@@ -17,11 +14,15 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from helpers.training.distribution.sharding import local
 
-T = TypeVar("T")
 
+class OptimizerStep:
+    """The optimizer steps of a model, however it is spread over processes.
 
-class Stepper:
-    """Takes the optimizer steps of a model, however it is spread over processes.
+        with step.batch(samples, is_last):
+            step.backward(loss_of_the_batch)
+        if is_last:
+            norm = step.clip_gradient()
+            step.apply(norm)
 
     The gradient of a step is that of the mean loss of its samples, of all its batches and processes. They may
     have any sizes, as at the end of an epoch.
@@ -33,7 +34,7 @@ class Stepper:
         model: what `prepare_model` returned.
         optimizer: over its trainable parameters, and fused: it then skips a step on the device.
         scaler: of the loss, for float16; disabled otherwise.
-        accumulate_steps: batches that make a step.
+        accumulate_steps: batches of most steps.
         max_grad_norm: longer gradients are shortened to this norm; None: never.
         batch_size: samples of most batches, the same on all processes. It keeps the numbers of a backward
             pass at the size of those of a mean, which matters to float16 alone.
@@ -49,78 +50,68 @@ class Stepper:
         batch_size: int = 1,
     ) -> None:
         self.model, self.optimizer, self.scaler = model, optimizer, scaler
-        self.accumulate_steps, self.max_grad_norm = accumulate_steps, max_grad_norm
+        self.max_grad_norm = max_grad_norm
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        # Both make a gradient the mean of those of all processes.
-        self._is_spread = isinstance(model, nn.parallel.DistributedDataParallel | FSDPModule)
+        self._is_ddp = isinstance(model, nn.parallel.DistributedDataParallel)
         self._usual = batch_size * accumulate_steps  # samples of a process in most steps
-        self.samples = 1  # of the present batch
-        self._of_step = 1  # samples of the present step so far
-        self._last = True  # whether the present batch is the step's last
+        self._batch = 0  # samples of the present batch
+        self._step = 0  # samples of the present step so far
 
-    def batches(self, batches: Iterable[T], count: int) -> Iterator[T]:
-        """Goes through batches, each of which is to be followed by `step`.
+    def batch(self, samples: int, is_last: bool) -> AbstractContextManager:
+        """Begins a batch; its forward and backward pass belong into the context that is returned.
 
         With DDP, gradients are reduced once a step. Sharded ones are after every batch: they would
         have to be kept whole otherwise, and memory is what sharding is for.
 
         Args:
-            batches: those of an epoch, or what is left of it: tensors, or tuples and mappings of them, whose
-                first has a row for each sample.
-            count: how many there are; the last step has fewer where they do not divide evenly.
+            samples: of the batch, on this process.
+            is_last: whether the batch is the step's last.
         """
-        for index, batch in enumerate(batches):
-            first = index % self.accumulate_steps == 0
-            self.samples = find_batch_size(batch)
-            self._of_step = self.samples + (0 if first else self._of_step)
-            self._last = (index + 1) % self.accumulate_steps == 0 or index + 1 == count
-            local = not self._last and isinstance(self.model, nn.parallel.DistributedDataParallel)
-            with self.model.no_sync() if local else nullcontext():
-                yield batch
+        self._batch = samples
+        self._step += samples
+        return self.model.no_sync() if self._is_ddp and not is_last else nullcontext()
 
-    def step(self, loss: Tensor) -> Tensor | None:
-        """Adds the gradient of a batch's loss; takes the step, or skips it, after its last batch.
+    def backward(self, loss: Tensor) -> None:
+        """Adds the gradient of a batch's loss, the mean over its samples, a scalar."""
+        # From a loss that is not finite, gradients that are not either go to all processes.
+        gradient = torch.where(torch.isfinite(loss), self._batch / self._usual, torch.nan)
+        self.scaler.scale(loss).backward(gradient.to(loss.dtype))
 
-        Args:
-            loss: the mean over the batch's samples, a scalar.
+    def clip_gradient(self) -> Tensor:
+        """Makes the gradient that of the mean over the step's samples, and clips it.
 
         Returns:
-            None before the last batch; else the norm of the gradient before clipping, a scalar on the
-            device, which is not finite if the step was skipped.
+            Its norm before clipping, a scalar on the device; not finite if the step must be skipped.
         """
-        # From a loss that is not finite, gradients that are not either go to all processes.
-        gradient = torch.where(torch.isfinite(loss), self.samples / self._usual, torch.nan)
-        self.scaler.scale(loss).backward(gradient.to(loss.dtype))
-        if not self._last:
-            return None
-        self._weigh()
-        return self._take()
-
-    def _weigh(self) -> None:
-        """Divides the gradient by how many samples the step had, where that is not the usual number."""
-        gradients = [local(p.grad) for p in self.parameters if p.grad is not None]
-        if not self._is_spread:
-            if self._of_step != self._usual:
-                torch._foreach_mul_(gradients, self._usual / self._of_step)
-            return
-        # Only the device knows the samples of all processes, so it multiplies in every step.
-        samples = torch.full((), float(self._of_step), device=self.parameters[0].device)
-        distributed.all_reduce(samples)
-        torch._foreach_mul_(gradients, self._usual * distributed.get_world_size() / samples)
-
-    def _take(self) -> Tensor:
+        self._weigh_gradient()
         self.scaler.unscale_(self.optimizer)
         norm = get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         if isinstance(norm, DTensor):
             norm = norm.full_tensor()
         if self.max_grad_norm is not None:
             clip_grads_with_norm_(self.parameters, self.max_grad_norm, norm)
+        return norm
+
+    def _weigh_gradient(self) -> None:
+        """Divides the gradient by how many samples the step had, where that is not the usual number."""
+        samples, self._step = self._step, 0
+        gradients = [local(p.grad) for p in self.parameters if p.grad is not None]
+        # DDP and FSDP make a gradient the mean of those of all processes.
+        if self._is_ddp or isinstance(self.model, FSDPModule):
+            # Only the device knows the samples of all processes, so it multiplies in every step.
+            everyone = torch.full((), float(samples), device=self.parameters[0].device)
+            distributed.all_reduce(everyone)
+            torch._foreach_mul_(gradients, self._usual * distributed.get_world_size() / everyone)
+        elif samples != self._usual:
+            torch._foreach_mul_(gradients, self._usual / samples)
+
+    def apply(self, norm: Tensor) -> None:
+        """Takes the step, or skips it if the gradient's norm is not finite; clears the gradient."""
         # Read by torch's fused optimizers, to which an enabled scaler hands its own.
         self.optimizer.found_inf = (~torch.isfinite(norm)).float()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
-        return norm
 
 
 class MeanLoss:

@@ -1,33 +1,37 @@
 """A trace of a few training steps, which https://ui.perfetto.dev and chrome://tracing open."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 from torch.profiler import profile
 
 from common.files import numbered, write_atomically
 
-T = TypeVar("T")
 WARM_UP, TRACED = 10, 3  # batches
 
 
-def traced(batches: Iterator[T], count: int, folder: Path) -> Iterator[T]:
-    """The batches of an epoch; what is done with a few of them is written to `folder/trace.json`.
+class Trace:
+    """Traces a few batches of an epoch, and writes `trace.json`.
 
     Args:
-        batches: they are traced after `WARM_UP` others, or before if there are fewer.
-        count: how many there are.
         folder: of the experiment.
+        batches: of the epoch; those after the first `WARM_UP` are traced, or the last ones if there are fewer.
     """
-    first = min(WARM_UP, max(0, count - TRACED))
-    profiler = profile()
-    for number, batch in enumerate(batches):
-        if number == first:
-            profiler.start()
-        yield batch
-        if number + 1 == min(first + TRACED, count):
-            profiler.stop()
-            path = numbered(folder / "trace.json")
-            write_atomically(path, lambda name: profiler.export_chrome_trace(str(name)))
-            print(f"{path}: a trace of {number + 1 - first} batches; open it in https://ui.perfetto.dev")
+
+    def __init__(self, folder: Path, batches: int) -> None:
+        self.folder = folder
+        self._first = min(WARM_UP, max(0, batches - TRACED))
+        self._end = min(self._first + TRACED, batches)
+        self._profiler = profile()
+
+    def begin_batch(self, number: int) -> None:
+        """Batch `number` begins, counted from 0."""
+        if number == self._first:
+            self._profiler.start()
+
+    def end_batch(self, number: int) -> None:
+        """Batch `number` has ended."""
+        if number + 1 == self._end:
+            self._profiler.stop()
+            path = numbered(self.folder / "trace.json")
+            write_atomically(path, lambda name: self._profiler.export_chrome_trace(str(name)))
+            print(f"{path}: a trace of {self._end - self._first} batches; open it in https://ui.perfetto.dev")

@@ -1,7 +1,6 @@
 """How a run goes: its loss and speed, in `metrics.jsonl` and in a tracker such as TensorBoard."""
 
 import time
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,24 +117,26 @@ class Meter:
     def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
         self._epoch = self._recent = _Span(0.0, 0)
-        self._ended = 0.0
+        self._asked = self._ended = 0.0
 
-    def timed(self, batches: Iterable[dict[str, Any]], step: int) -> Iterator[dict[str, Any]]:
-        """The batches of an epoch, which begins now.
+    def epoch_began(self, step: int) -> None:
+        """An epoch begins, after so many optimizer steps; the loader is asked for a batch."""
+        self._asked = time.perf_counter()
+        self._epoch, self._recent = _Span(self._asked, step), _Span(self._asked, step)
 
-        Args:
-            batches: as `collate` makes them.
-            step: optimizer steps taken before.
-        """
-        asked = time.perf_counter()
-        self._epoch, self._recent = _Span(asked, step), _Span(asked, step)
-        for batch in batches:
-            waited = time.perf_counter() - asked
-            for span in (self._epoch, self._recent):
-                span.waited += waited
-                span.samples += len(batch["index"])
-            yield batch
-            asked = time.perf_counter()
+    def batch_came(self, samples: int) -> None:
+        """The loader has given a batch."""
+        waited = time.perf_counter() - self._asked
+        for span in (self._epoch, self._recent):
+            span.waited += waited
+            span.samples += samples
+
+    def batch_ended(self) -> None:
+        """The loader is asked for the next batch."""
+        self._asked = time.perf_counter()
+
+    def epoch_ended(self) -> None:
+        """The loader has no more batches."""
         self._ended = time.perf_counter()
 
     def recent(self, step: int) -> dict[str, float]:

@@ -1,24 +1,19 @@
-"""The training loop that all scripts share: epochs, steps, learning rate, logging, saving, resuming.
+"""The training loop of all scripts: `Trainer.fit` shows a whole step, in order.
 
-training = Training(session, loader, usage, score="CIDEr")
-for _ in training.epochs():
-    for batch in training.batches():
-        with session.accelerator.autocast():
-            loss = session.model(session.inputs(batch), ...)
-        training.step(loss)
-    training.end_epoch(evaluate())
-training.finish()
+A script describes its task and hands over:
+
+    task = Task(loss, evaluate, InferenceDefaults(prefix="A picture of"), score="CIDEr")
+    train_or_evaluate(run, task)
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from accelerate.utils import set_seed
 from torch import Tensor
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from common.cli import Stopped
@@ -27,16 +22,16 @@ from common.progress import progress_bar
 from common.yaml_config import config_as_json
 from dataset.label_manifest import read_backends
 from helpers.checkpoints.load import InferenceDefaults, describe
-from helpers.evaluation.prediction import epoch_table, say_cut_texts
+from helpers.evaluation.prediction import epoch_table, say_cut_texts, warn_of_overlap
 from helpers.training.checkpoints.saver import Saver
 from helpers.training.checkpoints.training_state import save_best
 from helpers.training.distribution.batch_norm import average_statistics
 from helpers.training.distribution.processes import broadcast_from_main, count_over_processes
 from helpers.training.distribution.sharding import all_finite
 from helpers.training.interruption import StopRequest
-from helpers.training.optimizer_step import MeanLoss, Stepper
-from helpers.training.profiling import traced
-from helpers.training.run import Session
+from helpers.training.optimizer_step import MeanLoss, OptimizerStep
+from helpers.training.profiling import Trace
+from helpers.training.run import Run
 from helpers.training.schedule import Schedule, build_optimizer, set_lr
 from helpers.training.skipped_steps import SkippedSteps
 from helpers.training.tracking import Meter, Tracking
@@ -44,219 +39,233 @@ from helpers.training.tracking import Meter, Tracking
 LOG_EVERY = 50  # optimizer steps between two lines of metrics.jsonl
 
 
-class Training:
-    """Trains a session's model; `--from_checkpoint` goes on where the last run stopped.
+@dataclass(frozen=True)
+class Task:
+    """What a script trains and evaluates.
 
-    Args:
-        session: its model is built.
-        loader: batches of a data set with `set_epoch`.
+    Attributes:
+        loss: the mean loss of a collated batch, a scalar; called in training mode, under autocast.
+        evaluate: evaluates the model and gives its scores by name, on other processes than the main one none.
+            Its argument names the files of results: `test`, or `epoch_<n>`.
         usage: how the task uses the model, written beside its weights.
-        score: name of the score by which the best weights are kept, of equal ones the newest; while no
-            evaluation has had this score, the newest are kept.
+        score: the best weights are those of the highest such score, of equal ones the newest; while no
+            evaluation has had this score, the newest.
         lr_by_epoch: the cosine falls by epoch rather than by step.
+        evaluate_every: epochs between evaluations; the last epoch always has one.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        loader: DataLoader,
-        usage: InferenceDefaults,
-        *,
-        score: str,
-        lr_by_epoch: bool = False,
-    ) -> None:
-        self.session, self.loader, self.score = session, loader, score
-        config = session.config
-        backends = read_backends(config.label_path, session.network.experts)
-        self.usage = replace(usage, backends=backends)
+    loss: Callable[[dict[str, Any]], Tensor]
+    evaluate: Callable[[str], dict[str, float]]
+    usage: InferenceDefaults
+    score: str
+    lr_by_epoch: bool = False
+    evaluate_every: int = 1
+
+
+def train_or_evaluate(run: Run, task: Task) -> None:
+    """Does what the flags ask for: a dry run ends here, `--evaluate` only evaluates."""
+    if run.args.dry_run:
+        if run.is_main:
+            print("dry run: all is in order, nothing is written")
+    elif run.args.evaluate:
+        task.evaluate("test")
+    else:
+        if run.is_main and run.test_loader is not None:
+            warn_of_overlap(run.train_loader.dataset, run.test_loader.dataset)
+        run.claim_folder()
+        Trainer(run, task).fit()
+
+
+class Trainer:
+    """Trains a run's model, from the beginning or where the run's checkpoint stopped.
+
+    Args:
+        run: its folder is claimed.
+        task: what to train.
+    """
+
+    def __init__(self, run: Run, task: Task) -> None:
+        self.run, self.task, self.loader = run, task, run.train_loader
+        config, accelerator, dataset = run.config, run.accelerator, run.train_loader.dataset
+        self.batches_per_epoch = len(self.loader)
         # The last step of an epoch has the batches that are left.
-        self._batches_per_epoch = len(loader)
-        steps_per_epoch = math.ceil(self._batches_per_epoch / config.accumulate_steps)
+        steps_per_epoch = math.ceil(self.batches_per_epoch / config.accumulate_steps)
         self.schedule = Schedule(
             config.init_lr,
             config.min_lr,
             epochs=config.max_epoch,
             steps_per_epoch=steps_per_epoch,
-            by_epoch=lr_by_epoch,
+            by_epoch=task.lr_by_epoch,
             warmup_steps=config.warmup_steps,
             warmup_lr=config.warmup_lr,
         )
-        accelerator = session.accelerator
-        self.optimizer = build_optimizer(session.model, config.init_lr, config.weight_decay)
+        self.optimizer = build_optimizer(run.model, config.init_lr, config.weight_decay)
         half = accelerator.mixed_precision == "fp16"
-        self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=half)
-        self.stepper = Stepper(
-            session.model,
+        scaler = torch.amp.GradScaler(accelerator.device.type, enabled=half)
+        self.step = OptimizerStep(
+            run.model,
             self.optimizer,
-            self.scaler,
+            scaler,
             config.accumulate_steps,
             config.max_grad_norm,
             config.batch_size_train,
         )
-        self.skipped_steps = SkippedSteps(
-            config.max_skipped_steps,
-            session.folder / "skipped_steps.json",
-            accelerator,
-            loader.dataset.image_keys,
-        )
+        skipped = run.folder / "skipped_steps.json"
+        self.skipped_steps = SkippedSteps(config.max_skipped_steps, skipped, accelerator, dataset.image_keys)
         self.stop = StopRequest(accelerator)
-        self.description = describe(session.network, session.size.tokenizer, config.class_tables, self.usage)
-        self.saver = Saver(session, self.optimizer, self.scaler, self.description, loader.dataset)
+        network, backends = run.plan.network, read_backends(config.label_path, run.plan.network.experts)
+        usage = replace(task.usage, backends=backends)
+        self.description = describe(network, run.plan.size.tokenizer, config.class_tables, usage)
+        self.saver = Saver(run, self.optimizer, scaler, self.description, dataset)
         self.progress = self.saver.restore()
-        settings = vars(session.args) | config_as_json(config)
-        resumed_at = self.progress.step if session.args.from_checkpoint else None
-        self.tracking = Tracking(accelerator, session.folder, settings, resumed_at=resumed_at)
+        settings = vars(run.args) | config_as_json(config)
+        resumed_at = self.progress.step if run.checkpoint else None
+        self.tracking = Tracking(accelerator, run.folder, settings, resumed_at=resumed_at)
         self.meter = Meter(accelerator)
-        self._bar: tqdm | None = None
-        self._traced = False
-        self._losses, self._lr = MeanLoss(), 0.0
-        self._samples: list[int] = []  # of the step in progress
+        self.losses, self.lr = MeanLoss(), 0.0  # of the epoch; of the last step
+        self.to_trace = run.args.profile and run.is_main
 
-    @property
-    def last_epoch(self) -> bool:
-        """Whether the epoch that runs, or has just run, is the last."""
-        return self.progress.epoch + 1 >= self.session.config.max_epoch
-
-    def epochs(self) -> Iterator[int]:
-        """The epochs that are left; `end_epoch` must end each."""
-        while self.progress.epoch < self.session.config.max_epoch:
-            yield self.progress.epoch
-
-    def batches(self) -> Iterator[dict[str, Any]]:
-        """The batches of an epoch, or of what is left of it, collated, on the host; saves between steps.
+    def fit(self) -> None:
+        """Trains the epochs that are left.
 
         Raises:
             Stopped: a signal came; all is saved.
+            UserError: loss, gradient or weights are not finite, too often.
         """
-        epoch = self.progress.epoch
-        self.loader.dataset.set_epoch(epoch)
-        self.loader.sampler.start_at(epoch, self.progress.consumed)
-        self.session.model.train()
-        self._begin_sums()
-        self._bar = progress_bar(
-            self.loader,
-            desc=f"epoch {epoch + 1}",
-            initial=self._batches_per_epoch - len(self.loader),
-            total=self._batches_per_epoch,
-            disable=not self.session.is_main,
-        )
-        batches = self.meter.timed(self._bar, self.progress.step)
-        with self.stop.after_a_step(), self._bar:
-            batches = self.stepper.batches(batches, len(self.loader))
-            if self.session.args.profile and self.session.is_main and not self._traced:
-                self._traced = True
-                batches = traced(batches, len(self.loader), self.session.folder)
-            for batch in batches:
-                self._samples += batch["index"].tolist()
-                self._lr = self.schedule.lr(self._scheduled_step())
-                set_lr(self.optimizer, self._lr)
-                self.stop.ask()
-                yield batch
-                self._after_batch()
-            self._save()  # before the evaluation, which may take long
-        average_statistics(self.session.model, self.session.accelerator)
-        say_cut_texts(self.session, "training")
+        run, config, step, progress = self.run, self.run.config, self.step, self.progress
+        while progress.epoch < config.max_epoch:
+            self._begin_epoch()
+            batches = len(self.loader)  # of the epoch, or of what is left of it
+            trace = Trace(run.folder, batches) if self.to_trace else None
+            read: list[int] = []  # samples of the step
+            with self.stop.after_a_step(), self._progress_bar() as bar:
+                for number, batch in enumerate(bar):
+                    samples = len(batch["index"])
+                    self.meter.batch_came(samples)
+                    is_last = (number + 1) % config.accumulate_steps == 0 or number + 1 == batches
+                    if trace:
+                        trace.begin_batch(number)
+                    if is_last:
+                        self.stop.ask()
 
-    def _begin_sums(self) -> None:
-        """Random states and sums of a new epoch, or as they were inside one."""
+                    with step.batch(samples, is_last):
+                        with run.accelerator.autocast():
+                            loss = self.task.loss(batch)
+                        step.backward(loss)
+                    self.losses.add(loss.detach(), samples)
+                    read += batch["index"].tolist()
+
+                    if is_last:
+                        norm = step.clip_gradient()
+                        self.lr = self.schedule.lr(self._scheduled_step())
+                        set_lr(self.optimizer, self.lr)
+                        step.apply(norm)
+                        progress.step += 1  # a skipped step counts: its batches are behind
+                        # The last step of an epoch may have fewer batches, smaller or padded ones.
+                        progress.consumed = min(progress.consumed + run.global_batch, self.loader.sampler.length)
+                        progress.skipped_steps += self.skipped_steps.note(progress.step, norm, read)
+                        read = []
+                        if progress.step % LOG_EVERY == 0:
+                            self._log_step(norm, bar)
+                        signal = self.stop.answer()
+                        due = config.save_every_steps and progress.step % config.save_every_steps == 0
+                        if signal or due:
+                            self._save()
+                        if signal:
+                            raise Stopped.by(signal)
+
+                    if trace:
+                        trace.end_batch(number)
+                    self.meter.batch_ended()
+                self.meter.epoch_ended()
+                self._save()  # before the evaluation, which may take long
+            self.to_trace = False
+
+            average_statistics(run.model, run.accelerator)
+            say_cut_texts(run, "training")
+            epoch, scores = progress.epoch + 1, None
+            if epoch == config.max_epoch or epoch % self.task.evaluate_every == 0:
+                scores = self.task.evaluate(f"epoch_{epoch}")
+            progress.epoch, progress.consumed = epoch, 0
+            if scores is not None and self._are_best(scores):
+                save_best(run.folder, run.accelerator, run.model, self.description, config.pytorch_model)
+            self._log_epoch(scores or {})
+            self.saver.note(progress)  # last: a run that is killed before resumes with the evaluation
+        self._finish()
+
+    def _begin_epoch(self) -> None:
+        """Makes samples, random states and sums those of a new epoch, or as they were inside one."""
+        progress = self.progress
+        self.loader.dataset.set_epoch(progress.epoch)
+        self.loader.sampler.start_at(progress.epoch, progress.consumed)
+        self.run.model.train()
         # Seeded by epoch (and process), so that a resumed run draws what an uninterrupted one would.
-        set_seed(self.session.args.seed + 1000 * self.progress.epoch, device_specific=True)
-        self._losses = MeanLoss()
-        if sums := self.saver.restore_epoch(self.progress):
-            self._losses.sum, self._losses.samples, self._lr = sums["loss"], sums["samples"], sums["lr"]
+        set_seed(self.run.args.seed + 1000 * progress.epoch, device_specific=True)
+        self.losses = MeanLoss()
+        if sums := self.saver.restore_epoch(progress):
+            self.losses.sum, self.losses.samples, self.lr = sums["loss"], sums["samples"], sums["lr"]
+        self.meter.epoch_began(progress.step)
+
+    def _progress_bar(self) -> tqdm:
+        return progress_bar(
+            self.loader,
+            desc=f"epoch {self.progress.epoch + 1}",
+            initial=self.batches_per_epoch - len(self.loader),
+            total=self.batches_per_epoch,
+            disable=not self.run.is_main,
+        )
 
     def _scheduled_step(self) -> int:
         """The step by which the learning rate goes: the position in the data, whatever the global batch."""
-        inside = self.progress.consumed // self.session.global_batch
+        inside = self.progress.consumed // self.run.global_batch
         return self.progress.epoch * self.schedule.steps_per_epoch + inside
 
-    def step(self, loss: Tensor) -> None:
-        """Adds the gradient of a batch's loss; after the last batch of a step, takes the step.
-
-        Args:
-            loss: the mean over the batch's samples, a scalar.
-
-        Raises:
-            UserError: too many steps in a row had a loss or gradient that was not finite.
-        """
-        norm = self.stepper.step(loss)
-        self._losses.add(loss.detach(), self.stepper.samples)
-        if norm is None:
+    def _log_step(self, norm: Tensor, bar: tqdm) -> None:
+        if not self.run.is_main:
             return
-        self.progress.step += 1  # a skipped step counts: its batches are behind
-        # The last step of an epoch may have fewer batches, smaller or padded ones.
-        consumed = self.progress.consumed + self.session.global_batch
-        self.progress.consumed = min(consumed, self.loader.sampler.length)
-        self.progress.skipped_steps += self.skipped_steps.note(self.progress.step, norm, self._samples)
-        self._samples = []
-        if self.progress.step % LOG_EVERY == 0 and self.session.is_main:
-            mean_loss = self._losses.mean()
-            self._bar.set_postfix(loss=f"{mean_loss:.3f}", lr=f"{self._lr:.1e}")
-            record = {"epoch": self.progress.epoch + 1, "step": self.progress.step}
-            record |= {"loss": mean_loss, "lr": self._lr}
-            if torch.isfinite(norm):  # JSON has no other numbers
-                record["grad_norm"] = float(norm)
-            record |= self.meter.recent(self.progress.step)
-            self.tracking.log(record, self.progress.step)
-
-    def _after_batch(self) -> None:
-        """Saves if it is time, or if the run is to stop; only after a step."""
-        signal = self.stop.answer()
-        if self._samples:
-            return
-        every = self.session.config.save_every_steps
-        if signal or (every and self.progress.step % every == 0):
-            self._save()
-        if signal:
-            raise Stopped.by(signal)
+        step, mean_loss = self.progress.step, self.losses.mean()
+        bar.set_postfix(loss=f"{mean_loss:.3f}", lr=f"{self.lr:.1e}")
+        record = {"epoch": self.progress.epoch + 1, "step": step, "loss": mean_loss, "lr": self.lr}
+        if torch.isfinite(norm):  # JSON has no other numbers
+            record["grad_norm"] = float(norm)
+        self.tracking.log(record | self.meter.recent(step), step)
 
     def _save(self) -> None:
         self.progress.skipped_steps += self.skipped_steps.check()
-        if not all_finite(self.session.model, self.session.accelerator):
+        if not all_finite(self.run.model, self.run.accelerator):
             raise UserError(
                 f"after step {self.progress.step} the weights are no longer finite, and are not kept; lower "
                 "init_lr or set max_grad_norm, and start again, from a checkpoint before if there is one"
             )
-        sums = {"loss": self._losses.sum, "samples": self._losses.samples, "lr": self._lr}
+        sums = {"loss": self.losses.sum, "samples": self.losses.samples, "lr": self.lr}
         self.saver.save(self.progress, sums)
 
-    def end_epoch(self, scores: dict[str, float] | None = None) -> None:
-        """Keeps the weights if they are the best, and ends the epoch; every process must call it.
+    def _are_best(self, scores: dict[str, float]) -> bool:
+        """Whether the weights of these scores, which the main process has, are the best; on all processes."""
+        score = broadcast_from_main(scores.get(self.task.score))
+        if score is not None and not math.isfinite(score):
+            raise UserError(f"{self.task.score} is {score}, so the weights are not kept; look at the results")
+        return self.progress.improves(score)
 
-        Args:
-            scores: of the evaluation, empty on all but the main process; None if there was none.
-
-        Raises:
-            UserError: the score by which weights are chosen is not finite.
-        """
-        session = self.session
-        self.progress.epoch, self.progress.consumed = self.progress.epoch + 1, 0
-        record = {"epoch": self.progress.epoch, "step": self.progress.step}
-        record |= {"train_loss": self._losses.mean(), "lr": self._lr}
-        record |= self.meter.epoch(self.progress.step) | (scores or {})
-        if skipped := count_over_processes(self.loader.dataset.unreadable, session.accelerator):
+    def _log_epoch(self, scores: dict[str, float]) -> None:
+        progress = self.progress
+        record = {"epoch": progress.epoch, "step": progress.step}
+        record |= {"train_loss": self.losses.mean(), "lr": self.lr}
+        record |= self.meter.epoch(progress.step) | scores
+        if skipped := count_over_processes(self.loader.dataset.unreadable, self.run.accelerator):
             record["skipped"] = skipped
-        if self.progress.skipped_steps:
-            record["skipped_steps"] = self.progress.skipped_steps
-        if scores is not None:
-            # All processes must agree on whether this is the best: saving is a collective operation.
-            score = broadcast_from_main(scores.get(self.score))
-            if score is not None and not math.isfinite(score):
-                raise UserError(f"{self.score} is {score}, so the weights are not kept; look at the results")
-            if self.progress.improves(score):
-                original = session.config.pytorch_model
-                save_best(session.folder, session.accelerator, session.model, self.description, original)
-        if session.is_main and skipped:
-            print(f"skipped so far: {skipped} samples that could not be read")
-        self.tracking.log(record, self.progress.step)
-        self.saver.note(self.progress)  # last: a run that is killed before goes on with the evaluation
+            if self.run.is_main:
+                print(f"skipped so far: {skipped} samples that could not be read")
+        if progress.skipped_steps:
+            record["skipped_steps"] = progress.skipped_steps
+        self.tracking.log(record, progress.step)
 
-    def finish(self) -> None:
+    def _finish(self) -> None:
         """Prints all epochs."""
         self.tracking.finish()
-        if self.session.is_main:
+        if self.run.is_main:
             print(f"\n{epoch_table(self.tracking.file)}")
-            best = f"best weights (by {self.score})"
+            best = f"best weights (by {self.task.score})"
             if self.progress.best_score is None:
-                best = f"newest weights ({self.score} was not computed)"
-            print(f"the {best} are in {self.session.folder / 'model.safetensors'}")
+                best = f"newest weights ({self.task.score} was not computed)"
+            print(f"the {best} are in {self.run.folder / 'model.safetensors'}")

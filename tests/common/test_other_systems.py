@@ -20,12 +20,12 @@ for name in NAMES.split():
 from pathlib import Path
 from common.workers import parallel_map
 from common.cli import run
-from helpers.training.checkpoints.run_lock import RunLock
+from helpers.training.checkpoints.run_lock import lock_folder
 from common.errors import UserError
 
 def main():
     assert list(parallel_map(abs, [-1, -2], 1)) == [1, 2]
-    RunLock(Path(sys.argv[1]))
+    lock_folder(Path(sys.argv[1]))
     raise UserError("of the user")
 
 run(main)

@@ -6,28 +6,39 @@ python log_samples.py LAST train_pretrain.py --exp_name ...   # is killed when s
 import os
 import signal
 import sys
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from common.cli import run
+from common.cli import run as run_script
 from common.files import append_json_line
-from helpers.training.trainer import Training
+from helpers.training import trainer
 
-batches = Training.batches
 last = int(sys.argv.pop(1))
 
 
-def noted_batches(self):
-    for batch in batches(self):
-        yield batch
-        record = {"step": self.progress.step, "epoch": self.progress.epoch, "images": batch["image"]}
-        rank = self.session.accelerator.process_index
-        append_json_line(Path(f"samples_{rank}.jsonl"), record)
+class NotingMeter(trainer.Meter):
+    def batch_ended(self):
+        super().batch_ended()
+        record = {"step": self.progress.step, "epoch": self.progress.epoch, "images": self.batch["image"]}
+        append_json_line(Path(f"samples_{self._accelerator.process_index}.jsonl"), record)
         if self.progress.step == last:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-Training.batches = noted_batches
-run(import_module(sys.argv.pop(1).removesuffix(".py")).main)
+class NotingTrainer(trainer.Trainer):
+    def __init__(self, run, task):
+        meter = NotingMeter(run.accelerator)
+
+        def loss(batch):
+            meter.batch = batch
+            return task.loss(batch)
+
+        super().__init__(run, replace(task, loss=loss))
+        meter.progress, self.meter = self.progress, meter
+
+
+trainer.Trainer = NotingTrainer
+run_script(import_module(sys.argv.pop(1).removesuffix(".py")).main)

@@ -27,7 +27,7 @@ from common.cli import run
 from common.failures import LOST_PROCESS
 from helpers.training.checkpoints.folders import checkpoint_folder, find_checkpoints
 from helpers.training.checkpoints.training_state import load_progress
-from helpers.training.optimizer_step import Stepper
+from helpers.training.optimizer_step import OptimizerStep
 from tests.forked import STEPS, Trainer, assert_same, fork, outcome, ready_to_fork, tiny_trainer
 from tests.forked_script import codes
 
@@ -60,15 +60,15 @@ def trainer(whole: dict[int, Trainer], tmp_path: Path) -> Trainer:
 
 def on_step(number: int, action: Callable[[], object]) -> None:
     """In a process that trains: does something in the middle of a step."""
-    step, taken = Stepper.step, []
+    backward, taken = OptimizerStep.backward, []
 
-    def stepping(*arguments: object) -> object:
+    def acting(*arguments: object) -> None:
         taken.append(1)
         if len(taken) == number:
             action()
-        return step(*arguments)
+        backward(*arguments)
 
-    Stepper.step = stepping
+    OptimizerStep.backward = acting
 
 
 def signal_self(number: int, rank: int = 0) -> None:

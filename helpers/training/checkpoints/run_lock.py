@@ -1,4 +1,8 @@
-"""One run at a time trains in an experiment's folder."""
+"""One run at a time trains in an experiment's folder.
+
+The lock belongs to the process rather than to the open file: data loaders' workers, which outlive a killed
+parent for a moment, do not hold it.
+"""
 
 import errno
 import os
@@ -12,34 +16,50 @@ try:
 except ModuleNotFoundError:  # on Windows
     fcntl = None
 
-LOCK = "lock"  # a file in the folder; it stays, the lock on it goes with the process
+LOCK = "lock"  # the file stays; the lock on it ends with the process
+_TAKEN = (errno.EACCES, errno.EAGAIN)
 
 
-class RunLock:
-    """Holds an experiment's folder until the process ends, however it does.
+def refuse_while_locked(folder: Path) -> None:
+    """Checks that no other run trains in a folder; takes no lock.
 
-    A lock of the process rather than of the open file: data loaders' workers, which live on a little after
-    their parent was killed, do not have it.
+    Raises:
+        UserError: a run does.
+    """
+    if fcntl is None or not (folder / LOCK).is_file():
+        return
+    with (folder / LOCK).open("rb") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # closing the file ends it
+        except OSError as error:
+            if error.errno in _TAKEN:
+                raise _refusal(folder, file.read(200)) from None
+
+
+def lock_folder(folder: Path) -> None:
+    """Holds an experiment's folder, which is made, until the process ends, however it does.
 
     Raises:
         UserError: another run has it.
     """
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        if fcntl is None:
-            print(f"warning: {folder} cannot be locked on this system; start no second run in it")
+    folder.mkdir(parents=True, exist_ok=True)
+    if fcntl is None:
+        print(f"warning: {folder} cannot be locked on this system; start no second run in it")
+        return
+    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)  # stays open
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _TAKEN:
+            print(f"warning: {folder} cannot be locked ({error.strerror}); start no second run in it")
             return
-        self._handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.lockf(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EAGAIN):
-                print(f"warning: {folder} cannot be locked ({error.strerror}); start no second run in it")
-                return
-            holder = os.read(self._handle, 200).decode(errors="replace").strip() or "another process"
-            os.close(self._handle)
-            message = f"{folder}: {holder} trains in it; wait for it or choose another --exp_name"
-            raise UserError(message) from None
-        os.ftruncate(self._handle, 0)
-        os.write(self._handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        holder = os.read(handle, 200)
+        os.close(handle)
+        raise _refusal(folder, holder) from None
+    os.ftruncate(handle, 0)
+    os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+
+
+def _refusal(folder: Path, holder: bytes) -> UserError:
+    name = holder.decode(errors="replace").strip() or "another process"
+    return UserError(f"{folder}: {name} trains in it; wait for it or choose another --exp_name")

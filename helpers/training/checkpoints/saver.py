@@ -27,7 +27,7 @@ from helpers.training.checkpoints.training_state import (
     save_checkpoint,
 )
 from helpers.training.distribution.batch_norm import average_statistics, own_statistics, set_statistics
-from helpers.training.run import Session
+from helpers.training.run import Run
 from helpers.training.tracking import METRICS
 
 
@@ -35,7 +35,7 @@ class Saver:
     """Saves and restores a run; every process must make the same calls.
 
     Args:
-        session: its model is built; `checkpoint` is where the run goes on from.
+        run: its model is built; `checkpoint` is where the run goes on from.
         optimizer: torch's.
         scaler: of the loss.
         description: of the model, see `describe`.
@@ -44,20 +44,20 @@ class Saver:
 
     def __init__(
         self,
-        session: Session,
+        run: Run,
         optimizer: Optimizer,
         scaler: GradScaler,
         description: dict[str, Any],
         dataset: ImageLabelDataset | ConcatDataset,
     ) -> None:
-        self.session, self.optimizer, self.scaler, self.description = session, optimizer, scaler, description
+        self.run, self.optimizer, self.scaler, self.description = run, optimizer, scaler, description
         self.dataset = dataset
         self._newest: Path | None = None  # of this run
         self._about = {
-            "seed": session.args.seed,
+            "seed": run.args.seed,
             "samples": dataset.epoch_length,
             "listed": len(dataset),
-            "config": config_as_json(session.config),
+            "config": config_as_json(run.config),
             "versions": {module.__name__: module.__version__ for module in (torch, accelerate)},
         }
 
@@ -69,7 +69,7 @@ class Saver:
         Raises:
             UserError: the checkpoint is of another model or data set.
         """
-        session, folder = self.session, self.session.checkpoint
+        run, folder = self.run, self.run.checkpoint
         if folder is None:
             return Progress()
         progress, marker = load_progress(folder), read_marker(folder)
@@ -77,14 +77,14 @@ class Saver:
             if progress.consumed and marker.get(key) != self._about[key]:
                 reason = f"made inside an epoch with {key} {marker.get(key)}, this run has {self._about[key]}"
                 raise UserError(f"{folder}: {reason}; go on with the same")
-        load_optimizer(folder, session.accelerator, session.model, self.optimizer)
+        load_optimizer(folder, run.accelerator, run.model, self.optimizer)
         if self.scaler.is_enabled() and marker.get("scaler"):
             self.scaler.load_state_dict(marker["scaler"])
         if marker.get("listed") == len(self.dataset):
-            self.dataset.recall_unreadable(load_unreadable(folder, session.accelerator))
+            self.dataset.recall_unreadable(load_unreadable(folder, run.accelerator))
         self._newest = folder
-        if session.is_main:
-            rewind_metrics(session.folder / METRICS, progress)
+        if run.is_main:
+            rewind_metrics(run.folder / METRICS, progress)
             done = f"{progress.epoch} epochs, {progress.consumed} samples of the next, {progress.step} steps"
             print(f"goes on from {folder}: {done} are done")
             for key, value in self._about["config"].items():
@@ -100,10 +100,10 @@ class Saver:
         """
         if not progress.consumed:
             return None
-        own, states = load_process(self._newest, self.session.accelerator)
+        own, states = load_process(self._newest, self.run.accelerator)
         if states is not None:
             restore_random_state(states)
-            set_statistics(self.session.model, own["statistics"])
+            set_statistics(self.run.model, own["statistics"])
         return own
 
     def save(self, progress: Progress, sums: Mapping[str, Any]) -> None:
@@ -113,23 +113,23 @@ class Saver:
             progress: of the run.
             sums: what this process has added up over the epoch, tensors and numbers.
         """
-        session = self.session
-        folder = checkpoint_folder(session.folder, progress.step)
+        run = self.run
+        folder = checkpoint_folder(run.folder, progress.step)
         if folder == self._newest:
             return
         about = {"progress": asdict(progress), "scaler": self.scaler.state_dict(), **self._about}
-        statistics = own_statistics(session.model)
+        statistics = own_statistics(run.model)
         own = {**sums, "statistics": statistics, "unreadable": self.dataset.unreadable}
-        average_statistics(session.model, session.accelerator)
-        save_checkpoint(folder, session.accelerator, session.model, self.optimizer, self.description, own, about)
-        set_statistics(session.model, statistics)  # else weights would depend on when the run was saved
+        average_statistics(run.model, run.accelerator)
+        save_checkpoint(folder, run.accelerator, run.model, self.optimizer, self.description, own, about)
+        set_statistics(run.model, statistics)  # else weights would depend on when the run was saved
         self._newest = folder
-        if session.is_main:
-            remove_old(session.folder, session.config.keep_last, progress.step)
+        if run.is_main:
+            remove_old(run.folder, run.config.keep_last, progress.step)
 
     def note(self, progress: Progress) -> None:
         """Puts into the newest checkpoint how far the run is now that its epoch is evaluated."""
-        if self.session.is_main:
+        if self.run.is_main:
             update_marker(self._newest, {"progress": asdict(progress)})
 
 

@@ -22,7 +22,8 @@ from helpers.checkpoints.backbones import TEXT, VISION, clip_vision, find_backbo
 from helpers.checkpoints.load import without_memory
 from helpers.checkpoints.released import TEXT_BACKBONES, VISION_BACKBONES
 from helpers.checkpoints.weight_files import POSITIONS, differences, fit_positions
-from helpers.training.run import Session
+from helpers.training.plan import RunPlan, plan_run
+from helpers.training.run import Run
 from helpers.training.settings import CaptionConfig
 from model.captioning import PrismerCaption
 from model.config import PrismerConfig, VisionConfig
@@ -268,7 +269,7 @@ def test_another_network_is_one_line(tmp_path, lm):
         imported(network(16), lm, lm)
 
 
-def new_session(folder: Path) -> Session:
+def new_plan(folder: Path) -> RunPlan:
     """A captioning run from scratch."""
     config = CaptionConfig(
         dataset="coco",
@@ -285,22 +286,21 @@ def new_session(folder: Path) -> Session:
         max_epoch=1,
     )
     args = training_parser("", config="caption.yaml").parse_args(["--exp_name", "tiny"])
-    return Session("caption", PrismerCaption, config, args)
+    return plan_run("caption", PrismerCaption, config, args)
 
 
 def test_a_run_from_scratch_starts_from_them(tmp_path, lm, monkeypatch, capsys):
     clip = vision_file(tmp_path / "clip", CLIPVisionModel(clip_config(16, "quick_gelu")), "hub")
     backbones = Backbones(str(clip), str(lm))
     size = ModelSize(network().vision, goldens.TEXT, str(goldens.FOLDER / "tokenizer"), backbones)
-    monkeypatch.setattr("helpers.training.run.read_model_size", lambda name: size)
-    session = new_session(tmp_path)
-    session.build()
+    monkeypatch.setattr("helpers.training.plan.read_model_size", lambda name: size)
+    run = Run(new_plan(tmp_path))
     assert f"weights: {clip} and {lm}, the rest is new\n" in capsys.readouterr().out
     words = RobertaForMaskedLM.from_pretrained(lm).roberta.embeddings.word_embeddings
-    assert torch.equal(session.prismer.text_decoder.lm_head.decoder.weight, words.weight)
+    assert torch.equal(run.prismer.text_decoder.lm_head.decoder.weight, words.weight)
 
 
 def test_a_run_without_its_backbones_ends_before_it_begins(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(UserError, match=r"openai/clip-vit-base-patch16: .*--download_backbones=True"):
-        new_session(tmp_path)
+        new_plan(tmp_path)

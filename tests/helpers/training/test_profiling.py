@@ -6,15 +6,17 @@ import pytest
 import torch
 
 from helpers.training import profiling
-from helpers.training.profiling import traced
 
 
 @pytest.mark.parametrize(("count", "seen"), [(2, [0, 1]), (4, [1, 2, 3]), (9, [4, 5, 6])])
 def test_some_batches_are_traced(tmp_path, monkeypatch, capsys, count, seen):
     monkeypatch.setattr(profiling, "WARM_UP", 4)
-    for number in traced(iter(range(count)), count, tmp_path):
+    trace = profiling.Trace(tmp_path, count)
+    for number in range(count):
+        trace.begin_batch(number)
         with torch.profiler.record_function(f"step {number}"):
             torch.ones(3).sum()
+        trace.end_batch(number)
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     names = {event["name"] for event in events}
     assert {name for name in names if name.startswith("step ")} == {f"step {number}" for number in seen}

@@ -96,16 +96,16 @@ def test_speed_of_a_loop(monkeypatch):
     monkeypatch.setattr("time.perf_counter", lambda: clock.now)
     accelerator = SimpleNamespace(num_processes=2, device=torch.device("cpu"))
 
-    def loader():
-        for _ in range(4):
-            clock.now += 2
-            yield {"index": torch.zeros(3)}
-
     meter, read = tracking.Meter(accelerator), []
-    for number, _ in enumerate(meter.timed(loader(), step=7), start=1):
+    meter.epoch_began(step=7)
+    for number in range(4):
+        clock.now += 2
+        meter.batch_came(samples=3)
         clock.now += 3
-        if number == 2:
+        if number == 1:
             read.append(meter.recent(step=8))
+        meter.batch_ended()
+    meter.epoch_ended()
     read.append(meter.recent(step=9))
     clock.now += 1000  # an evaluation
     read.append(meter.epoch(step=9))

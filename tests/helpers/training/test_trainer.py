@@ -19,6 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
+import helpers.training.plan
 import helpers.training.run
 import helpers.training.trainer
 from common.errors import UserError
@@ -28,7 +29,7 @@ from dataset.shuffle import shuffled
 from helpers.checkpoints.weight_files import find_weights, read_weights
 from helpers.training.checkpoints.folders import find_checkpoints
 from helpers.training.distribution import preparation
-from helpers.training.optimizer_step import Stepper
+from helpers.training.optimizer_step import OptimizerStep
 from helpers.training.settings import CaptionConfig
 from model.captioning import PrismerCaption
 from model.freeze import LANGUAGE_LAYERS
@@ -84,7 +85,7 @@ class Seen:
         forward: arguments of the model's forward after the images, by batch.
         asked: arguments of `generate` or `rank` after the images, by batch.
         modes: whether the model was in training mode, by batch; False for those it is asked about.
-        stepper: the last one.
+        step: the last one.
         prepared: how the model was made ready.
     """
 
@@ -96,7 +97,7 @@ class Seen:
     forward: list[tuple[Any, ...]] = field(default_factory=list)
     asked: list[tuple[tuple, dict]] = field(default_factory=list)
     modes: list[tuple[str, bool]] = field(default_factory=list)
-    stepper: Stepper | None = None
+    step: OptimizerStep | None = None
     prepared: dict[str, Any] = field(default_factory=dict)
 
 
@@ -149,9 +150,9 @@ def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripts
     monkeypatch.setenv("PATH", "")  # no Java: it is slow to start
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     monkeypatch.setattr(sys, "argv", [])
-    monkeypatch.setattr(helpers.training.run, "read_model_size", tiny_size)
+    monkeypatch.setattr(helpers.training.plan, "read_model_size", tiny_size)
     scripts = Scripts(tmp_path)
-    load, step = ImageLabelDataset._load, Stepper.step
+    load, backward, apply = ImageLabelDataset._load, OptimizerStep.backward, OptimizerStep.apply
     prepare = preparation.prepare_model
 
     def loading(self: ImageLabelDataset, index: int) -> dict[str, Any]:
@@ -160,15 +161,16 @@ def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripts
             scripts.seen.dataset = self
         return load(self, index)
 
-    def stepping(self: Stepper, loss: Tensor) -> Tensor | None:
-        scripts.seen.stepper = self
+    def watched_backward(self: OptimizerStep, loss: Tensor) -> None:
+        scripts.seen.step = self
         scripts.seen.losses.append(loss.item())
         scripts.seen.seeds.append(torch.initial_seed())
+        backward(self, loss)
+
+    def watched_apply(self: OptimizerStep, norm: Tensor) -> None:
         (rate,) = {group["lr"] for group in self.optimizer.param_groups}
-        norm = step(self, loss)
-        if norm is not None:
-            scripts.seen.rates.append(rate)
-        return norm
+        scripts.seen.rates.append(rate)
+        apply(self, norm)
 
     def preparing(*args: Any, **options: Any) -> torch.nn.Module:
         scripts.seen.prepared = options
@@ -188,7 +190,8 @@ def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripts
         monkeypatch.setattr(cls, method, watched)
 
     monkeypatch.setattr(ImageLabelDataset, "_load", loading)
-    monkeypatch.setattr(Stepper, "step", stepping)
+    monkeypatch.setattr(OptimizerStep, "backward", watched_backward)
+    monkeypatch.setattr(OptimizerStep, "apply", watched_apply)
     monkeypatch.setattr(helpers.training.run, "prepare_model", preparing)
     for cls in (PrismerCaption, PrismerVQA):
         for method in ("forward", "generate", "rank"):
@@ -245,8 +248,8 @@ def test_each_step_has_its_samples_its_rate_and_its_texts(scripts, task, rates, 
     assert seen.asked[0] == asked
     assert set(seen.modes) == {("forward", True), ("generate" if "num_beams" in asked[1] else "rank", False)}
     assert seen.dataset.transform.crop_scale is None
-    assert seen.stepper.max_grad_norm == 5
-    assert seen.stepper.optimizer.param_groups[0]["weight_decay"] == 0.07
+    assert seen.step.max_grad_norm == 5
+    assert seen.step.optimizer.param_groups[0]["weight_decay"] == 0.07
     assert len(find_checkpoints(folder)) == 2
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [record["train_loss"] for record in records] == pytest.approx(
@@ -295,17 +298,17 @@ def test_a_run_that_goes_on_does_what_was_left(scripts, task, steps, monkeypatch
     weights = load_file(whole / "model.safetensors")
     shutil.rmtree(whole)
 
-    step = Stepper.step
+    backward = OptimizerStep.backward
 
-    def stepping(self: Stepper, loss: Tensor) -> Tensor | None:
+    def lost(self: OptimizerStep, loss: Tensor) -> None:
         if len(scripts.seen.rates) == steps:
             raise Lost
-        return step(self, loss)
+        backward(self, loss)
 
-    monkeypatch.setattr(Stepper, "step", stepping)
+    monkeypatch.setattr(OptimizerStep, "backward", lost)
     with pytest.raises(Lost):
         scripts.run(task, **changes)
-    monkeypatch.setattr(Stepper, "step", step)
+    monkeypatch.setattr(OptimizerStep, "backward", backward)
     if steps == 2:
         with pytest.raises(UserError, match="inside an epoch with seed 3, this run has 5"):
             scripts.run(task, "--from_checkpoint", "--seed", "5", **changes)

@@ -12,9 +12,10 @@ from helpers.checkpoints.experiments import (
     EMBEDDED,
     find_experiment,
     has_weights,
-    newest_checkpoint,
+    newest_whole,
     refuse_to_start_over,
     remove_earlier_run,
+    resumable_checkpoints,
     set_metrics_aside,
 )
 from helpers.training.checkpoints.folders import (
@@ -70,18 +71,18 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(tmp_pat
     experiment = Path("logging/caption_x")
     before, newest = write(experiment, 8), write(experiment, 12)
     accelerator = Accelerator(cpu=True)
-    assert newest_checkpoint("caption", "x", accelerator) == newest
+    assert newest_whole(resumable_checkpoints("caption", "x"), accelerator) == newest
     assert capsys.readouterr().err == ""
     harm, reason = DAMAGES[kind]
     harm(newest)
     assert reason in damage(newest)
-    assert newest_checkpoint("caption", "x", accelerator) == before
+    assert newest_whole(resumable_checkpoints("caption", "x"), accelerator) == before
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"warning: {newest} is damaged: ")
     assert reason in line
     harm(before)
     with pytest.raises(UserError, match="no checkpoint there is whole"):
-        newest_checkpoint("caption", "x", accelerator)
+        newest_whole(resumable_checkpoints("caption", "x"), accelerator)
 
 
 def test_processes_share_the_hashing(tmp_path):
@@ -176,4 +177,4 @@ def test_experiments_of_ones_own_come_first_and_those_there_are_are_listed(tmp_p
     with pytest.raises(UserError, match="there is none for sound yet"):
         find_experiment("sound", "ape")
     with pytest.raises(UserError, match=r"logging/caption_ape: has weights, but no training state"):
-        newest_checkpoint("caption", "ape", Accelerator(cpu=True))
+        resumable_checkpoints("caption", "ape")

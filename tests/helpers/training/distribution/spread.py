@@ -18,7 +18,7 @@ from helpers.training.distribution.batch_norm import average_statistics
 from helpers.training.distribution.preparation import prepare_model
 from helpers.training.distribution.processes import start_accelerator
 from helpers.training.distribution.sharding import Sharding, full_state_dict, gathered, local, unwrap
-from helpers.training.optimizer_step import MeanLoss, Stepper
+from helpers.training.optimizer_step import MeanLoss, OptimizerStep
 from helpers.training.schedule import build_optimizer
 from helpers.training.skipped_steps import SkippedSteps
 from model.captioning import PrismerCaption
@@ -79,13 +79,21 @@ class Run:
         self.model.train()
         self.optimizer = build_optimizer(self.model, LR, weight_decay=0.05)
         self.scaler = torch.amp.GradScaler("cpu", enabled=scale > 0, init_scale=scale)
-        self.stepper = Stepper(self.model, self.optimizer, self.scaler, accumulate_steps, max_grad_norm)
+        self.optimizer_step = OptimizerStep(self.model, self.optimizer, self.scaler, accumulate_steps, max_grad_norm)
         self.share = share_of(accelerator.process_index, accelerator.num_processes)
 
     def forward(self, images: dict, captions: list[str]) -> Tensor:
         """The loss of a batch."""
         with self.accelerator.autocast():
             return self.model(images, captions, PREFIX)
+
+    def take_step(self, loss: Tensor) -> Tensor:
+        """A step of one batch; the norm of its gradient."""
+        with self.optimizer_step.batch(samples=1, is_last=True):
+            self.optimizer_step.backward(loss)
+        norm = self.optimizer_step.clip_gradient()
+        self.optimizer_step.apply(norm)
+        return norm
 
     def step(self, step: int, *shares: slice) -> tuple[float, float]:
         """One step; the loss of all processes' samples, and the norm of its gradient.
@@ -96,13 +104,15 @@ class Run:
         """
         shares = shares or (self.share,)
         losses = MeanLoss()
-        for images, captions in self.stepper.batches(
-            [inputs(self.config, step, share) for share in shares], len(shares)
-        ):
+        for share in shares:
+            images, captions = inputs(self.config, step, share)
             torch.manual_seed(step)  # instance embeddings are drawn in training
-            loss = self.forward(images, captions)
-            losses.add(loss.detach(), self.stepper.samples)
-            norm = self.stepper.step(loss)
+            with self.optimizer_step.batch(len(captions), is_last=share is shares[-1]):
+                loss = self.forward(images, captions)
+                self.optimizer_step.backward(loss)
+            losses.add(loss.detach(), len(captions))
+        norm = self.optimizer_step.clip_gradient()
+        self.optimizer_step.apply(norm)
         total, samples = self.accelerator.reduce(torch.stack([losses.sum, losses.samples]), "sum")
         return (total / samples).item(), norm.item()
 
@@ -134,7 +144,7 @@ def memory(run: Run) -> dict[str, int]:
     loss = run.forward(*inputs(run.config, 0, run.share))
     found["parameters after forward"] = held(parameters())
     with patch.object(run.optimizer, "zero_grad"):
-        run.stepper.step(loss)
+        run.take_step(loss)
     found["parameters after backward"] = held(parameters())
     found["gradients"] = held(p.grad for p in parameters() if p.grad is not None)
     run.optimizer.zero_grad()
@@ -165,7 +175,7 @@ def skip(run: Run) -> dict[str, Any]:
     loss = run.forward(*inputs(run.config, 0, run.share))
     if run.accelerator.process_index == 1:
         loss = loss * torch.inf
-    norm = run.stepper.step(loss).item()
+    norm = run.take_step(loss).item()
     kept = all(map(torch.equal, before, state()))
     run.step(0)
     return {"norm": norm, "kept": kept, "went on": not all(map(torch.equal, before, state()))}

@@ -1,0 +1,123 @@
+"""What a run of a training script will do.
+
+`plan_run` checks settings, folders and weights before anything is started, locked or written.
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from dataset.class_tables import class_counts
+from dataset.samples import ImageConfig
+from helpers.checkpoints.backbones import find_backbones
+from helpers.checkpoints.experiments import (
+    SETTINGS,
+    check_places,
+    experiment_folder,
+    find_experiment,
+    refuse_to_start_over,
+    resumable_checkpoints,
+)
+from helpers.checkpoints.load import DESCRIPTION
+from helpers.checkpoints.weight_files import find_weights
+from helpers.training.checkpoints.folders import FOLDER
+from helpers.training.checkpoints.run_lock import refuse_while_locked
+from helpers.training.distribution.launch_settings import check_launch
+from helpers.training.settings import TaskConfig, prismer_config
+from helpers.training.tracking import METRICS, check_tracker
+from model.config import PrismerConfig
+from model.prismer import Prismer
+from model.sizes import ModelSize, read_model_size
+
+M = TypeVar("M", bound=Prismer)
+C = TypeVar("C", bound=TaskConfig)
+
+
+@dataclass(frozen=True)
+class RunPlan(Generic[M, C]):
+    """A run that can begin.
+
+    Attributes:
+        task: `caption`, `vqa`, `pretrain` or `classification`; names the experiment's folder.
+        model_class: the task's model.
+        config: the task's settings.
+        args: the flags of `common.cli.training_parser`.
+        size: the model's size.
+        network: the model's configuration.
+        folder: where the run writes.
+        checkpoints: with `--from_checkpoint`, where training may resume, newest first; not yet verified.
+        weights: the file that the run starts from; None: it resumes, or starts from new weights.
+        backbones: files of vision and text backbone that new weights come from; None: they are drawn at random.
+    """
+
+    task: str
+    model_class: type[M]
+    config: C
+    args: argparse.Namespace
+    size: ModelSize
+    network: PrismerConfig
+    folder: Path
+    checkpoints: list[Path]
+    weights: Path | None
+    backbones: tuple[Path, Path] | None
+
+    @property
+    def tracker(self) -> str | None:
+        """The tracker that training writes to."""
+        return None if self.args.log_with == "none" or self.args.evaluate else self.args.log_with
+
+    @property
+    def written_files(self) -> list[str]:
+        """Names of the files that a new run writes into its folder."""
+        return _written_files(self.config)
+
+    def image_config(self, **options: Any) -> ImageConfig:
+        """How the task's data sets read images and labels."""
+        return ImageConfig(
+            label_path=self.config.label_path,
+            experts=self.config.experts,
+            image_resolution=self.config.image_resolution,
+            label_resolution=self.config.label_resolution,
+            augment=self.config.augment,
+            seed=self.args.seed,
+            compat=self.config.compat,
+            classes=class_counts(self.config.class_tables, self.config.experts),
+            **options,
+        )
+
+
+def plan_run(task: str, model_class: type[M], config: C, args: argparse.Namespace) -> RunPlan[M, C]:
+    """Checks a run and finds what it starts from.
+
+    Raises:
+        UserError: the run cannot begin; nothing has changed.
+    """
+    check_launch()
+    size = read_model_size(config.prismer_model)
+    network = prismer_config(config, size)
+    folder = experiment_folder(task, args.exp_name, args.output_dir)
+    checkpoints, weights, backbones = [], None, None
+    check_places(folder, "results", *([] if args.evaluate else [FOLDER]))
+    if args.evaluate:
+        source = task if args.from_checkpoint else "pretrain"
+        weights = find_weights(find_experiment(source, args.exp_name, args.output_dir))
+    else:
+        if not args.dry_run:
+            refuse_while_locked(folder)
+        if args.from_checkpoint:
+            checkpoints = resumable_checkpoints(task, args.exp_name, args.output_dir)
+        else:
+            refuse_to_start_over(folder, _written_files(config), args.overwrite)
+            if task == "pretrain" or config.from_scratch:
+                backbones = find_backbones(size.backbones)
+            else:
+                weights = find_weights(find_experiment("pretrain", args.exp_name, args.output_dir))
+    plan = RunPlan(task, model_class, config, args, size, network, folder, checkpoints, weights, backbones)
+    check_tracker(plan.tracker)
+    return plan
+
+
+def _written_files(config: TaskConfig) -> list[str]:
+    original = ["pytorch_model.bin"] if config.pytorch_model else []
+    return ["model.safetensors", *original, DESCRIPTION, METRICS, SETTINGS]
