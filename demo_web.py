@@ -1,10 +1,10 @@
-"""A web page for the model: what the experts see of an image, its caption, answers to questions.
+"""Serves a web page that shows an image's labels and caption and answers questions about it.
 
     python demo_web.py                            # http://127.0.0.1:7860, with the embedded prismer_nano
     python demo_web.py --exp_name prismer_base    # weights in logging/caption_prismer_base
-    python demo_web.py --host 0.0.0.0 --port 80   # for others, too: read docs/web.md first
+    python demo_web.py --host 0.0.0.0 --port 80   # for other machines: read docs/web.md first
 
-Needs no network; nothing that visitors bring is kept.
+It needs no network, and keeps nothing of its visitors.
 """
 
 import argparse
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     import gradio
 
     from helpers.web.actions import Actions
-    from helpers.web.loaded_models import WebModels
+    from helpers.web.models import WebModels
 
 EXAMPLES = Path(__file__).resolve().parent / "helpers" / "images"
-KEPT = 600  # seconds that an upload's file is kept; what is read of it goes with the visitor
+KEPT = 600  # seconds that the file of an upload is kept; the image itself goes with the visitor
 
 
 def main() -> None:
@@ -49,15 +49,17 @@ def main() -> None:
 
 
 def serve(args: argparse.Namespace) -> None:
-    """Shows the page until it is told to stop; then nothing of it is left on the disk."""
+    """Serves the page until it is stopped, then deletes all its files."""
     check_port(args.host, args.port)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     with tempfile.TemporaryDirectory(prefix="prismer_web_", ignore_cleanup_errors=True) as folder:
-        tempfile.tempdir = folder  # for whatever writes temporary files: uploads, labels, Gradio
+        tempfile.tempdir = folder  # of uploads, labels and Gradio's own files
         # Imported here, so that --help and a mistyped flag are answered at once.
+        import gradio as gr
+
         from helpers.training.distribution.processes import use_device
         from helpers.web.actions import Actions
-        from helpers.web.loaded_models import WebModels
+        from helpers.web.models import WebModels
         from helpers.web.page import CSS
 
         if args.device:
@@ -75,24 +77,27 @@ def serve(args: argparse.Namespace) -> None:
             enable_monitoring=False,
             footer_links=[],
             css=CSS,
-            theme=theme(),
+            theme=gr.themes.Default(  # with fonts that visitors have: nothing is fetched
+                primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["monospace"]
+            ),
             prevent_thread_lock=True,
             quiet=True,
         )
         print(f"http://{args.host}:{args.port}", flush=True)
         try:
             threading.Event().wait()
-        except KeyboardInterrupt:  # a signal: a server ends by one
+        except KeyboardInterrupt:  # also SIGTERM and SIGHUP: the usual end of a server
             pass
         finally:
             page.close(verbose=False)
-            models.stop()  # so that nothing is written to the folder any more
+            models.stop()  # nothing is written to the folder from now on
 
 
 def build_page(actions: "Actions", models: "WebModels") -> "gradio.Blocks":
-    """The page: its parts, and which action changes which of them."""
+    """The page: its parts, and the parts that each action changes."""
     import gradio as gr
 
+    from dataset.images import list_images
     from helpers.figures.drawing import title
     from helpers.web import page as web_page
     from helpers.web.actions import START, tile
@@ -108,9 +113,9 @@ def build_page(actions: "Actions", models: "WebModels") -> "gradio.Blocks":
                     label="Image",
                     height=320,
                 )
-                # Gradio would open the file itself, and end in a stack trace if it is damaged.
+                # Gradio would open the file itself, and fail with a stack trace if it is damaged.
                 picture.preprocess = lambda sent: sent and sent.path
-                gr.Examples([[str(path)] for path in example_images()], picture, elem_id="examples")
+                gr.Examples([[str(EXAMPLES / name)] for name in list_images(EXAMPLES)], picture, elem_id="examples")
             with gr.Column(scale=3, min_width=320):
                 captions = gr.HTML(START, elem_id="captions")
                 question = gr.Textbox(
@@ -147,7 +152,7 @@ def build_page(actions: "Actions", models: "WebModels") -> "gradio.Blocks":
         def leave(request: gr.Request):
             actions.leave(request.session_hash)
 
-        # One at a time; who comes while it is busy is told a place in the queue.
+        # One visitor at a time; the others see their place in the queue.
         options = {"concurrency_limit": 1, "concurrency_id": "models", "api_visibility": "private"}
         options |= {"trigger_mode": "always_last", "show_progress": "minimal"}
         everything = list(parts.values())
@@ -165,24 +170,8 @@ def build_page(actions: "Actions", models: "WebModels") -> "gradio.Blocks":
     return page
 
 
-def theme() -> "gradio.themes.Base":
-    """Light and dark, with the fonts that the visitor has: nothing is fetched."""
-    import gradio as gr
-
-    return gr.themes.Default(
-        primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["monospace"]
-    )
-
-
-def example_images() -> list[Path]:
-    """The bundled images."""
-    from dataset.images import list_images
-
-    return [EXAMPLES / name for name in list_images(EXAMPLES)]
-
-
 def check_port(host: str, port: int) -> None:
-    """Whether this port can be listened on, before anything is loaded."""
+    """Makes sure that the port is free, before anything is loaded."""
     try:
         with socket.create_server((host, port)):
             pass

@@ -1,4 +1,4 @@
-"""What happens when a visitor of the web demo does something: which parts of the page change, and to what."""
+"""The actions of a visitor of the web demo: each tells which parts of the page change, and to what."""
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -6,9 +6,8 @@ from pathlib import Path
 from common.errors import UserError
 from helpers.figures.attribution_picture import draw_attribution
 from helpers.web import page
-from helpers.web.loaded_models import WebModels
-from helpers.web.uploads import read_upload
-from helpers.web.visitors import Visit, Visits
+from helpers.web.models import WebModels
+from helpers.web.visitors import Visit, Visits, read_upload
 
 Changes = dict[str, str]  # HTML by the part of the page; other parts stay as they are
 START = page.note("Drop an image, or choose an example.")
@@ -20,12 +19,12 @@ def tile(expert: str) -> str:
 
 
 class Actions:
-    """Of all visitors; `session` tells them apart.
+    """The actions of all visitors; `session` tells visitors apart.
 
     The parts are `captions`, `attribution`, `answers`, and a `tile` for each expert.
 
     Args:
-        models: what runs.
+        models: the models.
         max_pixels: of an image.
     """
 
@@ -35,7 +34,7 @@ class Actions:
         self._visits = Visits()
 
     def look(self, session: str, path: str | None, chosen: Collection[str], explain: bool) -> Iterator[Changes]:
-        """Labels a new image expert by expert, then captions it; without an image clears the page."""
+        """Labels a new image expert by expert, then captions it; without an image it clears the page."""
         self.leave(session)
         empty = {tile(name): page.tile(name) for name in self._models.experts}
         yield {"captions": START, "attribution": "", "answers": ""} | empty
@@ -51,7 +50,7 @@ class Actions:
             yield empty | {"captions": page.message(str(error))}
 
     def tell(self, session: str, chosen: Collection[str], explain: bool) -> Changes:
-        """Captions the image once more, with the chosen experts alone."""
+        """Captions the image again, with the chosen experts alone."""
         visit = self._visits.find(session)
         if visit is None:
             return {"captions": START}
@@ -69,10 +68,13 @@ class Actions:
             if not question.strip():
                 raise UserError("Type a question first.")
             found = self._models.answer(visit, question, chosen)
-            other = self._models.answer_z(visit, question)
+            other = self._models.answer(visit, question, z=True)
         except UserError as error:
             return {"answers": page.message(str(error))}
-        return {"answers": page.answers(question, found, self._off(chosen), other)}
+        shown = [page.card(f"Prismer{page.without(self._off(chosen))}", found, "pr-main")]
+        if other:
+            shown.append(page.card("PrismerZ", other))
+        return {"answers": page.note(question) + page.cards(*shown)}
 
     def leave(self, session: str) -> None:
         """Forgets the visitor's image."""
@@ -90,15 +92,19 @@ class Actions:
             yield {tile(name): page.tile(name, visit.seen[name], off=name not in chosen)}
 
     def _told(self, visit: Visit, chosen: Collection[str], explain: bool) -> Changes:
-        off = self._off(chosen)
-        experts = self._models.experts
+        off, experts = self._off(chosen), self._models.experts
+        count = f", {len(experts)} expert{'s' * (len(experts) > 1)}" if experts else " without experts"
         full = self._models.caption(visit, experts)
-        less = self._models.caption(visit, chosen) if off else None
-        told = page.captions(experts, full, less, off, self._models.caption_z(visit))
-        changes = {"captions": told, "attribution": ""}
+        shown = [page.card(f"Prismer{count}", full, "pr-main")]
+        if off:
+            less = self._models.caption(visit, chosen)
+            shown.append(page.card(f"Prismer{page.without(off)}", less, "pr-less", full))
+        if z := self._models.caption(visit, z=True):
+            shown.append(page.card("PrismerZ, the image alone", z))
+        changes = {"captions": page.cards(*shown), "attribution": ""}
         for name, seen in visit.seen.items():
             changes[tile(name)] = page.tile(name, seen, off=name in off)
         if explain:
-            attribution = self._models.caption(visit, chosen, attribution=True).attribution
-            changes["attribution"] = page.attribution(draw_attribution(attribution))
+            found = self._models.caption(visit, chosen, attribution=True)
+            changes["attribution"] = page.attribution(draw_attribution(found.attribution))
         return changes

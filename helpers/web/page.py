@@ -1,6 +1,6 @@
-"""What the web demo shows, as HTML: labels, captions, answers, messages. Pictures are in it, not files."""
+"""The parts of the web demo as HTML: labels, captions, answers, messages. Pictures are data URLs, not files."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from html import escape
 from math import exp
 from pathlib import Path
@@ -67,9 +67,9 @@ def heading(experts: Sequence[str], weights: Sequence[Path], limits: str) -> str
     """The top of the page.
 
     Args:
-        experts: all there are.
-        weights: folders, of which their names and where they are is told, but no more.
-        limits: what `Predictor.limits` says.
+        experts: all experts.
+        weights: folders of the models; visitors see the last two parts of their paths.
+        limits: `Predictor.limits`.
     """
     folders = ", ".join("/".join(folder.parts[-2:]) for folder in weights)
     count = f"{len(experts)} experts look at the picture, and the model reads what they saw." if experts else ""
@@ -81,59 +81,54 @@ def heading(experts: Sequence[str], weights: Sequence[Path], limits: str) -> str
 
 
 def label(name: str, panel: Panel) -> str:
-    """What an expert saw: the picture, and what its colours mean."""
+    """The picture of a label and the meaning of its colours."""
     picture = f'<img alt="{escape(title(name))}" src="{inline(panel.picture)}">'
     return f'{picture}<div class="pr-legend">{panel_key(panel)}</div>'
 
 
 def tile(name: str, seen: str | None = None, *, waits: bool = False, off: bool = False) -> str:
-    """An expert's `label` under its name; without one a grey field, which pulses while it is being made."""
+    """An expert's `label` under its name; without a label a grey field, which pulses while the label is made."""
     head = f"<h3><span>{escape(title(name))}</span>{'<em>off</em>' if off else ''}</h3>"
     body = seen or f'<div class="pr-empty{" pr-wait" if waits else ""}"></div>'
     return f'<div class="pr-tile{" pr-off" if off else ""}">{head}{body}</div>'
 
 
-def captions(
-    experts: Sequence[str],
-    full: Prediction,
-    less: Prediction | None,
-    off: Collection[str],
-    z: Prediction | None,
-) -> str:
-    """Captions side by side.
+def card(who: str, found: Prediction, kind: str = "", full: Prediction | None = None) -> str:
+    """A caption or an answer with its score, and the likeliest answers with bars.
 
     Args:
-        experts: all there are.
-        full: with all of them.
-        less: without those that are `off`, None if none is; words that `full` lacks are marked.
-        off: names of experts.
-        z: that of PrismerZ.
+        who: the model.
+        found: its text.
+        kind: CSS class of the card.
+        full: another text; words that it lacks are marked.
     """
-    count = f", {len(experts)} expert{'s' * (len(experts) > 1)}" if experts else " without experts"
-    cards = [_card(f"Prismer{count}", full, escape(full.text), "pr-main")]
-    if less:
-        known = set(_words(full.text))
-        words = [
-            f"<mark>{escape(word)}</mark>" if _words(word)[0] not in known else escape(word)
-            for word in less.text.split()
-        ]
-        cards.append(_card(f"Prismer{_without(off)}", less, " ".join(words), "pr-less"))
-    if z:
-        cards.append(_card("PrismerZ, the image alone", z, escape(z.text), ""))
-    return f'<div class="pr-cards">{"".join(cards)}</div>'
+    known = _words(full.text if full else found.text)
+    words = [escape(word) if _words(word) <= known else f"<mark>{escape(word)}</mark>" for word in found.text.split()]
+    bars = [
+        f'<div class="pr-bar"><span>{escape(text)}</span><i style="width: {100 * exp(score):.0f}%"></i>'
+        f"<span>{score:.2f}</span></div>"
+        for text, score in found.ranked[:SHOWN_ANSWERS]
+    ]
+    score = f'<span title="mean log-probability of its tokens">score {found.score:.2f}</span>'
+    return (
+        f'<div class="pr-card {kind}"><div class="pr-who"><span>{escape(who)}</span>{score}</div>'
+        f'<div class="pr-text">{" ".join(words)}{"".join(bars)}</div></div>'
+    )
 
 
-def answers(question: str, found: Prediction, off: Collection[str], z: Prediction | None) -> str:
-    """Answers side by side, the likeliest with bars."""
-    cards = [_card(f"Prismer{_without(off)}", found, escape(found.text) + _bars(found), "pr-main")]
-    if z:
-        cards.append(_card("PrismerZ", z, escape(z.text) + _bars(z), ""))
-    asked = f'<p class="pr-note">{escape(question)}</p>'
-    return f'{asked}<div class="pr-cards">{"".join(cards)}</div>'
+def cards(*shown: str) -> str:
+    """Cards side by side."""
+    return f'<div class="pr-cards">{"".join(shown)}</div>'
+
+
+def without(off: Sequence[str]) -> str:
+    """Names the experts that are switched off, as the end of a phrase; nothing if none is."""
+    names = [title(name).lower() for name in off]
+    return f" without {', '.join(names[:-1])}{' and ' if names[1:] else ''}{names[-1]}" if names else ""
 
 
 def message(text: str) -> str:
-    """Something that the visitor should do otherwise."""
+    """Tells the visitor what to do differently."""
     return f'<div class="pr-message" role="alert">{escape(text)}</div>'
 
 
@@ -143,31 +138,9 @@ def note(text: str) -> str:
 
 
 def attribution(picture: Image.Image) -> str:
-    """The picture of what the words were read from; it scrolls where the page is narrow."""
+    """The picture of an attribution; it scrolls where the page is narrow."""
     return f'<div class="pr-attribution"><img alt="Attribution by word" src="{inline(picture)}"></div>'
 
 
-def _card(who: str, found: Prediction, text: str, kind: str) -> str:
-    score = f'<span title="mean log-probability of its tokens">score {found.score:.2f}</span>'
-    return (
-        f'<div class="pr-card {kind}"><div class="pr-who"><span>{escape(who)}</span>{score}</div>'
-        f'<div class="pr-text">{text}</div></div>'
-    )
-
-
-def _without(off: Collection[str]) -> str:
-    names = [title(name).lower() for name in off]
-    return f" without {', '.join(names[:-1])}{' and ' if names[1:] else ''}{names[-1]}" if names else ""
-
-
-def _bars(found: Prediction) -> str:
-    rows = [
-        f'<div class="pr-bar"><span>{escape(text)}</span><i style="width: {100 * exp(score):.0f}%"></i>'
-        f"<span>{score:.2f}</span></div>"
-        for text, score in found.ranked[:SHOWN_ANSWERS]
-    ]
-    return "".join(rows)
-
-
-def _words(text: str) -> list[str]:
-    return ["".join(filter(str.isalnum, word)).lower() for word in text.split()]
+def _words(text: str) -> set[str]:
+    return {"".join(filter(str.isalnum, word)).lower() for word in text.split()}

@@ -11,8 +11,8 @@ from common.errors import UserError
 from common.files import ROOT
 from helpers.inference.captioner import Prediction
 from helpers.web.actions import Actions, tile
-from helpers.web.loaded_models import WebModels
-from helpers.web.page import answers, captions, heading, message
+from helpers.web.models import WebModels
+from helpers.web.page import card, heading, message, note
 from helpers.web.visitors import Visits
 
 IMAGES = ROOT / "helpers" / "images"
@@ -138,14 +138,11 @@ def test_nothing_is_written_once_it_is_stopped(tmp_path, monkeypatch):
 
 
 def test_what_visitors_type_is_no_html():
-    found = Prediction("<b>", -1.0, (("<i>&", -1.0),))
-    for html in (
-        answers("<script>", found, [], None),
-        captions(["depth"], found, found, ["depth"], found),
-        message("<a>"),
-    ):
-        for tag in ("<script", "<b>", "<i>&", "<a>"):
-            assert tag not in html
+    found = Prediction("<b> a", -1.0, (("<i>&", -1.0),))
+    html = card("me", found, full=Prediction("a", -1.0)) + note("<script>") + message("<a>")
+    assert "<mark>&lt;b&gt;</mark> a" in html
+    for tag in ("<script", "<b>", "<i>&", "<a>"):
+        assert tag not in html
 
 
 def test_the_oldest_visits_are_forgotten():

@@ -1,4 +1,4 @@
-"""Images from strangers: what is read, and what is said of the rest."""
+"""Uploads of strangers: images are read, and everything else is refused in a sentence."""
 
 import io
 import struct
@@ -9,7 +9,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from common.errors import UserError
-from helpers.web.uploads import LONG_SIDE, read_upload
+from helpers.web.visitors import LONG_SIDE, read_upload
 
 LIMIT = 1_000_000
 

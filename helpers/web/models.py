@@ -1,4 +1,4 @@
-"""All that the web demo runs, loaded once and used by one visitor at a time."""
+"""The models and experts of the web demo, loaded once and used by one visitor at a time."""
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,8 +29,8 @@ class WebModels:
         vqa: one that answers questions; None: `exp_name`, if it has weights for it.
         exp_name_z: one without experts, for both tasks; None: `exp_name` with a z, as `prismerz_nano` is to
             `prismer_nano`, if it has weights.
-        experts: those to run; None: all that the captioner knows.
-        output_dir: where experiments are.
+        experts: the experts to run; None: all that the captioner knows.
+        output_dir: the folder of experiments.
 
     Attributes:
         experts: their names, in the captioner's order.
@@ -55,7 +55,9 @@ class WebModels:
         if self.captioner_z and self.captioner_z.experts():
             raise UserError(f"{exp_name_z or twin} has experts; name a PrismerZ with --exp_name_z")
         self.experts = self.captioner.experts(experts)
-        self._check_answerer(vqa or exp_name)
+        known = self.answerer.experts() if self.answerer else ()  # labels are made for the captioner, and shared
+        if missing := [name for name in known if name not in self.captioner.experts()]:
+            raise UserError(f"{vqa or exp_name} answers with the expert '{missing[0]}', which the captioner lacks")
         self._networks = KeptExperts(self.captioner.backends(self.experts))
         classes = [table for name in self.experts if (table := modality(name).classes)]
         self._tables = read_class_tables(self.captioner.loaded.class_tables, classes) if classes else None
@@ -67,13 +69,13 @@ class WebModels:
         return cls.from_pretrained(self.weights[-1])
 
     def _optional(self, cls: type[P], task: str, named: str | None, usual: str | None) -> P | None:
-        """A model that must be there if it is named, and may be there if it only would be usual."""
+        """A model that must exist if it is named, and may exist under its usual name."""
         if named or (usual and has_weights(task, usual, self._output_dir)):
             return self._load(cls, task, named or usual)
         return None
 
     def stop(self) -> None:
-        """Waits for what is running; from then on nothing runs, and nothing is written."""
+        """Waits for running work; from then on nothing runs and nothing is written."""
         with self._lock:
             self._stopped = True
 
@@ -84,14 +86,8 @@ class WebModels:
                 raise UserError("The server is being stopped.")
             yield
 
-    def _check_answerer(self, name: str) -> None:
-        """Labels are made for the captioner, and shared."""
-        known = self.answerer.experts() if self.answerer else ()
-        if missing := [expert for expert in known if expert not in self.captioner.experts()]:
-            raise UserError(f"{name} answers with the expert '{missing[0]}', which the captioner lacks")
-
     def panels(self, visit: Visit) -> Iterator[tuple[str, Panel]]:
-        """Labels the image; yields each expert's name and picture when its label is there."""
+        """Labels the image; yields each expert's name and picture when its label is ready."""
         view = visit.picture.copy()
         view.thumbnail((PANEL, PANEL), Image.Resampling.LANCZOS)
         names = self._networks.label(visit.picture, visit.key, visit.labels)
@@ -103,33 +99,29 @@ class WebModels:
             size = visit.picture.size
             yield name, label_panel(modality(name), visit.labels, visit.key, size, view, self._tables)
 
-    def caption(self, visit: Visit, experts: Collection[str], attribution: bool = False) -> Prediction:
-        """Captions a labelled image as these experts, and no others, let see it."""
-        return self._caption(self.captioner, visit, experts, attribution)
-
-    def caption_z(self, visit: Visit) -> Prediction | None:
-        """The caption without experts of the model that never had any."""
-        return self._caption(self.captioner_z, visit, (), False) if self.captioner_z else None
-
-    def answer(self, visit: Visit, question: str, experts: Collection[str]) -> Prediction:
-        """Answers a question about a labelled image."""
-        seen = [name for name in self.answerer.experts() if name in experts]
-        return self._answer(self.answerer, visit, question, seen)
-
-    def answer_z(self, visit: Visit, question: str) -> Prediction | None:
-        """The answer of the model without experts."""
-        return self._answer(self.answerer_z, visit, question, ()) if self.answerer_z else None
-
-    def _caption(self, model: Captioner, visit: Visit, experts: Collection[str], attribution: bool) -> Prediction:
-        key = (id(model), frozenset(experts), attribution)
+    def caption(
+        self, visit: Visit, experts: Collection[str] = (), *, z: bool = False, attribution: bool = False
+    ) -> Prediction | None:
+        """Captions a labelled image with these experts alone, or with PrismerZ; None if there is no PrismerZ."""
+        model = self.captioner_z if z else self.captioner
+        if model is None:
+            return None
+        key = (z, frozenset(experts), attribution)
         with self._alone():
             if key not in visit.captions:
                 dataset = visit.dataset(model.image_config(visit.labels, list(experts)))
                 (visit.captions[key],) = model.every(dataset, model.captions(dataset, 1, attribution=attribution))
             return visit.captions[key]
 
-    def _answer(self, model: Answerer, visit: Visit, question: str, experts: Collection[str]) -> Prediction:
+    def answer(
+        self, visit: Visit, question: str, experts: Collection[str] = (), *, z: bool = False
+    ) -> Prediction | None:
+        """Answers a question about a labelled image, as `caption` does."""
+        model = self.answerer_z if z else self.answerer
+        if model is None:
+            return None
+        seen = [name for name in model.experts() if name in experts]
         with self._alone():
-            dataset = visit.dataset(model.image_config(visit.labels, list(experts)))
+            dataset = visit.dataset(model.image_config(visit.labels, seen))
             (answer,) = model.every(dataset, model.answers(dataset, [question], 1))
             return answer
