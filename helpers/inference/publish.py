@@ -53,21 +53,19 @@ def find_folder(name: str | Path) -> Path:
     for folder in (Path(name), ROOT / name):
         if folder.is_dir():
             return folder
-    files = {"repo_id": str(name), "allow_patterns": list(FILES)}
+    reason = None
     try:
         check_connection()
     except UserError as error:
-        try:
-            return Path(snapshot_download(**files, local_files_only=True))
-        except (OSError, HFValidationError):
-            raise UserError(f"model '{name}': no such folder, and {error}") from None
+        reason = error
     try:
-        return Path(snapshot_download(**files))
+        return Path(snapshot_download(str(name), allow_patterns=list(FILES), local_files_only=reason is not None))
     except (OSError, HTTPError, HfHubHTTPError, HFValidationError) as error:
-        raise UserError(
-            f"model '{name}': no such folder, and it cannot be fetched from the hub ({first_line(error)}); "
-            "check the name, the connection, or for a private model the token (hf auth login)"
-        ) from None
+        reason = reason or (
+            f"it cannot be fetched from the hub ({first_line(error)}); check the name, the connection, or for a "
+            "private model the token (hf auth login)"
+        )
+        raise UserError(f"model '{name}': no such folder, and {reason}") from None
 
 
 def write_folder(loaded: LoadedModel, folder: Path, class_name: str, card: Card, overwrite: bool = False) -> None:

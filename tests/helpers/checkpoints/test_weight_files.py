@@ -23,7 +23,6 @@ from helpers.checkpoints.weight_files import (
     read_weights,
     write_weights,
 )
-from helpers.training.checkpoints.folders import MARKER
 from model.captioning import PrismerCaption
 from model.config import PrismerConfig
 from model.prismer import Prismer
@@ -65,13 +64,18 @@ FORMATS = {
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_restores_the_same_weights(model, tmp_path, name):
-    FORMATS[name](tmp_path, model.state_dict())
-    state = read_weights(find_weights(tmp_path))
-    other = restore_model(PrismerCaption, TINY, TOKENIZER, state, "file")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_every_format_and_precision_restores_the_same_weights(model, tmp_path, name, dtype):
+    """The restored model is float32."""
+    stored = {
+        key: value.to(dtype) if value.is_floating_point() else value for key, value in model.state_dict().items()
+    }
+    FORMATS[name](tmp_path, stored)
+    other = restore_model(PrismerCaption, TINY, TOKENIZER, read_weights(find_weights(tmp_path)), "file")
     assert list(other.state_dict()) == list(model.state_dict())
     for key, value in model.state_dict().items():
-        assert torch.equal(other.state_dict()[key], value), key
+        assert other.state_dict()[key].dtype == value.dtype, key
+        assert torch.equal(other.state_dict()[key], stored[key].to(value.dtype)), key
     assert all(parameter.requires_grad for parameter in other.parameters())
 
 
@@ -134,17 +138,6 @@ def test_weights_do_not_change_with_their_file(model, tmp_path, name):
         file.write(b"\xff" * path.stat().st_size)
     for key, value in model.state_dict().items():
         assert torch.equal(state[key], value), key
-
-
-@pytest.mark.parametrize("name", ["bin", "safetensors"])
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_weights_of_half_precision_become_float32(model, tmp_path, name, dtype):
-    state = {key: value.to(dtype) if value.is_floating_point() else value for key, value in model.state_dict().items()}
-    FORMATS[name](tmp_path, state)
-    other = restore_model(PrismerCaption, TINY, TOKENIZER, read_weights(find_weights(tmp_path)), "half")
-    for key, value in model.state_dict().items():
-        assert other.state_dict()[key].dtype == value.dtype, key
-        assert torch.equal(other.state_dict()[key], state[key].to(value.dtype)), key
 
 
 MEASURE = """
@@ -226,16 +219,6 @@ def test_a_mismatch_names_the_keys(model, change, expected):
     assert expected in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
-def test_a_truncated_file_is_named(model, tmp_path, name):
-    path = tmp_path / name
-    write_weights(path, model.state_dict()) if "safetensors" in name else torch.save(model.state_dict(), path)
-    path.write_bytes(path.read_bytes()[:10_000])
-    expected = "truncated or not a checkpoint" if "safetensors" in name else "damaged .*; fetch it again"
-    with pytest.raises(UserError, match=expected):
-        read_weights(path)
-
-
 def test_a_folder_without_weights_says_what_it_expects(tmp_path):
     expected = r"expected model.safetensors, model.safetensors.index.json, pytorch_model.bin or checkpoint.json"
     with pytest.raises(UserError, match=expected):
@@ -243,24 +226,18 @@ def test_a_folder_without_weights_says_what_it_expects(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("index", "expected"),
+    ("shard", "expected"),
     [
-        ("[]", "not an index of shards"),
-        ("{", "not an index of shards"),
-        ('{"weight_map": 3}', "not an index of shards"),
-        ('{"weight_map": {"a": 3}}', "'3' is not the name of a shard"),
-        ('{"weight_map": {"a": "../model.safetensors"}}', "'../model.safetensors' is not the name of a shard"),
-        ('{"weight_map": {"a": "/etc/model.safetensors"}}', "is not the name of a shard"),
-        ('{"weight_map": {"a": "evil.bin"}}', "'evil.bin' is not the name of a shard"),
-        ('{"weight_map": {"a": "gone.safetensors"}}', "gone.safetensors: no such file"),
+        (3, "'3' is not the name of a shard"),
+        ("../model.safetensors", "'../model.safetensors' is not the name of a shard"),
+        ("evil.bin", "'evil.bin' is not the name of a shard"),
+        ("gone.safetensors", "gone.safetensors: no such file"),
     ],
 )
-def test_a_damaged_index_is_one_line(tmp_path, index, expected):
-    path = tmp_path / "model.safetensors.index.json"
-    path.write_text(index)
-    with pytest.raises(UserError, match=expected) as error:
+def test_an_index_names_shards_in_its_folder(tmp_path, shard, expected):
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": shard}}))
+    with pytest.raises(UserError, match=expected):
         read_weights(find_weights(tmp_path))
-    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("size", ["base", "large"])
@@ -287,13 +264,6 @@ def test_a_key_of_another_shape_is_no_released_file(model, key, shape):
         infer_config(model.state_dict() | {key: torch.zeros(shape)}, "file")
 
 
-def test_layers_are_counted_whatever_else_there_is(model):
-    state = {key: value for key, value in model.state_dict().items() if "resblocks" not in key}
-    state["expert_encoder.transformer.resblocks.x.weight"] = torch.zeros(1)
-    with pytest.raises(UserError, match=r"width 128, 0 layers"):
-        infer_config(state, "file")
-
-
 @pytest.mark.parametrize("content", [{1: torch.zeros(1)}, {"a": torch.eye(2).to_sparse()}, {"a": 1}, [1]])
 def test_a_torch_file_of_something_else_is_named(tmp_path, content):
     torch.save(content, tmp_path / "pytorch_model.bin")
@@ -306,11 +276,3 @@ def test_the_umask_says_who_may_read_weights(tmp_path, name):
     (tmp_path / "usual").touch()
     write_weights(tmp_path / name, {"a": torch.ones(1)})
     assert (tmp_path / name).stat().st_mode == (tmp_path / "usual").stat().st_mode
-
-
-@pytest.mark.parametrize(("content", "reason"), [(None, "never complete"), ("{", "damaged"), ("{}", "damaged")])
-def test_weights_of_a_checkpoint_are_read_where_it_was_complete(tmp_path, content, reason):
-    if content is not None:
-        (tmp_path / MARKER).write_text(content)
-    with pytest.raises(UserError, match=f"{MARKER}: .*{reason}"):
-        read_weights(tmp_path / MARKER)

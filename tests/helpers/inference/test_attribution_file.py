@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from common.errors import UserError
 from helpers.figures.attribution_picture import ROW, draw_attribution
 from helpers.figures.drawing import modality_colour
 from helpers.inference.attribution_file import Told, attribution_file, read_attribution, write_attribution
@@ -31,9 +30,11 @@ def attribution() -> Attribution:
     )
 
 
-def test_comes_back_from_a_file(attribution, tmp_path):
+def test_comes_back_from_a_file_with_four_digits(attribution, tmp_path):
     path = attribution_file(tmp_path, "photos/a.b")
     assert read_attribution(path) is None
+    exact = torch.tensor([-1.23456, -0.000123456, -1234.56, -1.0])
+    attribution = replace(attribution, log_probs=exact, without={"depth": exact - 2})
     write_attribution(path, Told("Café.", "What is it?", attribution))
     told = read_attribution(path)
     assert (told.text, told.question, told.attribution.words) == ("Café.", "What is it?", attribution.words)
@@ -44,22 +45,9 @@ def test_comes_back_from_a_file(attribution, tmp_path):
         assert list(found) == list(wanted)
         for key, value in wanted.items():
             torch.testing.assert_close(found[key], value, rtol=1e-3, atol=1e-3)
-
-
-def test_numbers_have_four_digits(attribution, tmp_path):
-    exact = torch.tensor([-1.23456, -0.000123456, -1234.56, -1.0])
-    write_attribution(tmp_path / "a.json", Told("A.", None, replace(attribution, log_probs=exact)))
-    content = json.loads((tmp_path / "a.json").read_text())
+    content = json.loads(path.read_text())
     assert content["log_probs"] == [-1.235, -0.0001235, -1235, -1]
-    assert (content["text"], content["question"]) == ("A.", None)
     assert np.shape(content["tokens"]["rgb"]) == (4, 2, 2)
-
-
-@pytest.mark.parametrize("content", ["no JSON", "[]", '{"text": "a", "words": 3}', '{"log_probs": ["x"]}'])
-def test_a_damaged_file_is_named(tmp_path, content):
-    (tmp_path / "a.json").write_text(content)
-    with pytest.raises(UserError, match=r"a\.json: damaged .* demo\.py --attribution"):
-        read_attribution(tmp_path / "a.json")
 
 
 @pytest.mark.parametrize("width", [640, 1240])
