@@ -24,7 +24,6 @@ from dataset.label_manifest import read_backends
 from helpers.checkpoints.load import InferenceDefaults, describe
 from helpers.evaluation.prediction import epoch_table, say_cut_texts, warn_of_overlap
 from helpers.training.checkpoints.saver import Saver
-from helpers.training.checkpoints.training_state import save_best
 from helpers.training.distribution.batch_norm import average_statistics
 from helpers.training.distribution.processes import broadcast_from_main, count_over_processes
 from helpers.training.distribution.sharding import all_finite
@@ -115,8 +114,8 @@ class Trainer:
         self.stop = StopRequest(accelerator)
         network, backends = run.plan.network, read_backends(config.label_path, run.plan.network.experts)
         usage = replace(task.usage, backends=backends)
-        self.description = describe(network, run.plan.size.tokenizer, config.class_tables, usage)
-        self.saver = Saver(run, self.optimizer, scaler, self.description, dataset)
+        description = describe(network, run.plan.size.tokenizer, config.class_tables, usage)
+        self.saver = Saver(run, self.optimizer, scaler, description)
         self.progress = self.saver.restore()
         settings = vars(run.args) | config_as_json(config)
         resumed_at = self.progress.step if run.checkpoint else None
@@ -188,7 +187,7 @@ class Trainer:
                 scores = self.task.evaluate(f"epoch_{epoch}")
             progress.epoch, progress.consumed = epoch, 0
             if scores is not None and self._are_best(scores):
-                save_best(run.folder, run.accelerator, run.model, self.description, config.pytorch_model)
+                self.saver.save_best()
             self._log_epoch(scores or {})
             self.saver.note(progress)  # last: a run that is killed before resumes with the evaluation
         self._finish()

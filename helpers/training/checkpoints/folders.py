@@ -17,37 +17,36 @@ from common.strict_json import parse_json
 
 FOLDER = "checkpoints"  # within an experiment's folder
 MARKER = "checkpoint.json"
-WEIGHTS = "model."  # what the names of the model's tensors begin with
+WEIGHTS = "model."  # the names of the model's tensors begin with it
 
 
 def checkpoint_folder(experiment: Path, step: int) -> Path:
-    """Where an experiment's checkpoint of a step lies."""
+    """The folder of an experiment's checkpoint of a step."""
     return experiment / FOLDER / f"step_{step:08d}"
 
 
 def find_checkpoints(experiment: Path) -> list[Path]:
-    """An experiment's checkpoints, the newest first; whether they are whole is not looked at."""
-    folders = (experiment / FOLDER).glob("step_*")
-    return sorted((path for path in folders if _step(path) is not None), key=_step, reverse=True)
+    """An experiment's checkpoints, newest first, damaged ones included."""
+    folders = [path for path in (experiment / FOLDER).glob("step_*") if path.name[5:].isdecimal()]
+    return sorted(folders, key=_step, reverse=True)
 
 
-def _step(path: Path) -> int | None:
-    digits = path.name.removeprefix("step_")
-    return int(digits) if digits.isdecimal() else None
-
-
-def begin_checkpoint(folder: Path) -> Path:
-    """Makes the empty folder in which a checkpoint is written; removes what killed processes left."""
-    for leftover in folder.parent.glob(".step_*.tmp"):
-        shutil.rmtree(leftover)
-    temporary = temporary_folder(folder)
-    temporary.mkdir(parents=True)
-    return temporary
+def _step(folder: Path) -> int:
+    return int(folder.name[5:])
 
 
 def temporary_folder(folder: Path) -> Path:
     """Where a checkpoint is written before it is complete."""
     return folder.with_name(f".{folder.name}.tmp")
+
+
+def begin_checkpoint(folder: Path) -> Path:
+    """Makes a checkpoint's temporary folder, and removes those of killed processes."""
+    for leftover in folder.parent.glob(".step_*.tmp"):
+        shutil.rmtree(leftover)
+    temporary = temporary_folder(folder)
+    temporary.mkdir(parents=True)
+    return temporary
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
@@ -62,7 +61,7 @@ def complete_checkpoint(folder: Path, marker: Mapping[str, Any], files: Mapping[
 
     Args:
         folder: of `checkpoint_folder`; a damaged one of that name is replaced.
-        marker: what it says beside the files.
+        marker: its content beside the files.
         files: their fingerprints by name.
 
     Raises:
@@ -80,12 +79,17 @@ def complete_checkpoint(folder: Path, marker: Mapping[str, Any], files: Mapping[
 
 
 def update_marker(folder: Path, changes: Mapping[str, Any]) -> None:
-    """Changes what a marker says of the run; the files stay."""
+    """Changes entries of a checkpoint's marker; the files stay."""
     _write_marker(folder, {**read_marker(folder), **changes})
 
 
+def _write_marker(folder: Path, content: Mapping[str, Any]) -> None:
+    write_json(folder / MARKER, content, indent=1)
+    sync(folder / MARKER)
+
+
 def read_marker(folder: Path) -> dict[str, Any]:
-    """What a checkpoint's marker says.
+    """The content of a checkpoint's marker.
 
     Raises:
         UserError: it is missing or damaged.
@@ -103,11 +107,11 @@ def read_marker(folder: Path) -> dict[str, Any]:
 
 
 def damage(folder: Path, part: int = 0, parts: int = 1) -> str | None:
-    """What is wrong with a checkpoint; None if nothing is.
+    """The first fault of a checkpoint; None if it is whole.
 
     Args:
         folder: the checkpoint.
-        part, parts: only the hashes of every so manieth file are computed: processes share the work.
+        part, parts: hash every `parts`-th file only, from the `part`-th on: processes share the work.
     """
     try:
         files = read_marker(folder)["files"]
@@ -128,14 +132,14 @@ def damage(folder: Path, part: int = 0, parts: int = 1) -> str | None:
 
 
 def remove_old(experiment: Path, keep: int, step: int) -> None:
-    """Removes all but the newest checkpoints up to a step; what is newer (and damaged) is left alone."""
+    """Removes all but the newest checkpoints up to a step; newer ones, which are damaged, stay."""
     old = [path for path in find_checkpoints(experiment) if _step(path) <= step]
     for path in old[keep:]:
         remove_checkpoint(path)
 
 
 def remove_checkpoint(folder: Path) -> None:
-    """Removes a checkpoint, so that one that is half removed is never taken for a checkpoint."""
+    """Removes a checkpoint under another name, so that a half-removed one is never taken for a checkpoint."""
     if folder.exists():
         aside = folder.with_name(f".{folder.name}.old.tmp")
         shutil.rmtree(aside, ignore_errors=True)
@@ -143,13 +147,8 @@ def remove_checkpoint(folder: Path) -> None:
         shutil.rmtree(aside)
 
 
-def _write_marker(folder: Path, content: Mapping[str, Any]) -> None:
-    write_json(folder / MARKER, content, indent=1)
-    sync(folder / MARKER)
-
-
 def sync(path: Path) -> None:
-    """Waits until a file, or the names in a folder, are on the disk: a marker must not be there before."""
+    """Waits until a file, or a folder's list of names, is on the disk; a marker must not be there earlier."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

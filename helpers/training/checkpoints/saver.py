@@ -1,4 +1,4 @@
-"""The checkpoints of a run: going on from the newest, writing others, keeping the last ones."""
+"""The checkpoints of a run: resuming from the newest, writing others, keeping the last ones; the best weights."""
 
 import json
 from collections.abc import Mapping
@@ -12,21 +12,22 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from common.errors import UserError
-from common.files import write_text
+from common.files import write_json, write_text
 from common.yaml_config import config_as_json
-from dataset.concat import ConcatDataset
-from dataset.samples import ImageLabelDataset
+from helpers.checkpoints.load import DESCRIPTION
+from helpers.checkpoints.weight_files import write_weights
 from helpers.training.checkpoints.folders import checkpoint_folder, read_marker, remove_old, update_marker
-from helpers.training.checkpoints.random_state import restore_random_state
 from helpers.training.checkpoints.training_state import (
     Progress,
     load_optimizer,
     load_process,
     load_progress,
     load_unreadable,
+    restore_random_state,
     save_checkpoint,
 )
 from helpers.training.distribution.batch_norm import average_statistics, own_statistics, set_statistics
+from helpers.training.distribution.sharding import full_state_dict
 from helpers.training.run import Run
 from helpers.training.tracking import METRICS
 
@@ -35,36 +36,29 @@ class Saver:
     """Saves and restores a run; every process must make the same calls.
 
     Args:
-        run: its model is built; `checkpoint` is where the run goes on from.
+        run: `checkpoint` is where it resumes; it trains on its loader's data set.
         optimizer: torch's.
         scaler: of the loss.
         description: of the model, see `describe`.
-        dataset: that the run trains on.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        optimizer: Optimizer,
-        scaler: GradScaler,
-        description: dict[str, Any],
-        dataset: ImageLabelDataset | ConcatDataset,
-    ) -> None:
+    def __init__(self, run: Run, optimizer: Optimizer, scaler: GradScaler, description: dict[str, Any]) -> None:
         self.run, self.optimizer, self.scaler, self.description = run, optimizer, scaler, description
-        self.dataset = dataset
+        self.dataset = run.train_loader.dataset
         self._newest: Path | None = None  # of this run
         self._about = {
             "seed": run.args.seed,
-            "samples": dataset.epoch_length,
-            "listed": len(dataset),
+            "samples": self.dataset.epoch_length,
+            "listed": len(self.dataset),
             "config": config_as_json(run.config),
             "versions": {module.__name__: module.__version__ for module in (torch, accelerate)},
         }
 
     def restore(self) -> Progress:
-        """Restores the optimizer where the run goes on, and tells how far it was.
+        """Restores the optimizer, and removes records of steps that will be done again from the metrics.
 
-        Records of what will be done again are removed from the run's metrics.
+        Returns:
+            How far the run was.
 
         Raises:
             UserError: the checkpoint is of another model or data set.
@@ -93,10 +87,9 @@ class Saver:
         return progress
 
     def restore_epoch(self, progress: Progress) -> dict[str, Any] | None:
-        """What this process had added up over the epoch that runs, if it goes on inside one.
+        """The sums of this process over the running epoch, if the run resumes inside one.
 
-        Its random states and running statistics are restored, too; for another number of processes they
-        stay as they are.
+        Restores random states and running statistics, too, unless the number of processes has changed.
         """
         if not progress.consumed:
             return None
@@ -107,11 +100,11 @@ class Saver:
         return own
 
     def save(self, progress: Progress, sums: Mapping[str, Any]) -> None:
-        """Writes a checkpoint of where the run is, unless there is one, and removes the oldest.
+        """Writes a checkpoint, unless the step has one, and removes the oldest.
 
         Args:
             progress: of the run.
-            sums: what this process has added up over the epoch, tensors and numbers.
+            sums: of this process over the epoch, tensors and numbers.
         """
         run = self.run
         folder = checkpoint_folder(run.folder, progress.step)
@@ -127,8 +120,19 @@ class Saver:
         if run.is_main:
             remove_old(run.folder, run.config.keep_last, progress.step)
 
+    def save_best(self) -> None:
+        """Writes whole weights and `model.json` into the experiment's folder."""
+        run = self.run
+        weights = full_state_dict(run.model)
+        if run.is_main:
+            write_weights(run.folder / "model.safetensors", weights)
+            if run.config.pytorch_model:  # as the original does
+                write_weights(run.folder / "pytorch_model.bin", weights)
+            write_json(run.folder / DESCRIPTION, self.description, indent=2)
+        run.accelerator.wait_for_everyone()
+
     def note(self, progress: Progress) -> None:
-        """Puts into the newest checkpoint how far the run is now that its epoch is evaluated."""
+        """Writes into the newest checkpoint that its epoch is evaluated."""
         if self.run.is_main:
             update_marker(self._newest, {"progress": asdict(progress)})
 

@@ -1,16 +1,18 @@
-"""What a run needs to go on where it stopped, to the bit: what is in a checkpoint beside its marker.
+"""The content of a checkpoint beside its marker: all that a run needs to resume bit for bit.
 
 Weights and optimizer are written by torch.distributed.checkpoint, by each process its shard, as safetensors:
 they load on another number of processes and in another sharding mode, and nothing in them can be run. Each
 process adds what it alone knows: its random states, and its part of the epoch that runs.
 """
 
+import random
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object, send_to_device
@@ -29,7 +31,6 @@ from common.files import write_json
 from common.pickles import read_torch
 from common.validation import STRICT, validate
 from helpers.checkpoints.load import DESCRIPTION
-from helpers.checkpoints.weight_files import write_weights
 from helpers.training.checkpoints.folders import (
     MARKER,
     WEIGHTS,
@@ -40,15 +41,14 @@ from helpers.training.checkpoints.folders import (
     sync,
     temporary_folder,
 )
-from helpers.training.checkpoints.random_state import random_state
 from helpers.training.checkpoints.sharded_tensors import own_shards, read_shards, write_shards
-from helpers.training.distribution.sharding import full_state_dict, unwrap
+from helpers.training.distribution.sharding import unwrap
 
 T = TypeVar("T")
 
 BY_NAME = StateDictOptions(flatten_optimizer_state_dict=True)  # rather than by number
-OPTIMIZER = "optimizer."  # what the names of its tensors in a checkpoint begin with
-_STATE = "state."  # in torch's flat names of an optimizer's tensors
+OPTIMIZER = "optimizer."  # the names of its tensors in a checkpoint begin with it
+_STATE = "state."  # torch's flat names of these tensors begin with it
 
 
 @dataclass
@@ -57,9 +57,9 @@ class Progress:
 
     Attributes:
         epoch: epochs finished, their evaluation included.
-        consumed: samples of the epoch that runs that all processes together have trained on.
+        consumed: samples of the running epoch that all processes together have trained on.
         step: optimizer steps taken or skipped.
-        skipped_steps: of these, the ones whose loss or gradient was not finite.
+        skipped_steps: the skipped ones of these, whose loss or gradient was not finite.
         best_score: of the evaluations; None before the first that had a score.
     """
 
@@ -71,9 +71,9 @@ class Progress:
     best_score: float | None = None
 
     def improves(self, score: float | None) -> bool:
-        """Notes the score of an evaluation, and tells whether its weights are to be kept.
+        """Notes the score of an evaluation; whether its weights are to be kept.
 
-        Of equal scores the newer weights are; while nothing has had a score, the newest.
+        Of equal scores the newer weights are kept; while no evaluation has had a score, the newest.
         """
         if self.best_score is not None and (score is None or score < self.best_score):
             return False
@@ -99,17 +99,17 @@ def save_checkpoint(
         optimizer: torch's.
         description: of the model, `model.json`: with it the folder can be used as a model's.
         own: what this process alone knows, tensors and numbers.
-        about: what the marker is to say, as JSON: `progress` and what else there is.
+        about: the marker's content, as JSON: `progress` and more.
 
     Raises:
-        UserError: on every process, if any could not write; what was there before is as it was.
+        UserError: on every process, if any could not write; earlier checkpoints stay.
     """
     main, rank = accelerator.is_main_process, accelerator.process_index
-    tensors = _tensors(model, optimizer)
     temporary = temporary_folder(folder)
+    tensors = _model_tensors(model) | _optimizer_tensors(_optimizer_state(model, optimizer))
 
     def write_share() -> dict[str, Any]:
-        """This process's files, and their fingerprints."""
+        """Writes this process's files; their fingerprints."""
         write_shards(temporary, tensors, alone=accelerator.num_processes == 1)
         files = own_shards(temporary, rank)
         files.append(temporary / _process_file(rank))
@@ -135,8 +135,8 @@ def save_checkpoint(
         raise UserError(f"{folder}: cannot be written ({error}); mend that, then go on") from None
 
 
-def _tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
-    """Model and optimizer by name, each process's part; nothing is copied but tied weights."""
+def _model_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Each process's part of the model by name; only tied weights are copied."""
     tensors: dict[str, Tensor] = {}
     stored: set[int] = set()
     for name, value in get_model_state_dict(unwrap(model)).items():
@@ -145,17 +145,16 @@ def _tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
         tied = local.numel() > 0 and local.data_ptr() in stored
         tensors[WEIGHTS + name] = value.clone() if tied else value
         stored.add(local.data_ptr())
-    state = get_optimizer_state_dict(unwrap(model), optimizer, options=BY_NAME)
-    return tensors | _optimizer_tensors(state)
+    return tensors
+
+
+def _optimizer_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
+    return get_optimizer_state_dict(unwrap(model), optimizer, options=BY_NAME)
 
 
 def _optimizer_tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors of an optimizer's flat state, as a checkpoint calls them; its settings are the config's."""
-    return {_checkpoint_name(name): value for name, value in state.items() if name.startswith(_STATE)}
-
-
-def _checkpoint_name(name: str) -> str:
-    return OPTIMIZER + name.removeprefix(_STATE)
+    """The tensors of an optimizer's flat state by their names in a checkpoint; its settings are the config's."""
+    return {OPTIMIZER + name[len(_STATE) :]: value for name, value in state.items() if name.startswith(_STATE)}
 
 
 def _process_file(rank: int) -> str:
@@ -167,11 +166,11 @@ class _Failed(Exception):
 
 
 def _together(accelerator: Accelerator, action: Callable[[], T]) -> list[T]:
-    """Does something on every process, and gives what all of them got; all fail if one does."""
+    """Runs an action on every process; the results of all. All fail if one does."""
     found, failure = None, None
     try:
         found = action()
-    except (OSError, RuntimeError) as error:  # the latter is how torch says that a disk is full
+    except (OSError, RuntimeError) as error:  # torch raises the latter for a full disk
         failure = first_line(error)
     outcomes = [(found, failure)]
     if accelerator.num_processes > 1:
@@ -184,10 +183,10 @@ def _together(accelerator: Accelerator, action: Callable[[], T]) -> list[T]:
 
 def load_optimizer(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: Optimizer) -> None:
     """Restores an optimizer, after the model is distributed; every process must call it."""
-    state = get_optimizer_state_dict(unwrap(model), optimizer, options=BY_NAME)
+    state = _optimizer_state(model, optimizer)
     saved = _optimizer_tensors(state)
     read_shards(folder, saved, alone=accelerator.num_processes == 1)
-    state |= {name: saved[_checkpoint_name(name)] for name in state if name.startswith(_STATE)}
+    state |= {name.replace(OPTIMIZER, _STATE, 1): value for name, value in saved.items()}
     set_optimizer_state_dict(unwrap(model), optimizer, state, options=BY_NAME)
 
 
@@ -203,7 +202,7 @@ def load_progress(folder: Path) -> Progress:
 def load_process(folder: Path, accelerator: Accelerator) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """What a process alone knew: `own` as it was saved, and its random states.
 
-    For another number of processes than it was saved by: what the first knew, and no states.
+    If another number of processes saved it: what the first process knew, and None.
     """
     same = read_marker(folder).get("processes") == accelerator.num_processes
     content = _read_process(folder, accelerator.process_index if same else 0)
@@ -211,7 +210,7 @@ def load_process(folder: Path, accelerator: Accelerator) -> tuple[dict[str, Any]
 
 
 def load_unreadable(folder: Path, accelerator: Accelerator) -> Tensor:
-    """The samples that could not be read, int (n,); each process takes on what some of the former knew."""
+    """The unreadable samples, int (n,); each process takes over those of some of the former processes."""
     former = read_marker(folder).get("processes", 0)
     ranks = range(accelerator.process_index, former, accelerator.num_processes)
     found = [_read_process(folder, rank)["own"]["unreadable"] for rank in ranks]
@@ -226,22 +225,24 @@ def _read_process(folder: Path, rank: int) -> dict[str, Any]:
     return content
 
 
-def save_best(
-    folder: Path, accelerator: Accelerator, model: nn.Module, description: dict, original: bool = False
-) -> None:
-    """Writes the whole weights and their description (`model.json`) into the experiment's folder.
+def random_state() -> dict[str, Any]:
+    """The states of this process's global random generators, from which dropout and others draw."""
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002
+    state = {
+        "torch": torch.get_rng_state(),
+        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), *rest),
+        "python": random.getstate(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
 
-    Args:
-        folder: of the experiment.
-        accelerator: its processes, which must all call it.
-        model: what `distribute` returned.
-        description: what `describe` gave.
-        original: write `pytorch_model.bin`, as the original does, too.
-    """
-    weights = full_state_dict(model)
-    if accelerator.is_main_process:
-        write_weights(folder / "model.safetensors", weights)
-        if original:
-            write_weights(folder / "pytorch_model.bin", weights)
-        write_json(folder / DESCRIPTION, description, indent=2)
-    accelerator.wait_for_everyone()
+
+def restore_random_state(state: Mapping[str, Any]) -> None:
+    """The reverse of `random_state`."""
+    torch.set_rng_state(state["torch"])
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    random.setstate(state["python"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])

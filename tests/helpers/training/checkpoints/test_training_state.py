@@ -15,12 +15,13 @@ from torch import nn
 from helpers.checkpoints.load import restore_model
 from helpers.checkpoints.weight_files import find_weights, read_weights
 from helpers.training.checkpoints.folders import damage
-from helpers.training.checkpoints.random_state import random_state, restore_random_state
 from helpers.training.checkpoints.sharded_tensors import read_whole
 from helpers.training.checkpoints.training_state import (
     Progress,
     load_optimizer,
     load_process,
+    random_state,
+    restore_random_state,
     save_checkpoint,
 )
 from helpers.training.distribution.preparation import prepare_model
