@@ -1,13 +1,13 @@
-"""Captions a folder of images, or answers a question about each, after running the experts on new ones.
+"""Captions a folder of images, or answers a question about each; runs the experts on images without labels.
 
     python demo.py                                            # helpers/images, with the embedded prismer_nano
     python demo.py --question "How many red cubes are there?"
     python demo.py --exp_name prismer_base --images photos --labels photo_labels
-    python demo.py --experts depth,edge --attribution            # with these alone; what each word attended to
+    python demo.py --experts depth,edge --attribution         # with these alone, and the attribution of each word
     python demo.py --json | jq .                              # nothing but JSON on stdout
 
-Captions go to `<stem>.txt` beside each image, or into the JSON; labels and attribution to their folders, from
-where demo_vis.py draws them. All flags: docs/demo.md.
+Captions go to `<stem>.txt` beside each image, or into the JSON; labels and attribution go to their folders,
+from which demo_vis.py draws them. All flags: docs/demo.md.
 """
 
 import argparse
@@ -15,17 +15,13 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from common.cli import UNREADABLE_IMAGES, add_output_dir, named_path, names, natural, printable, run, saying
 from common.overwrite import Outputs, add_flag
 
-if TYPE_CHECKING:
-    from experts.dataset_images import ImageFile
-    from experts.registry import Backends
-
 STDOUT = Path("-")
-LONGEST = 48  # columns of the table that names line up in; a longer one has a line of its own width
+LONGEST = 48  # columns of a name in the table; longer names do not line up
 
 
 def main() -> int:
@@ -33,18 +29,18 @@ def main() -> int:
     parser.add_argument(
         "--exp_name",
         default="prismer_nano",
-        help="a trained model of the task, or the folder of one (default: %(default)s)",
+        help="a trained model of the task, or its folder (default: %(default)s)",
     )
     add_output_dir(parser)
     parser.add_argument("--images", type=named_path, help="folder of images (default: the config's)")
     parser.add_argument("--labels", type=named_path, help="folder of their labels (default: the config's)")
-    parser.add_argument("--question", type=saying, help="answer this about each image, rather than caption it")
+    parser.add_argument("--question", type=saying, help="answer this about each image instead of captioning it")
     parser.add_argument(
         "--experts",
         type=names,
-        help="names separated by commas, or none: what the model is to see (default: all it has)",
+        help="the model's experts, separated by commas, or none (default: all it has)",
     )
-    parser.add_argument("--beams", type=natural, help="of the beam search (default: the model's)")
+    parser.add_argument("--beams", type=natural, help="beams of the search (default: the model's)")
     parser.add_argument("--max_length", type=natural, help="most tokens of a caption with its prefix, or of an answer")
     parser.add_argument("--batch_size", type=natural, help="images at once (default: the config's)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the fastest there is)")
@@ -62,25 +58,25 @@ def main() -> int:
         nargs="?",
         const=Path("helpers/attribution"),
         metavar="FOLDER",
-        help="write what each word attended to, and what each expert changed (default: %(const)s)",
+        help="write the attribution of the texts into a folder (default: %(const)s)",
     )
     parser.add_argument(
         "--config",
         type=named_path,
         default=Path("configs/caption.yaml"),
-        help="where the section 'demo' is (default: %(default)s)",
+        help="YAML file with a section 'demo' (default: %(default)s)",
     )
     add_flag(parser)
     return demo(parser.parse_args())
 
 
 def demo(args: argparse.Namespace) -> int:
-    """Labels the images; captions them and writes the captions, or answers; prints all."""
-    outputs = Outputs("demo.py", args.overwrite, "have JSON with --json and another name")
+    """Labels the images, captions them or answers the question, and writes and prints the texts."""
+    outputs = Outputs("demo.py", args.overwrite, "write JSON with --json and another name")
     if args.json not in (None, STDOUT):
         outputs.check([args.json])
     # Imported here, so that --help and a mistyped flag are answered at once.
-    from common.files import write_text
+    from common.files import json_text, write_json, write_text
     from common.progress import progress_bar
     from common.yaml_config import read_config
     from dataset.captions import caption_dataset, demo_label_folder
@@ -88,7 +84,8 @@ def demo(args: argparse.Namespace) -> int:
     from dataset.label_coverage import label_coverage
     from dataset.text import clean_question, is_long_question
     from experts.dataset_images import images_to_label
-    from experts.runner import generate_labels
+    from experts.preflight import check_usable, unavailable
+    from experts.runner import WEIGHTS, generate_labels
     from helpers.checkpoints.experiments import find_model
     from helpers.inference.attribution_file import Told, attribution_file, write_attribution
     from helpers.inference.captioner import Answerer, Captioner
@@ -116,8 +113,8 @@ def demo(args: argparse.Namespace) -> int:
     if model.limits and args.images:
         print(model.limits, file=sys.stderr)
     experts = model.experts(args.experts)
-    check_experts(experts, model.known_backends, listed, labels)
-    # An expert that no network is named for has left its labels before.
+    check_usable(experts, unavailable(listed, experts, model.known_backends, labels, WEIGHTS))
+    # An expert without a network has its labels already.
     backends = {name: model.known_backends[name] for name in experts if name in model.known_backends}
     lost = 0
     if backends:
@@ -148,35 +145,31 @@ def demo(args: argparse.Namespace) -> int:
         if found.ranked:
             rows[-1]["ranked"] = dict(found.ranked)
 
-    if args.json is not None:
-        record = {"model": args.exp_name, "weights": str(folder), "experts": experts, "question": question}
-        write_record(args.json, {**record, "images": rows, "skipped": dataset.skipped}, outputs)
-    if args.json != STDOUT:
+    record = {"model": args.exp_name, "weights": str(folder), "experts": experts, "question": question}
+    record |= {"images": rows, "skipped": dataset.skipped}
+    if args.json == STDOUT:
+        print(json_text(record, indent=2), end="")
+    else:
+        if args.json is not None:
+            with outputs.writing(args.json):
+                write_json(args.json, record, indent=2)
         print_table(rows, kind, question)
     if turned := [printable(row["image"]) for row in rows if turned_when_shown(images / row["image"])]:
         print(
             f"seen as stored, on their side: {', '.join(turned)}; viewers turn them by their EXIF tag, "
-            "models do not: turn the pixels",
+            "models do not: rotate the pixels",
             file=sys.stderr,
         )
     if question is not None and (is_long_question(args.question) or model.model.cut_texts.cut):
-        print(f"the question is too long, and its end is not read: {question}", file=sys.stderr)
+        print(f"the question is too long; the model reads its beginning: {question}", file=sys.stderr)
     if dataset.skipped:
         skipped = ", ".join(map(printable, dataset.skipped))
         print(f"skipped, not readable as images or not labelled: {skipped}", file=sys.stderr)
     return UNREADABLE_IMAGES if dataset.skipped else 0
 
 
-def check_experts(experts: Sequence[str], backends: "Backends", images: "Sequence[ImageFile]", labels: Path) -> None:
-    """Names the experts that cannot make the labels that are lacking, and how to go on without them."""
-    from experts.preflight import check_usable, unavailable
-    from experts.runner import WEIGHTS
-
-    check_usable(experts, unavailable(images, experts, backends, labels, WEIGHTS))
-
-
 def decoding(args: argparse.Namespace, usual: dict[str, int], kind: str) -> dict[str, int]:
-    """What the flags change in the beam search, for captions or for answers."""
+    """The flags as options of the beam search, for captions or for answers."""
     changes = {} if args.beams is None else {"num_beams": args.beams}
     if args.max_length is not None and kind == "caption":
         changes |= {"max_length": args.max_length, "min_length": min(usual["min_length"], args.max_length)}
@@ -185,19 +178,8 @@ def decoding(args: argparse.Namespace, usual: dict[str, int], kind: str) -> dict
     return changes
 
 
-def write_record(path: Path, record: dict[str, Any], outputs: Outputs) -> None:
-    """Writes JSON to a file, or to stdout."""
-    from common.files import json_text, write_json
-
-    if path == STDOUT:
-        print(json_text(record, indent=2), end="")
-    else:
-        with outputs.writing(path):
-            write_json(path, record, indent=2)
-
-
 def print_table(rows: Sequence[dict[str, Any]], kind: str, question: str | None) -> None:
-    """The captions or the answers with their scores."""
+    """Prints the captions or the answers with their scores."""
     shown = [printable(row["image"]) for row in rows]
     width = min(max(map(columns, ["image", *shown])), LONGEST)
     print(f"{'image':<{width}}  score  {question or kind}")
@@ -206,7 +188,7 @@ def print_table(rows: Sequence[dict[str, Any]], kind: str, question: str | None)
 
 
 def columns(text: str) -> int:
-    """How many columns of a terminal a text takes: Chinese letters and their like two, accents none."""
+    """The width of a text in a terminal: a Chinese letter has two columns, an accent none."""
     wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
     return len(text) + wide - sum(map(bool, map(unicodedata.combining, text)))
 

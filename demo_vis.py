@@ -1,11 +1,11 @@
-"""Draws what the experts saw: a picture of each image with its labels and caption, and a report of all.
+"""Draws each image with its labels, its caption and its attribution, and a report of all images.
 
-    python demo.py --attribution      # captions the images in helpers/images, leaves labels and attribution
+    python demo.py --attribution   # writes captions, labels and attribution of the images in helpers/images
     python demo_vis.py             # draws them into helpers/pictures; needs no window
     python demo_vis.py --only depth,edge --columns 3
 
-Writes `<out>/<image>.png`, `<out>/contact_sheet.png`, and `<out>/report.html`, one file that holds all
-pictures and opens in any browser without a network. All flags: docs/demo.md.
+It writes `<out>/<image>.png`, `<out>/contact_sheet.png`, and `<out>/report.html`, a single file that opens in
+any browser without a network. All flags: docs/demo.md.
 """
 
 import argparse
@@ -20,10 +20,9 @@ from common.overwrite import Outputs, add_flag
 if TYPE_CHECKING:
     from helpers.inference.attribution_file import Told
     from model.attribution import Attribution
-    from model.modalities import Modality
 
 SHEET, REPORT = "contact_sheet", "report.html"
-SHEET_ROWS = 12  # of a contact sheet; what is over that goes on the next
+SHEET_ROWS = 12  # of a contact sheet; more rows go on the next sheet
 
 
 def main() -> int:
@@ -34,10 +33,10 @@ def main() -> int:
         "--attribution",
         type=named_path,
         default=Path("helpers/attribution"),
-        help="where demo.py wrote it, if it did",
+        help="folder of demo.py --attribution (default: %(default)s)",
     )
     parser.add_argument("--out", type=named_path, default=Path("helpers/pictures"), help="default: %(default)s")
-    parser.add_argument("--only", help="experts to draw, separated by commas (default: all with labels)")
+    parser.add_argument("--only", help="experts to draw, separated by commas (default: all that have labels)")
     parser.add_argument("--columns", type=natural, default=4, help="pictures in a row, at most (default: %(default)s)")
     parser.add_argument(
         "--class_tables",
@@ -49,7 +48,7 @@ def main() -> int:
 
 
 def draw(args: argparse.Namespace) -> int:
-    """Draws each image below `args.images`; one that cannot be read is named and left out."""
+    """Draws each image below `args.images`; names and skips unreadable images."""
     # Imported here, so that --help and a mistyped flag are answered at once.
     from dataset.captions import demo_label_folder
     from dataset.class_tables import read_class_tables
@@ -66,7 +65,11 @@ def draw(args: argparse.Namespace) -> int:
     experts = experts_in(args.labels)
     if not experts:
         raise UserError(f"label folder {args.labels} has no labels; run demo.py, or name yours with --labels")
-    experts = chosen(experts, args.only)
+    if args.only is not None:
+        there, wanted = {entry.name: entry for entry in experts}, args.only.split(",")
+        if missing := [name for name in wanted if name not in there]:
+            raise UserError(f"--only: there are no labels of '{missing[0]}'; there are: {', '.join(there)}")
+        experts = [entry for entry in experts if entry.name in wanted]
     if args.class_tables:
         tables = read_class_tables(args.class_tables, [entry.classes for entry in experts if entry.classes])
     else:
@@ -78,7 +81,7 @@ def draw(args: argparse.Namespace) -> int:
         for number in range(1, -(-len(images) // (SHEET_ROWS * args.columns)) + 1)
     ]
     if alike := [name for name, picture in pictures.items() if picture in sheets]:
-        raise UserError(f"image {args.images / alike[0]}: its picture would be named like a sheet; rename it")
+        raise UserError(f"image {args.images / alike[0]}: its picture would have the name of a sheet; rename it")
     outputs = Outputs("demo_vis.py", args.overwrite, "name another folder with --out")
     outputs.check([*pictures.values(), *sheets, args.out / REPORT])
     code, sheet = 0, []
@@ -92,7 +95,8 @@ def draw(args: argparse.Namespace) -> int:
                 code = UNREADABLE_IMAGES
             else:
                 key = f"{demo_label_folder(args.images)}/{Path(name).with_suffix('').as_posix()}"
-                text, attribution = told(args.images / name, read_attribution(attribution_file(args.attribution, key)))
+                found = read_attribution(attribution_file(args.attribution, key))
+                text, attribution = text_and_attribution(args.images / name, found)
                 panels = draw_panels(image, key, args.labels, experts, tables)
                 with outputs.writing(pictures[name]):
                     save_picture(draw_figure(panels, name, text, args.columns, attribution), pictures[name])
@@ -111,23 +115,11 @@ def draw(args: argparse.Namespace) -> int:
     return code
 
 
-def chosen(experts: "list[Modality]", only: str | None) -> "list[Modality]":
-    """The experts that `--only` names."""
-    if only is None:
-        return experts
-    there = {entry.name: entry for entry in experts}
-    wanted = only.split(",")
-    for name in wanted:
-        if name not in there:
-            raise UserError(f"--only: there are no labels of '{name}'; there are: {', '.join(there)}")
-    return [entry for entry in experts if entry.name in wanted]
+def text_and_attribution(image: Path, found: "Told | None") -> "tuple[str | None, Attribution | None]":
+    """The text of an image and its attribution, if there is one.
 
-
-def told(image: Path, found: "Told | None") -> "tuple[str | None, Attribution | None]":
-    """What is written below an image, and the attribution for it, if there is any.
-
-    That is the caption in the text file beside it, or what the attribution was told of: an answer, or a
-    caption that was written as JSON alone.
+    The text is the caption in the text file beside the image, or that of the attribution's file: an answer,
+    or a caption that was written as JSON alone.
     """
     file = image.with_suffix(".txt")
     text = " ".join(file.read_text(encoding="utf-8", errors="replace").split()) if file.is_file() else None
@@ -136,10 +128,7 @@ def told(image: Path, found: "Told | None") -> "tuple[str | None, Attribution | 
     if found.question is not None:
         return f"{found.question} {found.text}", found.attribution
     if text and text != found.text:
-        print(
-            f"{printable(str(image))}: the attribution is that of another caption, and left out",
-            file=sys.stderr,
-        )
+        print(f"{printable(str(image))}: the attribution is of another caption, and left out", file=sys.stderr)
         return text, None
     return found.text, found.attribution
 

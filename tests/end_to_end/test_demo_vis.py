@@ -179,7 +179,7 @@ def test_attribution_for_another_text(folders, capsys):
     attribution = attribution_for(out / "attribution")
     (images / "one.txt").write_text("Something else")
     draw(arguments(images, labels, out, only="depth", attribution=attribution))
-    assert "one.png: the attribution is that of another caption, and left out" in capsys.readouterr().err
+    assert "one.png: the attribution is of another caption, and left out" in capsys.readouterr().err
     attribution_for(attribution, "What is it?")
     draw(arguments(images, labels, out, only="depth", attribution=attribution))
     page = Page((out / "report.html").read_text(encoding="utf-8"))
