@@ -20,6 +20,8 @@ from torch import Tensor
 from common.validation import STRICT
 from dataset.label_files import Word
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}  # by precision
+
 
 @dataclass(frozen=True)
 class NoOptions:
@@ -30,17 +32,16 @@ class NoOptions:
 
 @dataclass(frozen=True)
 class RuntimeConfig:
-    """The place and the precision of a network.
-
-    Attributes:
-        device: of the network.
-        weights: folder of the released weight files.
-        dtype: of the network's weights and activations; float32 on a CPU.
-    """
+    """The device and dtype of a network (float32 on a CPU), and the folder of the released weight files."""
 
     device: torch.device
     weights: Path
     dtype: torch.dtype = torch.float32
+
+    @property
+    def precision(self) -> str:
+        """The name of `dtype`: `fp32`, `bf16` or `fp16`."""
+        return next(name for name, dtype in DTYPES.items() if dtype == self.dtype)
 
     def autocast(self) -> torch.autocast:
         """Computes in `dtype`, but keeps the weights: batch norms' statistics may be too large for float16."""
@@ -55,8 +56,7 @@ class Target:
         size: its height and width.
         key: path of its labels below `<save_path>/<expert>/`, without suffix.
         save_path: the label folder, with the labels of earlier experts.
-        folder: for packed labels, the folder of the data set below that of each expert.
-        shard: for packed labels, the name of the image's shard.
+        folder, shard: where labels are packed, the folder of the data set and the name of the image's shard.
     """
 
     size: tuple[int, int]
@@ -85,24 +85,15 @@ class Expert(Protocol):
     """A network that labels one or more modalities.
 
     Attributes:
-        prepare: turns an RGB image into the network's input. It runs in the workers, so it must pickle and
-            hold no network.
+        prepare: an RGB image -> the network's input. It runs in the workers, so it must pickle and hold no network.
     """
 
     prepare: Callable[[Image.Image], Tensor]
 
     def predict(self, inputs: list[Tensor]) -> list[Any]:
-        """Runs the network on prepared images of any size.
-
-        Returns:
-            An output on the CPU for each image, which does not depend on the other images.
-        """
+        """Runs the network: an output on the CPU for each image, which does not depend on the other images."""
         ...
 
     def decode(self, raw: Any, target: Target) -> dict[str, Label]:
-        """Turns the network's output for an image into its labels. It runs in the writers' threads.
-
-        Returns:
-            A label for each modality that the expert was loaded for.
-        """
+        """Turns the output for an image into a label for each modality. It runs in the writers' threads."""
         ...

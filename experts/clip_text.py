@@ -25,9 +25,9 @@ class ClipText:
     """Embeds texts, each once. May be called from several threads.
 
     Args:
-        checkpoint: CLIP, as a name on the hub or a folder.
+        checkpoint: CLIP, as a name on the hub or a folder. It stays in float32.
         weights: the folder with the PCA.
-        device: of the network, which stays in float32.
+        device: that of CLIP.
 
     Raises:
         UserError: the checkpoint or the PCA is missing or damaged, or they do not fit together.
@@ -48,11 +48,7 @@ class ClipText:
         self._lock = Lock()
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """Embeds texts.
-
-        Returns:
-            float32 (texts, 64); a text's row does not depend on the other texts.
-        """
+        """Texts -> float32 (texts, 64). The row of a text does not depend on the other texts."""
         with self._lock:
             new = sorted(set(texts) - self._cache.keys())
             if len(self._cache) + len(new) > _CACHED:
@@ -85,11 +81,9 @@ def clip_text_files(checkpoint: str, weights: Path) -> list[Path]:
 
 
 def read_pca(path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Reads the PCA's mean (d,) and components (64, d), float64.
+    """Reads the PCA's mean (d,) and components (64, d), float64; d must be `size`.
 
-    Args:
-        path: `.npz` with arrays `mean` and `components`, or scikit-learn's pickle, of which only data is read.
-        size: the expected d.
+    `.npz` holds the arrays `mean` and `components`; of scikit-learn's pickle only data is read.
 
     Raises:
         UserError: the file is missing, damaged, or of another shape.

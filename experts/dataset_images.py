@@ -43,10 +43,7 @@ class ImageFile(NamedTuple):
 class Task(NamedTuple):
     """An image or a shard, and the experts whose labels it lacks.
 
-    Attributes:
-        image: the image or the shard.
-        experts: the experts.
-        names: images of a shard that lack a label; None means all of them.
+    `names` are the images of a shard that lack a label; None means all of them.
     """
 
     image: ImageFile
@@ -55,14 +52,7 @@ class Task(NamedTuple):
 
 
 class Item(NamedTuple):
-    """A single image to be labelled.
-
-    Attributes:
-        task: the task that it belongs to.
-        file: the image.
-        label: path of its labels below that of each expert, without suffix.
-        folder, shard: for packed labels, the folder of the data set and the name of the shard.
-    """
+    """A single image to be labelled. `label`, `folder` and `shard` are `key`, `folder` and `shard` of its `Target`."""
 
     task: Task
     file: Path | ShardFile
@@ -115,11 +105,11 @@ def names_in(shard: ImageFile) -> tuple[str, ...]:
 def images_to_label(
     data_path: Path, datasets: Sequence[str] = (), prefix: str = "", leave_out: Path | None = None
 ) -> list[ImageFile]:
-    """Lists the images below a folder.
+    """Lists the images below a folder. The paths of their labels mirror theirs.
 
     Args:
-        data_path: the folder. The paths of labels mirror those of the images below it.
-        datasets: folders below `data_path` to search; an empty list means all of it.
+        data_path: the folder.
+        datasets: folders below it to search; an empty list means all of it.
         prefix: put before the paths of labels.
         leave_out: a folder to skip, such as that of the labels.
 

@@ -15,12 +15,7 @@ from experts.runner import Precision, find_setting
 
 
 class KeptExperts:
-    """Networks that are loaded when they are first needed, and kept.
-
-    Args:
-        backends: the network of each expert, as `experts.registry.Backends`.
-        weights: folder of the released weight files.
-        precision: of the networks, as for `generate_labels`.
+    """Networks that are loaded when they are first needed, and kept. The arguments are those of `generate_labels`.
 
     Raises:
         UserError: an unknown expert, backend or option; an expert that cannot run, see `check_usable`.
@@ -38,12 +33,7 @@ class KeptExperts:
         self._loaded: dict[tuple[str, ...], Expert] = {}  # by modalities
 
     def label(self, picture: Image.Image, key: str, save_path: Path) -> Iterator[str]:
-        """Labels an image; yields the name of each expert as soon as its label is written.
-
-        Args:
-            picture: RGB.
-            key: path of the label below `<save_path>/<expert>/`, without suffix.
-            save_path: the label folder.
+        """Labels an RGB image; yields the name of each expert as soon as `<save_path>/<expert>/<key>.png` is written.
 
         Raises:
             NotFinite: the output of a network is not finite.

@@ -1,8 +1,8 @@
 """Network outputs that are NaN or infinite: no label is made of them."""
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import is_dataclass
 from typing import Any
 
 import numpy as np
@@ -21,34 +21,25 @@ class NotFinite(UserError):
 
 
 def check_finite(*outputs: Any) -> None:
-    """Refuses NaN and infinity.
+    """Refuses NaN and infinity in numbers, tensors and arrays, alone or in mappings, sequences and dataclasses.
 
     A backend must call it before it cuts, sorts or counts values, since NaN vanishes there. The results of
     `predict` are always checked.
 
-    Args:
-        outputs: numbers, tensors and arrays, alone or in mappings, sequences and dataclasses.
-
     Raises:
         NotFinite: a value is not finite.
     """
-    if not all(map(_is_finite, _values(outputs))):
+    if not all(map(_is_finite, outputs)):
         raise NotFinite
 
 
-def _values(output: Any) -> Iterator[Any]:
-    if isinstance(output, Mapping):
-        output = list(output.values())
-    elif is_dataclass(output):
-        output = [getattr(output, field.name) for field in fields(output)]
-    if isinstance(output, list | tuple):
-        for part in output:
-            yield from _values(part)
-    else:
-        yield output
-
-
 def _is_finite(value: Any) -> bool:
+    if is_dataclass(value):
+        value = vars(value)
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return all(map(_is_finite, value))
     if isinstance(value, Tensor):
         return bool(torch.isfinite(value).all())
     if isinstance(value, np.ndarray | np.generic):

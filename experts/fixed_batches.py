@@ -26,15 +26,9 @@ def fixed_chunks(inputs: list[Tensor], size: int) -> Iterator[tuple[Tensor, int]
 
 
 def by_shape(inputs: list[Tensor], together: bool, run: Callable[[Tensor, list[int]], list[T]]) -> list[T]:
-    """Runs images of one shape in a batch.
+    """Runs images (3, h, w) of one shape together, or if `together` is False each alone.
 
-    Args:
-        inputs: tensors (3, h, w) of several shapes.
-        together: False runs each image alone.
-        run: takes a batch (b, 3, h, w) and the indices of its images; returns a result for each.
-
-    Returns:
-        A result for each image.
+    `run` takes a batch (b, 3, h, w) and the indices of its images, and returns a result for each image.
     """
     groups: dict[object, list[int]] = {}
     for index, pixels in enumerate(inputs):

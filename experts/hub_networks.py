@@ -44,13 +44,13 @@ def is_within_reach(name: str) -> bool:
 def from_hub(
     network: type[Network], name: str, *, use_safetensors: bool | None = True, unused: Collection[str] = ()
 ) -> Network:
-    """Loads a network in float32; downloads it if it is not in the cache.
+    """Loads a network in float32 from a folder or the hub; downloads it if it is not in the cache.
 
     Args:
         network: a class of the library.
-        name: on the hub, or a folder with config.json and model.safetensors.
+        name: on the hub, or of the folder.
         use_safetensors: None also reads weights in PyTorch's format.
-        unused: weights that the checkpoint may lack, since the network does not use them.
+        unused: weights that the checkpoint may lack.
 
     Raises:
         UserError: the checkpoint is missing, damaged, or of another network.
@@ -66,12 +66,7 @@ def from_hub(
 
 
 def load_checkpoint(load: Callable[..., Part], checkpoint: str, **arguments: Any) -> Part:
-    """Loads a part of a checkpoint.
-
-    Args:
-        load: a `from_pretrained`.
-        checkpoint: a name on the hub, or a folder.
-        arguments: for `load`.
+    """Loads a part of a checkpoint by a `from_pretrained`, from a folder or the hub.
 
     Raises:
         UserError: the checkpoint is missing, damaged, or of another kind.

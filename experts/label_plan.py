@@ -25,6 +25,7 @@ from dataset.label_manifest import (
     write_manifest,
 )
 from dataset.shards.tar_index import index_of, key_of
+from experts.base import RuntimeConfig
 from experts.dataset_images import ImageFile, Task, names_in
 from experts.label_writer import is_sidecar, label_shard, remove_label, sidecars, stored_labels
 from experts.registry import ExpertJob
@@ -46,22 +47,10 @@ def make_plan(
     images: Sequence[ImageFile],
     jobs: Sequence[ExpertJob],
     save_path: Path,
-    *,
-    weights: Path,
-    precision: str,
-    device: str,
+    setting: RuntimeConfig,
     overwrite: bool,
 ) -> Plan:
     """Compares the labels that are wanted with those that exist, and prepares the label folder.
-
-    Args:
-        images: all images of the run.
-        jobs: its experts.
-        save_path: the label folder.
-        weights: folder of the released weight files.
-        precision: `fp32`, `bf16` or `fp16`.
-        device: its type, for the manifest.
-        overwrite: make existing labels again.
 
     Raises:
         UserError: a weight file is missing, or labels were made with other settings. Then nothing is changed.
@@ -80,13 +69,14 @@ def make_plan(
     notes = []
     for job, todo in zip(jobs, tasks, strict=True):
         manifests = {expert: read_manifest(save_path / expert) for expert in job.modalities}
-        files = _weight_files(job, weights, needed=bool(todo))
+        files = _weight_files(job, setting.weights, needed=bool(todo))
         hashes = hashed(files or [], [file for old in manifests.values() if old for file in old.weights])
         for expert, old in manifests.items():
             folder = save_path / expert
             # Weights that are missing, and not needed, count as unchanged.
-            same = files is None and old is not None
-            new = new_manifest(expert, job.backend, job.options, precision, old.weights if same else hashes, device)
+            used = old.weights if files is None and old is not None else hashes
+            device = setting.device.type
+            new = new_manifest(expert, job.backend, job.options, setting.precision, used, device)
             others = []
             if overwrite or old is None:
                 others = [label for label in stored_labels(folder) if label not in scope]
@@ -109,11 +99,8 @@ def missing_labels(
 ) -> list[Task]:
     """Finds missing labels. Each folder is listed once, however many images it has.
 
-    Args:
-        images: the images.
-        experts: the experts.
-        save_path: the label folder.
-        outputs: if given, refuses to replace sidecars without a label that another program left.
+    Raises:
+        UserError: with `outputs`, a sidecar without a label is another program's.
     """
     for expert in experts:
         remove_leftovers(save_path / expert)  # of the manifest

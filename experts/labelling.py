@@ -59,12 +59,7 @@ class Loaded:
 
 
 class Images(Dataset):
-    """Reads and prepares images in the workers.
-
-    Args:
-        items: the images.
-        prepare: that of the expert.
-    """
+    """Reads and prepares images in the workers."""
 
     def __init__(self, items: Items, prepare: Callable) -> None:
         self.items = items
@@ -88,7 +83,6 @@ def run_pass(
     items: Items,
     setting: RuntimeConfig,
     save_path: Path,
-    *,
     num_workers: int,
     num_writers: int,
     show: bool,

@@ -25,15 +25,7 @@ def unavailable(
 
 
 def unusable(experts: Sequence[str], backends: Mapping[str, str | Mapping[str, Any]], weights: Path) -> dict[str, str]:
-    """Looks for the files and packages that experts need.
-
-    Args:
-        experts: the experts.
-        backends: the network of each expert, if it has one, as `experts.registry.Backends`.
-        weights: folder of the released weight files.
-
-    Returns:
-        By expert, the reason why it cannot run.
+    """Looks for the files and packages that experts need; returns by expert the reason why it cannot run.
 
     Raises:
         UserError: an unknown expert, backend or option.

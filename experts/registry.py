@@ -16,10 +16,7 @@ from model.modalities import MODALITIES
 
 WEIGHTS = Path("experts/expert_weights")  # the folder of the released files, see download_checkpoints.py
 _NANO = "nano.expert.backend"
-_SEGMENTATION = {
-    "mask2former": "experts.segmentation.mask2former",
-    "hub": "experts.segmentation.hub_models",
-}
+_SEGMENTATION = {"mask2former": "experts.segmentation.mask2former", "hub": "experts.segmentation.hub_models"}
 
 # The network of each expert: a name, or a mapping of `name`, optionally `batch_size`, and the network's options.
 Backends = dict[str, str | dict[str, Any]]
@@ -31,30 +28,14 @@ BACKENDS: dict[str, dict[str, str]] = {
     "seg_ade": _SEGMENTATION,
     "seg_scenes": {"nano": _NANO},
     "edge": {"nano": _NANO, "dexined": "experts.edge.dexined"},
-    "obj_detection": {
-        "nano": _NANO,
-        "unidet": "experts.detection.unidet",
-        "owlv2": "experts.detection.owlv2",
-    },
-    "ocr_detection": {
-        "nano": _NANO,
-        "charnet": "experts.ocr.charnet",
-        "rapidocr": "experts.ocr.rapidocr",
-    },
+    "obj_detection": {"nano": _NANO, "unidet": "experts.detection.unidet", "owlv2": "experts.detection.owlv2"},
+    "ocr_detection": {"nano": _NANO, "charnet": "experts.ocr.charnet", "rapidocr": "experts.ocr.rapidocr"},
 }
 
 
 @dataclass(frozen=True)
 class ExpertJob:
-    """One run of a network over the images.
-
-    Attributes:
-        backend: its name.
-        module: its module (experts/base.py).
-        modalities: the modalities that it labels.
-        options: the module's `Options`.
-        batch_size: images per batch and process.
-    """
+    """One run of a network over the images: its name and module, the modalities that it labels, its `Options`."""
 
     backend: str
     module: ModuleType
@@ -66,11 +47,9 @@ class ExpertJob:
 def passes(backends: Mapping[str, str | Mapping[str, Any]], batch_size: int) -> list[ExpertJob]:
     """Groups experts into jobs: those with the same backend, options and batch size share one.
 
-    The order is that of `MODALITIES`. Depth is first, since the object detector reads depth labels.
+    `batch_size` is that of backends that do not name their own.
 
-    Args:
-        backends: the network of each expert, as `Backends`.
-        batch_size: of backends that do not name their own.
+    The order is that of `MODALITIES`. Depth is first, since the object detector reads depth labels.
 
     Raises:
         UserError: an unknown expert, backend or option; the message lists the known ones.

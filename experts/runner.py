@@ -20,7 +20,7 @@ from common.overwrite import Outputs
 from common.pickles import FETCH
 from dataset.location import Url, as_place
 from dataset.shards.writer import check_list, write_list
-from experts.base import RuntimeConfig
+from experts.base import DTYPES, RuntimeConfig
 from experts.dataset_images import Items, Task, images_and_shards
 from experts.label_plan import Plan, make_plan
 from experts.label_writer import cannot_write, remove_if_empty
@@ -30,7 +30,6 @@ from experts.registry import WEIGHTS, ExpertJob, passes
 T = TypeVar("T")
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 UNREADABLE_LOG = "unreadable_images.txt"  # below save_path
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass
@@ -38,8 +37,8 @@ class Report:
     """The result of a run over all processes.
 
     Attributes:
-        images: images found.
-        labelled: images that got all labels that they lacked.
+        images: number of images found.
+        labelled: number of images that got all labels that they lacked.
         unreadable: reason by image path.
         failed: reason by path of readable images that lack the label of some expert.
         notes: lines to tell the user.
@@ -78,29 +77,28 @@ def generate_labels(
 ) -> Report:
     """Writes the labels of all images below a folder.
 
+    `<data_path>/<name>.jpg` gets `<save_path>/<expert>/<prefix>/<name>.png`. Images in
+    `<data_path>/<dataset>/<shard>.tar`, or at such an address, get
+    `<save_path>/<expert>/<prefix>/<dataset>/<shard>.tar`.
+
     Args:
-        data_path: the images; `<data_path>/<name>.jpg` gets `<save_path>/<expert>/<prefix>/<name>.png`.
-            Images in `<data_path>/<dataset>/<shard>.tar`, or at such an address, get
-            `<save_path>/<expert>/<prefix>/<dataset>/<shard>.tar`.
+        data_path: the folder of images, or the address of shards.
         save_path: the label folder.
         backends: the network of each expert, as `experts.registry.Backends`.
         datasets: folders below `data_path` to label; an empty list means all.
         prefix: put before the paths of labels.
         weights: folder of the released weight files.
-        precision: of the networks; `auto` is bf16 on a GPU that supports it, else fp32.
-        batch_size: images per batch and process.
-        num_workers: processes that read images, per process; 0 reads them in this one.
-        num_writers: threads that write labels, per process.
+        precision: `auto` is bf16 on a GPU that supports it, else fp32.
+        batch_size, num_workers, num_writers: per process of a launch. Workers are processes that read images,
+            writers are threads; 0 workers read images in this process.
         overwrite: make existing labels again.
 
     Raises:
         UserError: an unknown folder, expert, backend or option; no images; two images with one label; missing
-            weights; labels of other settings. All these are raised before a network is loaded. Later: a label
-            cannot be written.
+            weights; labels of other settings. Then no network was loaded. Or a label cannot be written.
     """
     data_path, save_path = as_place(data_path), Path(save_path)
     setting = find_setting(weights, precision)
-    precision = next(name for name, dtype in _DTYPES.items() if dtype == setting.dtype)
     state, jobs = PartialState(), passes(backends, batch_size)
 
     def prepare() -> tuple[Plan, int, list[str]]:
@@ -109,15 +107,7 @@ def generate_labels(
         _check_places(
             [data_path / dataset for dataset in datasets or [""]], save_path, experts, shard_folders, outputs
         )
-        plan = make_plan(
-            images,
-            jobs,
-            save_path,
-            weights=setting.weights,
-            precision=precision,
-            device=setting.device.type,
-            overwrite=overwrite,
-        )
+        plan = make_plan(images, jobs, save_path, setting, overwrite)
         return plan, len(Items([Task(image, ()) for image in images])), shard_folders
 
     experts = [expert for job in jobs for expert in job.modalities]
@@ -131,15 +121,7 @@ def generate_labels(
             items = Items([task for task in mine if task.image.path not in unreadable])
             outcome = Outcome()
             if items.tasks:
-                outcome = run_pass(
-                    job,
-                    items,
-                    setting,
-                    save_path,
-                    num_workers=num_workers,
-                    num_writers=num_writers,
-                    show=state.is_main_process,
-                )
+                outcome = run_pass(job, items, setting, save_path, num_workers, num_writers, state.is_main_process)
             outcomes.append(outcome)
             state.wait_for_everyone()  # a later expert may read the labels of an earlier one
         _from_main(lambda: _write_lists(save_path, experts, shard_folders, overwrite), save_path)
@@ -147,7 +129,7 @@ def generate_labels(
         if state.is_main_process:
             for expert in experts:
                 remove_if_empty(save_path / expert)
-    report = _combine(outcomes, jobs, precision)
+    report = _combine(outcomes, jobs, setting.precision)
     report.images = images
     report.notes += plan.notes
     _from_main(lambda: _write_log(save_path / UNREADABLE_LOG, report.skipped), save_path)
@@ -166,7 +148,7 @@ def find_setting(weights: Path | str, precision: Precision) -> RuntimeConfig:
     if precision == "auto":
         has_bf16 = device.type != "cpu" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
         precision = "bf16" if has_bf16 else "fp32"
-    return RuntimeConfig(device, Path(weights), _DTYPES[precision])
+    return RuntimeConfig(device, Path(weights), DTYPES[precision])
 
 
 def _from_main(make: Callable[[], T], save_path: Path) -> T:

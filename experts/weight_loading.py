@@ -1,8 +1,8 @@
-"""The weights of a released file in a network that was built without memory."""
+"""Networks with the weights of released files."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,42 +17,29 @@ Network = TypeVar("Network", bound=nn.Module)
 def released_network(
     path: Path,
     build: Callable[[], Network],
-    key: str = "",
     rename: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict,
 ) -> Network:
-    """Builds a network with the weights of a released file.
+    """Builds a network with the weights of a file, which are not copied.
 
     Args:
-        path: the file.
+        path: holds a state dict, or one under "model". Keys may have the prefix "module." of parallel training.
         build: makes the network.
-        key: the place of the state dict in the file, if it has others; else it is the content.
         rename: gives the weights the network's names.
 
     Raises:
-        UserError: the file is missing, damaged, or of another network.
+        UserError: the file is missing, damaged, or of another network; the message names a key.
     """
-    state = rename(state_dict(read_torch(path), path, key))
+    content = read_torch(path)
+    state = content.get("model", content) if isinstance(content, dict) else content
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{path}: holds no state dict; fetch it again: {FETCH}")
+    check_weights(state, path)
+    state = rename({name.removeprefix("module."): value for name, value in state.items()})
     with torch.device("meta"):
         network = build()
-    load_weights(network, state, path)
-    return network.eval()
-
-
-def load_weights(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    """Gives a network, which may be on the meta device, the tensors of a state dict without a copy.
-
-    Args:
-        network: the network.
-        state: a tensor for each of its keys, and no others.
-        path: the file, for the message.
-
-    Raises:
-        UserError: the weights are those of another network; names a key.
-    """
     expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     given = {key: tuple(value.shape) for key, value in state.items()}
-    differing = sorted({key for key, _ in expected.items() ^ given.items()})
-    if differing:
+    if differing := sorted({key for key, _ in expected.items() ^ given.items()}):
         key = differing[0]
         raise UserError(
             f"{path}: weights of another network ({len(differing)} keys differ; '{key}' is "
@@ -61,21 +48,4 @@ def load_weights(network: nn.Module, state: dict[str, Tensor], path: Path) -> No
     if others := no_floats(state, network.state_dict()):
         raise UserError(f"{path}: weights of another kind ({others[0]}); fetch it again: {FETCH}")
     network.load_state_dict(state, assign=True)
-
-
-def state_dict(content: Any, path: Path, key: str = "") -> dict[str, Tensor]:
-    """The state dict in a file, without the prefix that parallel training adds to its keys.
-
-    Args:
-        content: the content of the file.
-        path: the file, for the message.
-        key: its place in the content; "" if it is the content.
-
-    Raises:
-        UserError: there is none, or it has values that are not finite.
-    """
-    state = content.get(key) if key and isinstance(content, dict) else content
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path}: holds no state dict; fetch it again: {FETCH}")
-    check_weights(state, path)
-    return {name.removeprefix("module."): value for name, value in state.items()}
+    return network.requires_grad_(False).eval()

@@ -5,7 +5,6 @@ The network is `DPTForDepthEstimation` of transformers, so the released weights 
 
 import re
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -61,8 +60,7 @@ def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Pa
 
 def load(modalities: Sequence[str], options: Options, setting: RuntimeConfig) -> "Dpt":
     """The expert with the released weights."""
-    rename = partial(converted, grid=SIDE // 16)
-    return Dpt(released_network(setting.weights / FILE, build_network, rename=rename), setting)
+    return Dpt(released_network(setting.weights / FILE, build_network, converted), setting)
 
 
 def build_network() -> DPTForDepthEstimation:
@@ -79,13 +77,8 @@ def build_network() -> DPTForDepthEstimation:
     return DPTForDepthEstimation(config)
 
 
-def converted(released: dict[str, Tensor], grid: int) -> dict[str, Tensor]:
-    """Renames the released weights. Unknown keys stay.
-
-    Args:
-        released: the file's state dict.
-        grid: patches along a side of the network's images, to which the position embeddings are resized.
-    """
+def converted(released: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Renames the released weights, and resizes the position embeddings to SIDE. Unknown keys stay."""
     state = {}
     for key, value in released.items():
         if key in DROPPED:
@@ -98,7 +91,7 @@ def converted(released: dict[str, Tensor], grid: int) -> dict[str, Tensor]:
     positions = state.get(_POSITIONS)
     if positions is not None and positions.ndim == 3 and positions.shape[1] == 1 + _TRAINED_GRID**2:
         rows = positions[:, 1:].unflatten(1, (_TRAINED_GRID, _TRAINED_GRID)).permute(0, 3, 1, 2)  # (1, d, h, w)
-        rows = F.interpolate(rows, (grid, grid), mode="bilinear").flatten(2).transpose(1, 2)
+        rows = F.interpolate(rows, (SIDE // 16, SIDE // 16), mode="bilinear").flatten(2).transpose(1, 2)
         state[_POSITIONS] = torch.cat([positions[:, :1], rows], dim=1)  # the first is that of the class token
     return state
 

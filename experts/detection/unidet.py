@@ -10,7 +10,6 @@ from re import Match
 import torch
 from torch import Tensor
 
-from common.pickles import read_torch
 from common.validation import STRICT
 from experts.base import Label, RuntimeConfig, Target
 from experts.detection.detections import Detections
@@ -18,7 +17,7 @@ from experts.detection.label import InstanceLabels, Masks
 from experts.detection.network import UniDet, normalise_and_pad
 from experts.fixed_batches import by_shape
 from experts.prepare import ChannelOrder, keep_shape
-from experts.weight_loading import load_weights, state_dict
+from experts.weight_loading import released_network
 
 FILE = "Unified_learned_OCIM_RS200_6x+2x.pth"
 
@@ -71,18 +70,8 @@ def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Pa
 
 
 def load(modalities: Sequence[str], options: Options, setting: RuntimeConfig) -> "UniDetExpert":
-    """The expert with the released weights.
-
-    Raises:
-        UserError: the file is missing, damaged or of another network.
-    """
-    path = setting.weights / FILE
-    content = read_torch(path)
-    released = state_dict(content, path, "model" if isinstance(content, dict) and "model" in content else "")
-    with torch.device("meta"):
-        network = UniDet()
-    load_weights(network, converted(released), path)
-    return UniDetExpert(network.requires_grad_(False).eval(), options, setting)
+    """The expert with the released weights."""
+    return UniDetExpert(released_network(setting.weights / FILE, UniDet, converted), options, setting)
 
 
 def converted(released: dict[str, Tensor]) -> dict[str, Tensor]:

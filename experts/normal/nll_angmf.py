@@ -24,7 +24,7 @@ def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Pa
 
 def load(modalities: Sequence[str], options: Options, setting: RuntimeConfig) -> "NllAngMF":
     """The expert with the released weights."""
-    return NllAngMF(released_network(setting.weights / FILE, NormalNetwork, "model"), setting)
+    return NllAngMF(released_network(setting.weights / FILE, NormalNetwork), setting)
 
 
 def normal_label(normal: Tensor, size: tuple[int, int]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Rendered scenes and a stand-in expert for the runner."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -12,11 +13,19 @@ from PIL import Image
 
 from common.validation import STRICT
 from dataset.label_files import Word
+from dataset.label_manifest import MANIFEST
 from experts import registry
 from experts.base import Label, Target
+from experts.finite import check_finite
 from nano.scenes.scene import render_scene
 
 EXPERTS = Path(__file__).resolve().parent.parent.parent / "experts"
+
+
+def content(folder: Path, *, manifests: bool = True) -> dict[str, bytes]:
+    """The bytes of all files below a folder. A manifest tells when weights were modified."""
+    files = (path for path in folder.rglob("*") if path.is_file() and (manifests or path.name != MANIFEST))
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def _prepare(image: Image.Image) -> torch.Tensor:
@@ -39,6 +48,9 @@ class Grey:
         batches: how many images each call of the network had.
         decoded: the labels' names.
         weights: the file it asks for.
+        spoilt: long sides of images for which its output holds NaN.
+        check: whether it notices NaN itself.
+        before_decoding: is called with each target.
     """
 
     prepare = staticmethod(_prepare)
@@ -48,13 +60,23 @@ class Grey:
         self.decoded: list[str] = []
         self.weights = weights
         self.shift = 0
+        self.spoilt: set[int] = set()
+        self.check = False
+        self.before_decoding: Callable[[Target], object] = id
 
     def predict(self, inputs: list[torch.Tensor]) -> list[np.ndarray]:
         self.batches.append(len(inputs))
-        return [values.numpy() for values in inputs]
+        raw = [values.numpy().astype(np.float32) for values in inputs]
+        for values in raw:
+            if max(values.shape) in self.spoilt:
+                values[0, 0] = np.nan
+        if self.check:
+            check_finite(raw)
+        return raw
 
     def decode(self, raw: np.ndarray, target: Target) -> dict[str, Label]:
-        size = target.size
+        self.before_decoding(target)
+        size, raw = target.size, raw.astype(np.uint8)
         assert raw.shape == size
         self.decoded.append(target.key)
         word = Word("stop", np.arange(64, dtype=np.float32) / 3)

@@ -1,7 +1,5 @@
 """Experts that stay in memory label as the runner does."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -14,17 +12,10 @@ from experts.finite import NotFinite
 from experts.runner import generate_labels
 from helpers.inference.image_cache import LooseImages
 from nano.expert.network import NanoNetwork
+from tests.experts.conftest import content
 
 PHOTO = ROOT / "helpers" / "images" / "blue_cone_bread_sign.jpeg"
 NANO = dict.fromkeys(["depth", "normal", "seg_scenes", "edge", "obj_detection", "ocr_detection"], "nano")
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name != "manifest.json"
-    }
 
 
 def test_the_same_labels_as_from_the_runner_and_the_network_is_loaded_once(tmp_path, monkeypatch):
@@ -45,8 +36,8 @@ def test_the_same_labels_as_from_the_runner_and_the_network_is_loaded_once(tmp_p
             assert (tmp_path / "kept" / name / "a.png").is_file()
         assert written == list(NANO)
     assert len(loads) == 1
-    found = files(tmp_path / "kept")
-    assert found == files(tmp_path / "runner")
+    found = content(tmp_path / "kept", manifests=False)
+    assert found == content(tmp_path / "runner", manifests=False)
     assert len(found) > len(NANO)
 
 

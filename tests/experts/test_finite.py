@@ -25,7 +25,6 @@ from experts.ocr.network import Heads
 from experts.runner import UNREADABLE_LOG, generate_labels
 from experts.segmentation.expert import Scores, label_map, likely, semantic_scores
 from nano.expert import decode
-from tests.experts.conftest import Grey
 
 BACKENDS = {"depth": "grey", "ocr_detection": "grey"}
 SIZE = (8, 8)
@@ -96,29 +95,10 @@ def test_a_stage_of_the_cascade_that_is_not_finite(part: str, stage: int) -> Non
         network(levels, [torch.tensor([[0.0, 0, 30, 30]])], [(64, 64)], 0.0)
 
 
-def spoil(grey: Grey, monkeypatch: pytest.MonkeyPatch, *sides: int, early: bool = False) -> None:
-    """Makes the network's output NaN for images of some long sides; `early`: the backend itself notices."""
-    whole = grey.predict
-
-    def predict(inputs: list[torch.Tensor]) -> list[np.ndarray]:
-        if early and any(max(image.shape) in sides for image in inputs):
-            raise NotFinite
-        raw = [values.astype(np.float32) for values in whole(inputs)]
-        for values in raw:
-            if max(values.shape) in sides:
-                values[0, 0] = np.nan
-        return raw
-
-    make = grey.decode
-    monkeypatch.setattr(grey, "predict", predict)
-    monkeypatch.setattr(grey, "decode", lambda raw, target: make(raw.astype(np.uint8), target))
-
-
 @pytest.mark.parametrize("early", [False, True])
-def test_the_other_images_of_a_batch_get_their_labels(scenes, tmp_path, grey, monkeypatch, capsys, early):
-    with monkeypatch.context() as patch:
-        spoil(grey, patch, 112, early=early)  # a/two.jpg
-        report = generate_labels(scenes, tmp_path, BACKENDS, num_workers=0, batch_size=4)
+def test_the_other_images_of_a_batch_get_their_labels(scenes, tmp_path, grey, capsys, early):
+    grey.spoilt, grey.check = {112}, early  # a/two.jpg
+    report = generate_labels(scenes, tmp_path, BACKENDS, num_workers=0, batch_size=4)
     assert (report.images, report.labelled, report.finished_before) == (6, 5, 0)
     assert list(report.failed) == [str(scenes / "a/two.jpg")]
     assert report.notes == []
@@ -127,14 +107,15 @@ def test_the_other_images_of_a_batch_get_their_labels(scenes, tmp_path, grey, mo
     assert line.replace("\t", ": ") in capsys.readouterr().err.replace("no label for ", "")
     for expert in BACKENDS:
         assert len(list((tmp_path / expert).rglob("*.png"))) == 5
+    grey.spoilt.clear()
     report = generate_labels(scenes, tmp_path, BACKENDS, num_workers=0)
     assert (report.labelled, report.finished_before, report.skipped) == (1, 5, {})
     assert not (tmp_path / UNREADABLE_LOG).exists()
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_run_that_labels_nothing_leaves_nothing_and_says_what_may_help(scenes, tmp_path, grey, monkeypatch, packed):
-    spoil(grey, monkeypatch, *range(1000))
+def test_a_run_that_labels_nothing_leaves_nothing_and_says_what_may_help(scenes, tmp_path, grey, packed):
+    grey.spoilt = set(range(1000))
     data, labels = tmp_path / "data", tmp_path / "labels"
     if packed:
         pack(scenes, scenes / "none", data / "web", experts=[], shard_size=2)
@@ -148,26 +129,26 @@ def test_a_run_that_labels_nothing_leaves_nothing_and_says_what_may_help(scenes,
     assert os.listdir(labels) == [UNREADABLE_LOG]
 
 
-def test_a_run_that_ends_before_its_first_label_leaves_nothing(scenes, tmp_path, grey, monkeypatch):
-    monkeypatch.setattr(grey, "predict", lambda inputs: 1 / 0)
+def test_a_run_that_ends_before_its_first_label_leaves_nothing(scenes, tmp_path, grey):
+    grey.before_decoding = lambda target: 1 / 0
     with pytest.raises(ZeroDivisionError):
         generate_labels(scenes, tmp_path, BACKENDS, num_workers=0)
     assert os.listdir(tmp_path) == []
 
 
-def test_images_of_a_shard_that_failed_are_tried_again(scenes, tmp_path, grey, monkeypatch):
+def test_images_of_a_shard_that_failed_are_tried_again(scenes, tmp_path, grey):
     """Those that cannot be read are named by every run; only what is new is added to a shard."""
     data, labels = tmp_path / "data", tmp_path / "labels"
     shutil.copytree(scenes, tmp_path / "scenes")
     (tmp_path / "scenes/a/broken.png").write_bytes(b"no image")
     pack(tmp_path / "scenes", scenes / "none", data / "web", experts=[], shard_size=4)
     shard = Path("web/00000.tar")
-    with monkeypatch.context() as patch:
-        spoil(grey, patch, 160)  # a/b/dotted.name.bmp
-        first = generate_labels(data, labels, BACKENDS, num_workers=0)
+    grey.spoilt = {160}  # a/b/dotted.name.bmp
+    first = generate_labels(data, labels, BACKENDS, num_workers=0)
     assert (first.labelled, len(first.unreadable), len(first.failed)) == (5, 1, 1)
     before = (labels / "depth" / shard).read_bytes()
     grey.decoded.clear()
+    grey.spoilt.clear()
     second = generate_labels(data, labels, BACKENDS, num_workers=0)
     assert grey.decoded == ["web/a/b/dotted.name"]
     assert (second.labelled, second.finished_before) == (1, 5)
@@ -179,5 +160,3 @@ def test_images_of_a_shard_that_failed_are_tried_again(scenes, tmp_path, grey, m
     assert (labels / "depth" / shard).read_bytes() != before
     third = generate_labels(data, labels, BACKENDS, num_workers=0)
     assert (third.labelled, third.finished_before, third.unreadable) == (0, 6, first.unreadable)
-    whole = generate_labels(data, tmp_path / "whole", BACKENDS, num_workers=0)
-    assert whole.labelled == 6

@@ -67,7 +67,7 @@ def main(*arguments: object, experts: list[str] | None = None) -> int:
         return generate.main(experts)
 
 
-def test_flags_come_before_the_config(scenes, tmp_path, grey, capsys, monkeypatch):
+def test_flags_come_before_the_config(scenes, tmp_path, grey, capsys):
     content = {"data_path": "nowhere", "save_path": str(tmp_path / "of config"), "datasets": ["x"]}
     content["backends"] = dict.fromkeys(("depth", "obj_detection", "ocr_detection"), "grey")
     path = tmp_path / "experts.yaml"
@@ -87,7 +87,7 @@ def test_flags_come_before_the_config(scenes, tmp_path, grey, capsys, monkeypatc
         main(*given)
     assert not (tmp_path / "of config").exists()
 
-    monkeypatch.setattr(grey, "decode", lambda raw, target: check_finite(float("nan")))
+    grey.before_decoding = lambda target: check_finite(float("nan"))
     assert main(*given, "--datasets", "all", "--experts", "obj_detection") == 3
     log = tmp_path / "labels" / UNREADABLE_LOG
     told = capsys.readouterr()

@@ -9,7 +9,7 @@ from PIL import Image
 
 from common.errors import UserError
 from experts.base import Target
-from experts.detection.detections import Detections
+from experts.detection.detections import Detections, detections
 from experts.detection.label import InstanceLabels, draw, read_depth
 
 
@@ -71,8 +71,8 @@ def nested(random, count, height, width):
         (60, 12, 20, 24, scattered),
         (60, 40, 40, 33, scattered),
         (10, 30, 60, 60, nested),
-        (1, 188, 40, 50, scattered),
         (1, 300, 50, 64, scattered),
+        (1, 0, 6, 8, scattered),
     ],
 )
 def test_maps_are_those_of_whole_masks(masks, cases, count, height, width, place):
@@ -85,24 +85,6 @@ def test_maps_are_those_of_whole_masks(masks, cases, count, height, width, place
         expected, named = plain_draw(boxes, classes, (height, width), depth, masks)
         np.testing.assert_array_equal(ids, expected)
         assert instances == named
-
-
-def test_a_signed_mask_that_was_cut_twice_shows_what_it_is_cut_out_of():
-    """Boxes 0 and 1 hide box 2, which is -1 where they cross; box 0 alone hides box 3, around box 2."""
-    boxes = np.array([[4, 4, 6, 6], [3, 3, 12, 7], [1, 1, 9, 9], [0, 0, 10, 10]])
-    depth = np.zeros((10, 12), np.uint8)
-    depth[0], depth[3:7, 10:] = 255, 50  # box 3 is nearer than box 1, which is nearer than box 2
-    signed, _ = draw(boxes, np.arange(4), (10, 12), depth)
-    binary, _ = draw(boxes, np.arange(4), (10, 12), depth, "binary")
-    assert (signed[4:6, 4:6] == 3).all()
-    assert (binary[4:6, 4:6] == 0).all()
-
-
-def test_nothing_found_is_background():
-    ids, instances = draw(np.zeros((0, 4)), np.zeros(0), (6, 8), None)
-    assert ids.shape == (6, 8)
-    assert (ids == 255).all()
-    assert instances == {}
 
 
 def test_the_255_surest_of_many_are_kept():
@@ -155,3 +137,19 @@ def test_an_empty_depth_label_is_none_and_a_damaged_one_is_named(tmp_path):
     path.write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"a\.png.*generate_depth\.py"):
         read_depth(target, (20, 10))
+
+
+def test_of_a_class_the_surest_of_overlapping_boxes_is_kept():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 6], [0, 0, 10, 5], [20, 20, 30, 30]])
+    scores = torch.tensor([[0.9, 0.1], [0.8, 0.7], [0.6, 0.2], [0.5, 0.95]])
+    found = detections(boxes, scores, (40, 50), 0.5)
+    # The second is the first again as class 0 (IoU 0.6); the third just not (0.5); the last is not above 0.5.
+    assert list(zip(found.classes.tolist(), found.boxes.tolist(), strict=True)) == [
+        (1, [20, 20, 30, 30]),
+        (0, [0, 0, 10, 10]),
+        (1, [0, 0, 10, 6]),
+        (0, [0, 0, 10, 5]),
+    ]
+    assert found.scores.tolist() == pytest.approx([0.95, 0.9, 0.7, 0.6])
+    apart = torch.arange(400.0)[:, None] * 10 + torch.tensor([0.0, 0, 5, 5])
+    assert len(detections(apart, torch.full((400, 1), 0.9), (9, 9), 0.5).boxes) == 300

@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 from transformers import AutoTokenizer, CLIPTokenizer, Owlv2Config, Owlv2ForObjectDetection
 
-from common.errors import UserError
 from dataset.class_tables import class_names
 from dataset.labels import LabelReader
 from experts.base import RuntimeConfig, Target
@@ -139,10 +138,3 @@ def test_files_are_those_of_a_folder(checkpoint):
     names = {path.name for path in owlv2.files([], Options(str(checkpoint)), Path())}
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= names
     assert owlv2.files([], Options(), Path()) == []
-
-
-def test_a_folder_without_a_network_is_named(tmp_path):
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(UserError, match=str(tmp_path)) as error:
-        owlv2.load([], Options(str(tmp_path)), RuntimeConfig(torch.device("cpu"), Path()))
-    assert "\n" not in str(error.value)

@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from pydantic import TypeAdapter, ValidationError
 
-from common.errors import UserError
 from experts.base import RuntimeConfig, Target
 from experts.clip_text import PCA
 from experts.label_writer import write_label
@@ -17,7 +15,6 @@ from experts.ocr import charnet
 from experts.ocr.charnet import FILE, CharNetExpert, Options
 from experts.ocr.decode import select_cells
 from experts.ocr.network import CharNet
-from experts.weight_loading import released_network
 from tests.experts.tiny_clip import save_clip, save_pca
 from tests.parity.drawn_heads import draw
 from tests.parity.seeded_weights import seeded_state_dict
@@ -49,11 +46,6 @@ def images(count: int) -> list[Image.Image]:
     return [Image.fromarray(rng.integers(0, 256, (40 + 9 * index, 60, 3), dtype=np.uint8)) for index in range(count)]
 
 
-def test_images_are_squashed_to_bytes(expert):
-    prepared = expert.prepare(images(1)[0])
-    assert (prepared.shape, prepared.dtype) == ((3, 480, 480), torch.uint8)
-
-
 def test_the_network_sees_normalised_rgb(expert, monkeypatch):
     seen = []
     monkeypatch.setattr(expert, "network", lambda pixels: seen.append(pixels) or draw([]))
@@ -83,34 +75,9 @@ def test_words_are_corrected_lowered_and_embedded(expert, tmp_path):
     assert (tmp_path / "ocr_detection/image.json").exists()
 
 
-def test_no_words_are_an_empty_label(expert):
-    (cells,) = select_cells(draw([("xqz", 80, 90, 0.9)]))
-    assert expert.decode(cells, Target((36, 64)))["ocr_detection"].map is None
-
-
 def test_the_files_it_reads(weights, tmp_path):
     names = [path.name for path in charnet.files(OCR, Options(), weights)]
     assert names == [FILE, "GenericVocabulary.txt", "clip_pca.npz"]
     missing = charnet.files(OCR, Options(), tmp_path)
     assert [path.name for path in missing] == [FILE, "GenericVocabulary.txt", "clip_pca.pkl"]
     assert weights / "clip" / "config.json" in charnet.files(OCR, Options(str(weights / "clip")), weights)
-
-
-def test_options_are_strict():
-    with pytest.raises(ValidationError):
-        TypeAdapter(Options).validate_python({"clipp": "somewhere"})
-
-
-@pytest.mark.parametrize("damage", ["truncated", "another network", "no tensors", "missing"])
-def test_a_bad_file_is_one_line(weights, tmp_path, monkeypatch, damage):
-    monkeypatch.setattr(charnet, "CharNet", partial(CharNet, WIDTH))
-    path = tmp_path / FILE
-    if damage == "truncated":
-        path.write_bytes((weights / FILE).read_bytes()[:20000])
-    elif damage == "another network":
-        torch.save(CharNet(2 * WIDTH).state_dict(), path)
-    elif damage == "no tensors":
-        torch.save({"epoch": 3}, path)
-    with pytest.raises(UserError, match=FILE) as error:
-        released_network(path, charnet.CharNet)
-    assert "\n" not in str(error.value)

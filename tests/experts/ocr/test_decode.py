@@ -36,20 +36,6 @@ def test_images_of_a_batch_are_read_apart():
     assert read_words(none, SIZE) == []
 
 
-def test_text_without_letters_is_none():
-    heads = draw([("stop", 10, 10, 0.9)])
-    heads.char_fg[:, 1] = -20
-    assert read_words(select_cells(heads)[0], SIZE) == []
-
-
-def test_letters_without_a_word_are_none():
-    heads = draw([("stop", 10, 10, 0.9)])
-    heads.word_fg[:, 1] = -20
-    (cells,) = select_cells(heads)
-    assert len(cells.chars) == 0
-    assert read_words(cells, SIZE) == []
-
-
 @pytest.mark.parametrize(
     ("word", "letter", "words", "letters"),
     [(0.51, 0.26, True, True), (0.49, 0.9, False, False), (0.9, 0.24, True, False)],

@@ -28,13 +28,6 @@ def test_iou_of_a_square_and_itself_turned():
     assert iou == pytest.approx(octagon / (8 - octagon))
 
 
-def test_boxes_that_touch_or_share_a_side_of_the_plane_do_not_overlap():
-    around = Quads(boxes((0, 0, 10, 10)))
-    others = boxes((9, 9, 20, 20), (10, 0, 20, 10), (-5, 0, 0, 10), (30, 0, 40, 10), (0, 10, 10, 20))
-    others = np.concatenate([others, boxes((0, -9, 10, 0), (0, 30, 10, 40), (2, 2, 3, 3))])
-    assert Quads(others).overlapping(around, 0).tolist() == [True, *[False] * 6, True]
-
-
 def test_a_flat_box_overlaps_nothing():
     flat = Quads(boxes((0, 0, 4, 0), (2, 2, 2, 2)))
     assert flat.iou(np.array([0, 1]), flat, 0).tolist() == [0, 0]
@@ -58,20 +51,6 @@ def test_a_box_without_neighbours_is_dropped_and_takes_what_it_suppressed_along(
 @pytest.mark.parametrize(("shift", "left"), [(10 * 0.48 / 1.52, 1), (10 * 0.52 / 1.48, 0)])
 def test_boxes_are_neighbours_if_they_share_more_than_half(shift, left):
     assert len(merged(boxes((0, 0, 10, 10), (shift, 0, 10 + shift, 10)), [0.9, 0.8])[0]) == left
-
-
-def test_what_is_suppressed_is_nobodys_neighbour_any_more():
-    corners, scores, _ = merged(
-        boxes((0, 0, 10, 10), (2, 0, 12, 10), (5, 0, 15, 10), (5, 0, 15, 10)), [0.9, 0.8, 0.7, 0.6]
-    )
-    # The best takes all: the second as its neighbour, the others (IoU 1/3) away.
-    assert scores.tolist() == [0.9]
-    assert corners[0, 0, 0] == pytest.approx(2 * 0.8 / 1.7)
-
-
-def test_nothing_becomes_nothing():
-    corners, scores, extra = merge(np.zeros((0, 4, 2)), np.zeros(0), 0.15, np.zeros((0, 3)))
-    assert (corners.shape, scores.shape, extra.shape) == ((0, 4, 2), (0,), (0, 3))
 
 
 def test_items_go_where_they_overlap_most():

@@ -11,7 +11,7 @@ from common.errors import UserError
 from experts.base import RuntimeConfig, Target
 from experts.clip_text import PCA
 from experts.ocr import rapidocr
-from experts.ocr.rapidocr import Options, RapidOcrExpert, split_line
+from experts.ocr.rapidocr import Options, RapidOcrExpert
 from tests.experts.tiny_clip import save_clip, save_pca
 
 OCR = ["ocr_detection"]
@@ -66,14 +66,6 @@ def test_the_package_neither_enlarges_images_nor_takes_all_threads(expert, monke
     assert (given["Det.limit_type"], given["Det.limit_side_len"]) == ("max", 960)
     threads = {name: number for name, number in given.items() if name.endswith("num_threads")}
     assert list(threads.values()) == [torch.get_num_threads(), 1]
-
-
-def test_lines_are_split_at_spaces():
-    corners = np.array([[0.0, 0], [100, 10], [100, 30], [0, 20]])
-    (first, left), (second, right) = split_line("exit  only", corners)
-    assert (first, second) == ("exit", "only")
-    assert left.tolist() == [[0, 0], [40, 4], [40, 24], [0, 20]]
-    assert right.tolist() == [[60, 6], [100, 10], [100, 30], [60, 26]]
 
 
 def test_its_weights_come_with_the_package(tmp_path):

@@ -38,10 +38,6 @@ def expert(folder: Path) -> SegmentationExpert:
     return mask2former.load(["seg_coco"], mask2former.Options(), RuntimeConfig(CPU, folder))
 
 
-def _scores(expert: SegmentationExpert, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
-    return [raw["seg_coco"].values for raw in expert.predict(inputs)]
-
-
 def test_the_network_is_given_blue_first_unless_asked_otherwise(folder):
     image = Image.new("RGB", (30, 20), (250, 120, 10))
     prepared = {}
@@ -52,15 +48,6 @@ def test_the_network_is_given_blue_first_unless_asked_otherwise(folder):
     assert prepared["bgr"].dtype == torch.uint8
     assert prepared["bgr"][:, 0, 0].tolist() == [10, 120, 250]
     assert prepared["rgb"][:, 0, 0].tolist() == [250, 120, 10]
-
-
-def test_an_images_scores_do_not_depend_on_the_others(expert):
-    images = [render_scene([5, seed], long_side=64).image.transpose(2, 0, 1) for seed in range(3)]
-    inputs = [torch.from_numpy(image.copy()) for image in images]
-    inputs.append(inputs[0][:, :40].contiguous())
-    together = _scores(expert, inputs)
-    for index in (3, 1, 0):
-        assert torch.equal(together[index], _scores(expert, [inputs[index]])[0])
 
 
 def test_one_pass_labels_with_both_networks(tmp_path, weights, expert):
@@ -95,11 +82,6 @@ def test_in_lower_precision_the_decoders_stay_exact(folder, expert):
     assert seen == [torch.bfloat16]
     assert classes.dtype == masks.dtype == torch.float32
     assert 0 < (classes - exact).abs().max() < 0.1 * exact.abs().max()
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(UserError, match=f"{tmp_path / NAME}: missing.*download_checkpoints.py"):
-        mask2former.load(["seg_coco"], mask2former.Options(), RuntimeConfig(CPU, tmp_path))
 
 
 def test_a_truncated_file_is_named(tmp_path, folder):
