@@ -1,14 +1,14 @@
-"""The one exception that is the user's to mend, and others put in a line."""
+"""The exception for mistakes that the user can correct, and the text of others in a line."""
 
 
 class UserError(Exception):
     """A mistake in the input: a file, a key, a name.
 
-    Its message is one line that names the file and the remedy. The scripts print it and exit with
-    code 2, without a stack trace; everything else that is raised is a defect of ours.
+    Its message is one line that names the file and the remedy. The scripts print it and exit with code 2,
+    without a stack trace. Any other exception is a defect of ours.
 
-    Like every exception here it can be made of one text alone: torch makes what was raised in a loader's
-    worker again, of its stack trace as a text. The message is the last line of that.
+    Exceptions here can be built from one text: torch raises an exception of a loader's worker again, with
+    the stack trace as its text. The last line of that is the message.
     """
 
     def __init__(self, message: str) -> None:
@@ -19,10 +19,10 @@ class UserError(Exception):
 
 
 def one_line(error: Exception) -> str:
-    """What an exception says, in one line; its type if it says nothing."""
+    """An exception's message in one line; its type if it has none."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what an exception says, where torch goes on for paragraphs."""
+    """The first line of an exception's message: torch writes paragraphs."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

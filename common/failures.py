@@ -1,4 +1,4 @@
-"""What ends a run and is no defect of ours, each in a line with what to do about it."""
+"""Failures of the machine and of other processes, each explained in a line with its remedy."""
 
 import errno
 import os
@@ -23,13 +23,13 @@ _REMEDIES = {
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), _FILES),
     errno.ENAMETOOLONG: "shorten it",
 }
-# What torch and Python say of the machine, what that means, and the exit code.
+# A pattern in the messages of torch and Python, its explanation, and the exit code.
 _FAILURES = [
     (
-        # In a worker, torch's wrapper says so without the number of the error.
+        # torch's wrapper of an error in a worker lacks the error's number.
         r"insufficient shared memory|Bus error|shared memory\(shm\)|shared memory object|</torch_\d",
-        "/dev/shm is full, through which num_workers pass what they read; enlarge it (docker run "
-        "--shm-size=8g), or set num_workers: 0",
+        "/dev/shm is full, through which workers pass samples; enlarge it (docker run --shm-size=8g), or set "
+        "num_workers: 0",
         USER_ERROR,
     ),
     (
@@ -55,9 +55,9 @@ _NUMBER = re.compile(r"\[Errno (\d+)\] ")
 
 
 def explained(error: Exception) -> tuple[str, int] | None:
-    """A line about what is no defect of ours, and the exit code; None: it is one.
+    """A line about an error of the user or the machine, and the exit code; None for a defect of ours.
 
-    The line is empty where nothing needs to be said: `| head` has read enough.
+    The line is empty after a pipe such as `| head` has read enough.
     """
     if isinstance(error, UserError):
         return str(error), USER_ERROR
@@ -70,7 +70,7 @@ def explained(error: Exception) -> tuple[str, int] | None:
         if re.search(pattern, text):
             return line, code
     if isinstance(error, OSError):
-        # What was raised in a worker has come as a text.
+        # An error of a worker arrives as a text.
         number = error.errno or next(map(int, reversed(_NUMBER.findall(text))), None)
         if number is not None:
             where = f" ({error.filename})" if error.filename else ""
@@ -88,17 +88,17 @@ def _reader_is_gone() -> bool:
     return any(event & select.POLLERR for _, event in outputs.poll(0))
 
 
-def printed() -> int:
-    """Has what was printed reach its reader; the exit code if it does not, else 0."""
+def flush_output() -> int:
+    """Flushes stdout; the exit code if that fails, else 0."""
     if sys.stdout is None:
         return 0
     try:
         sys.stdout.flush()
     except OSError as error:
-        # Python would try it again at the end, and say so.
+        # Python would try again at its end, and print that it failed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if error.errno == errno.EPIPE:
             return _READ_ENOUGH
-        print(f"error: what is printed cannot be written: {error.strerror}", file=sys.stderr)
+        print(f"error: the output cannot be written: {error.strerror}", file=sys.stderr)
         return USER_ERROR
     return 0

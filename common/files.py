@@ -16,12 +16,12 @@ import psutil
 
 from common.errors import UserError
 
-_TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp")  # as `write_atomically` names them, with the process's number
+_TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp")  # the names of `temporary_name`, with the process's number
 ROOT = Path(__file__).resolve().parent.parent  # the project's folder
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Calls `write` with a temporary name beside `path`, then renames the file that it wrote to `path`."""
+    """Has `write` write a temporary file beside `path`, then renames it to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     try:
@@ -32,8 +32,8 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
 
 
 def temporary_name(path: Path) -> Path:
-    """What this process calls a file until it is whole; `remove_leftovers` knows it."""
-    short = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]  # the name may be as long as one may be
+    """This process's name for a file until it is whole; `remove_leftovers` knows it."""
+    short = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]  # the name may have the greatest length
     return path.with_name(f".{short}.{os.getpid()}.tmp")
 
 
@@ -43,7 +43,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text atomically, in UTF-8; what is not Unicode as an escape, which JSON reads back."""
+    """Writes a text atomically, in UTF-8; letters that are not Unicode become escapes, which JSON reads back."""
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
@@ -53,7 +53,7 @@ def write_json(path: Path, content: Any, indent: int | None = None) -> None:
 
 
 def json_text(content: Any, indent: int | None = None) -> str:
-    """What `write_json` writes: JSON has neither NaN nor infinity, so they become null."""
+    """The text that `write_json` writes; NaN and infinity, which JSON lacks, become null."""
     options = {"indent": indent, "ensure_ascii": False, "allow_nan": False}
     try:
         text = json.dumps(content, **options)
@@ -71,11 +71,7 @@ def _with_nulls(content: Any) -> Any:
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Opens a file for reading. A pipe would be waited for, and a device may have no end: both are refused.
-
-    Raises:
-        OSError: it is none, or there is none.
-    """
+    """Opens a file for reading; refuses pipes, which may block, and devices, which may have no end (`OSError`)."""
     if not stat.S_ISREG(mode := path.stat().st_mode):
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -84,11 +80,11 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def numbered(path: Path, beside: Sequence[str] = ()) -> Path:
-    """`path` if nothing is there, else the first free of `<stem>_2<suffix>`, `<stem>_3<suffix>`, ...
+    """`path` if it does not exist, else the first free of `<stem>_2<suffix>`, `<stem>_3<suffix>`, ...
 
     Args:
         path: the file.
-        beside: endings of the stems of files that go with it, whose places must be free, too.
+        beside: endings of the stems of files that go with it; these must not exist, either.
     """
     names = chain([path], (path.with_stem(f"{path.stem}_{number}") for number in count(2)))
 
@@ -99,11 +95,11 @@ def numbered(path: Path, beside: Sequence[str] = ()) -> Path:
 
 
 def leads_out(name: str, folder: Path | None = None) -> bool:
-    """Whether a path that data gives does not stay in its folder.
+    """Whether a path from untrusted data leaves its folder.
 
     Args:
         name: the path, which should be relative.
-        folder: where it starts, to look for links on the way; None if that is not on this machine.
+        folder: its start, to follow links on the way; None if the folder is not on this machine.
     """
     path = PurePosixPath(name)
     if not path.name or path.is_absolute() or ".." in path.parts or "\0" in name:
@@ -112,20 +108,14 @@ def leads_out(name: str, folder: Path | None = None) -> bool:
 
 
 def check_dataset(name: str) -> None:
-    """Makes sure that a data set's folder, as the user names it, is below the folder of data or that itself.
-
-    The same path leads from the folder of labels, or of shards, to what is written.
-
-    Raises:
-        UserError: it leads elsewhere: beside the images, say, which would be taken for labels.
-    """
+    """Refuses a data set's folder that is not below the folder of data, since labels are written to the same path."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
         raise UserError(f"data set '{name}': name a folder below data_path, and the rest by data_path")
 
 
 def append_json_line(path: Path, record: dict[str, Any]) -> None:
-    """Adds one record to a file of JSON lines; the last one may have been cut off."""
+    """Adds one record to a file of JSON lines, on a new line if the last one was cut off."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         if file.tell():
@@ -135,29 +125,22 @@ def append_json_line(path: Path, record: dict[str, Any]) -> None:
 
 
 def remove_leftovers(folder: Path) -> list[str]:
-    """Removes the temporary files that killed processes left in a folder, before this one writes to it.
-
-    Returns:
-        The names of the other files and folders in it; none if there is no such folder.
-    """
+    """Removes the temporary files of killed processes from a folder; returns the names of all others in it."""
     try:
         names = os.listdir(folder)
     except FileNotFoundError:
         return []
-    leftovers = {name for name in names if name.startswith(".") and _is_leftover(name)}
-    for name in leftovers:
-        (folder / name).unlink(missing_ok=True)
-    return [name for name in names if name not in leftovers] if leftovers else names
-
-
-def _is_leftover(name: str) -> bool:
-    match = _TEMPORARY.fullmatch(name)
-    if match is None:
-        return False
-    process = int(match[1])
-    return process == os.getpid() or not psutil.pid_exists(process)  # this one had the number by chance
+    others = []
+    for name in names:
+        match = _TEMPORARY.fullmatch(name)
+        # A file with the number of this process is an earlier one's, by chance.
+        if match and (int(match[1]) == os.getpid() or not psutil.pid_exists(int(match[1]))):
+            (folder / name).unlink(missing_ok=True)
+        else:
+            others.append(name)
+    return others
 
 
 def here_or_in_project(folder: Path) -> Path:
-    """A relative folder as it is if it is there, else the project's: the library runs from anywhere."""
+    """A relative folder if it exists, else the project's: the library runs from anywhere."""
     return folder if folder.is_dir() else ROOT / folder

@@ -1,4 +1,4 @@
-"""The Hugging Face hub: whether it can be reached, asked once, before its library tries for half a minute."""
+"""A quick check that the Hugging Face hub answers, before its library tries for half a minute."""
 
 from functools import cache
 
@@ -10,11 +10,11 @@ from common.errors import UserError, one_line
 
 
 def check_connection(address: str | None = None, mirror: str = "HF_ENDPOINT") -> None:
-    """Asks a server whether it is there; not where HF_HUB_OFFLINE keeps it from being asked.
+    """Asks a server once whether it answers, unless HF_HUB_OFFLINE is set.
 
     Args:
         address: of a server; None: the hub.
-        mirror: what names another in the environment.
+        mirror: the environment variable that names another server.
 
     Raises:
         UserError: it cannot be reached, or the environment names proxies or certificates that cannot be used.
@@ -27,7 +27,7 @@ def check_connection(address: str | None = None, mirror: str = "HF_ENDPOINT") ->
 def _ask(address: str, mirror: str) -> None:
     try:
         session = get_session()
-    except Exception as error:  # a session is made of the environment alone, so a variable there is wrong
+    except Exception as error:  # a session depends on the environment alone
         raise UserError(
             f"no connection can be made ({one_line(error)}); check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY (for a "
             "SOCKS proxy: pip install socksio) and SSL_CERT_FILE"
@@ -39,7 +39,7 @@ def _ask(address: str, mirror: str) -> None:
 
 
 def unreachable(reason: str, mirror: str) -> str:
-    """What is said of a server that cannot be reached."""
+    """The message about a server that cannot be reached."""
     return (
         f"cannot be reached ({reason}); check the connection and HTTPS_PROXY, or name a mirror in "
         f"{mirror}, and run the command again"

@@ -1,7 +1,7 @@
-"""What a command may replace: its own files, unchanged since it wrote them; others if the user confirms it.
+"""A command replaces its own files, if they are unchanged; other files only if the user confirms it.
 
-Texts, arrays and weights have no room for a mark. So a command notes each file that it writes: its name, its
-hash and the command, as a line of `.written_by_prismer` in the same folder.
+A command notes each file that it writes: the file's name, its hash and the command, as a line of
+`.written_by_prismer` in the same folder.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import json
 import os
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from common.errors import UserError
@@ -20,17 +20,17 @@ FLAG = "--overwrite"
 
 
 def add_flag(parser: ArgumentParser) -> None:
-    """The flag by which a user confirms that any file may be replaced."""
-    parser.add_argument(FLAG, action="store_true", help="replace also what this command did not write")
+    """Adds the flag by which a user confirms that any file may be replaced."""
+    parser.add_argument(FLAG, action="store_true", help="replace also files that this command did not write")
 
 
 class Outputs:
     """The files that a command writes.
 
     Args:
-        command: its name, for the notes and for messages. Another command's files are not its own.
+        command: its name, for the notes and for messages.
         overwrite: the user confirms that any file may be replaced.
-        instead: how the user gets along without replacing a file.
+        instead: the remedy that replaces no file.
         flag: how the user confirms it.
     """
 
@@ -46,12 +46,12 @@ class Outputs:
         known: Callable[[Path], bool] = lambda _: False,
         sources: Iterable[Path] = (),
     ) -> None:
-        """Finds out before the work whether files may be written. They need not be there.
+        """Finds out before the work whether files may be written.
 
         Args:
-            paths: the files.
+            paths: the files; they need not exist.
             known: tells by the content of a file without a note that nothing is lost if it is replaced.
-            sources: what the command reads. They are not replaced without `overwrite`.
+            sources: the command's input; it is not replaced without `overwrite`.
 
         Raises:
             UserError: a file is another's, a path is a folder or a device, a folder cannot be written to.
@@ -70,7 +70,7 @@ class Outputs:
 
     @contextmanager
     def writing(self, *paths: Path) -> Iterator[None]:
-        """Around what writes files: checks those that are not as they were when checked, and notes all."""
+        """Wraps the writing of files: checks those that changed since their check, and notes all."""
         seen = [path for path in paths if path in self._checked and self._checked[path] == self._place(path)]
         self.check(path for path in paths if path not in seen)
         yield
@@ -78,16 +78,12 @@ class Outputs:
             self._note(path)
 
     def remove(self, path: Path) -> None:
-        """Removes a file, if it is there, by the same rule."""
+        """Removes a file, if it exists, by the same rule."""
         self.check([path])
         path.unlink(missing_ok=True)
 
     def _place(self, path: Path) -> tuple[int, ...] | None:
-        """What tells a file from another in its place; None if there is none.
-
-        Raises:
-            UserError: no file can be put there.
-        """
+        """Identifies the file at a path, None if there is none; a `UserError` if no file can be written there."""
         try:
             status = path.lstat()
         except FileNotFoundError:
@@ -128,22 +124,16 @@ class Outputs:
     def _noted(self, folder: Path) -> dict[str, tuple[str, str]]:
         """Command and hash of each file that is noted in a folder."""
         if folder not in self._notes:
-            self._notes[folder] = dict(_read_notes(folder / NOTES))
+            notes, path = {}, folder / NOTES
+            text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+            for line in text.splitlines():
+                with suppress(ValueError, KeyError, TypeError):  # a killed process may have cut a line off
+                    note = json.loads(line)
+                    notes[str(note["name"])] = str(note["command"]), str(note["sha256"])
+            self._notes[folder] = notes
         return self._notes[folder]
 
 
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read_notes(path: Path) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Names with command and hash; a line that a killed process cut off is left out."""
-    if not path.is_file():
-        return
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            note = json.loads(line)
-            yield str(note["name"]), (str(note["command"]), str(note["sha256"]))
-        except (ValueError, KeyError, TypeError):
-            continue

@@ -1,7 +1,7 @@
-"""Reading pickles that others made: data comes out, nothing in them is run.
+"""Reading pickles from elsewhere: data comes out, nothing in them is run.
 
-A pickle is a small program that may call any function by its name. Here the names it may call are few,
-and none of them is the real thing: each stands for a function of this file that builds plain data.
+A pickle is a small program that may call any function by its name. Here it may use few names, and each
+stands for a function of this file that builds plain data.
 """
 
 import pickle
@@ -21,14 +21,12 @@ from common.errors import UserError, first_line, one_line
 # The remedy where a released file is missing.
 FETCH = "python download_checkpoints.py --download_experts=True"
 FETCH_PCA = "python download_checkpoints.py --download_pca=True"
+_PLAIN_DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c(8|16)|[SU]\d{1,6})")
 
 
 def fetch_command(path: Path) -> str:
-    """The command that fetches a released file, and no more than need be."""
+    """The command that downloads a released file."""
     return FETCH_PCA if path.stem == "clip_pca" else FETCH
-
-
-_PLAIN_DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c(8|16)|[SU]\d{1,6})")
 
 
 class _Refused(Exception):
@@ -44,8 +42,7 @@ def read_pickle(path: Path, placeholders: Collection[str] = ()) -> Any:
             `SimpleNamespace`s of their attributes.
 
     Returns:
-        What was pickled: numbers, texts, containers, numpy arrays, scalars and dtypes of plain numbers
-        or texts, namespaces.
+        Numbers, texts, containers, namespaces; numpy arrays, scalars and dtypes of plain numbers or texts.
 
     Raises:
         UserError: missing, damaged, or it holds more than data.
@@ -57,16 +54,16 @@ def read_pickle(path: Path, placeholders: Collection[str] = ()) -> Any:
         raise _more_than_data(path, f" ({error})") from None
     except OSError as error:
         raise _unread(path, error) from None
-    except Exception as error:  # of a damaged pickle, anything
+    except Exception as error:  # a damaged pickle raises anything
         raise _damaged(path, one_line(error)) from None
 
 
 def read_torch(path: Path, *, remedy: str = "", mmap: bool = True) -> Any:
-    """Reads a torch file onto the CPU; only data in it is read.
+    """Reads the data of a torch file onto the CPU.
 
     Args:
         path: the file.
-        remedy: what to do where it is missing or damaged; by default, to fetch it.
+        remedy: the advice if it is missing or damaged; by default, to fetch it.
         mmap: tensors of files in the newer (zip) format are mapped, not read: they cost no memory until
             used, but change with the file.
 
@@ -84,7 +81,7 @@ def read_torch(path: Path, *, remedy: str = "", mmap: bool = True) -> Any:
         if "GLOBAL" in str(error) or "Can only" in str(error):  # a function, an object of a class
             raise _more_than_data(path) from None
         raise _damaged(path, "no torch file", remedy) from None  # the message is a page of advice
-    except Exception as error:  # of a damaged file, anything
+    except Exception as error:  # a damaged file raises anything
         raise _damaged(path, first_line(error), remedy) from None
 
 
@@ -103,10 +100,10 @@ def _more_than_data(path: Path, reason: str = "") -> UserError:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Answers every name in a pickle with a builder of data, or not at all."""
+    """Answers every name in a pickle with a builder of data, or refuses it."""
 
     def __init__(self, file: Any, placeholders: Collection[str]) -> None:
-        super().__init__(file, encoding="latin1")  # bytes of Python 2, with which numpy copes
+        super().__init__(file, encoding="latin1")  # of Python 2's bytes, as numpy expects
         self.placeholders = placeholders
 
     def find_class(self, module: str, name: str) -> Any:
@@ -128,12 +125,11 @@ class _Placeholder(SimpleNamespace):
         return super().__new__(cls)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
-            self.__dict__[str(name)] = value
+        self.__dict__.update({str(name): value for name, value in state.items()})
 
 
 class _Dtype:
-    """A dtype in the making: numpy's own may be given states that make it read foreign memory."""
+    """A dtype under construction: a hostile state makes numpy's own read foreign memory."""
 
     def __init__(self, spec: str, *flags: Any) -> None:
         if not isinstance(spec, str) or not _PLAIN_DTYPE.fullmatch(spec):
@@ -148,7 +144,7 @@ class _Dtype:
 
 
 class _Array:
-    """An array in the making."""
+    """An array under construction."""
 
     def __init__(self) -> None:
         self.value = np.zeros(0)
@@ -158,41 +154,8 @@ class _Array:
         self.value = _array(raw, dtype, shape, "F" if fortran else "C")
 
 
-def _array(raw: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
-    if not isinstance(dtype, _Dtype):
-        raise _Refused("asks for arrays of an unknown type")
-    if isinstance(raw, str):
-        raw = raw.encode("latin1")
-    array = np.frombuffer(raw, np.uint8).copy().view(dtype.value)  # a copy can be written to
-    return array.reshape(shape, order="F" if order == "F" else "C")
-
-
-def _reconstruct(kind: Any, *shape_and_type: Any) -> _Array:
-    if kind is not _Array:
-        raise _Refused("asks for an unknown kind of array")
-    return _Array()
-
-
-def _scalar(dtype: Any, raw: Any) -> np.generic:
-    return _array(raw, dtype, (), "C")[()]
-
-
-def _encode(text: str, *encoding: Any) -> bytes:
-    return text.encode("latin1")  # how bytes are written in a pickle of Python 2's time
-
-
-def _empty_bytes() -> bytes:
-    return b""
-
-
-def _reconstructor(kind: Any, *base_and_state: Any) -> _Placeholder:
-    if kind is not _Placeholder:
-        raise _Refused("asks for an unknown kind of object")
-    return _Placeholder()
-
-
 class _Function:
-    """A function that a pickle may call, but not alter, as it may other objects."""
+    """A function that a pickle may call, but not alter as it may alter objects."""
 
     def __init__(self, function: Callable) -> None:
         self.function = function
@@ -204,25 +167,46 @@ class _Function:
         raise _Refused("alters a function")
 
 
+def _array(raw: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
+    if not isinstance(dtype, _Dtype):
+        raise _Refused("asks for arrays of an unknown type")
+    if isinstance(raw, str):
+        raw = raw.encode("latin1")
+    array = np.frombuffer(raw, np.uint8).copy().view(dtype.value)  # a copy can be written to
+    return array.reshape(shape, order="F" if order == "F" else "C")
+
+
+def _instance_of(expected: type) -> _Function:
+    """Builds an empty object of a class, and of no other."""
+
+    def build(kind: Any, *_: Any) -> Any:
+        if kind is not expected:
+            raise _Refused("asks for an unknown kind of object")
+        return expected()
+
+    return _Function(build)
+
+
 _BUILDERS = {
     "numpy.ndarray": _Array,
     "numpy.dtype": _Dtype,
     "collections.OrderedDict": OrderedDict,
-    "_codecs.encode": _Function(_encode),
+    # In the time of Python 2, bytes were pickled as a text.
+    "_codecs.encode": _Function(lambda text, *_: text.encode("latin1")),
 }
 for _module in ("numpy.core", "numpy._core"):  # before numpy 2, and since
-    _BUILDERS[f"{_module}.multiarray._reconstruct"] = _Function(_reconstruct)
-    _BUILDERS[f"{_module}.multiarray.scalar"] = _Function(_scalar)
+    _BUILDERS[f"{_module}.multiarray._reconstruct"] = _instance_of(_Array)
+    _BUILDERS[f"{_module}.multiarray.scalar"] = _Function(lambda dtype, raw: _array(raw, dtype, (), "C")[()])
     _BUILDERS[f"{_module}.numeric._frombuffer"] = _Function(_array)
 for _module in ("copy_reg", "copyreg"):
-    _BUILDERS[f"{_module}._reconstructor"] = _Function(_reconstructor)
+    _BUILDERS[f"{_module}._reconstructor"] = _instance_of(_Placeholder)
 for _module in ("__builtin__", "builtins"):
     _BUILDERS |= {f"{_module}.{kind.__name__}": kind for kind in (set, frozenset, complex, object)}
-    _BUILDERS[f"{_module}.bytes"] = _Function(_empty_bytes)
+    _BUILDERS[f"{_module}.bytes"] = _Function(lambda: b"")
 
 
 def _unwrapped(value: Any, seen: dict[int, Any]) -> Any:
-    """Puts arrays and dtypes in the place of what they were made in; containers are changed as they are."""
+    """Replaces builders by their arrays and dtypes; containers are changed in place."""
     if isinstance(value, (_Array, _Dtype)):
         return value.value
     if isinstance(value, tuple):

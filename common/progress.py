@@ -12,32 +12,29 @@ EVERY = 60.0  # seconds between two lines
 
 
 class _Lines(tqdm):
-    """A bar that prints itself as a line of its own, and once more at its end."""
+    """A bar that prints a line of its own each minute, and one at its end."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._printed = time.monotonic()
         super().__init__(*args, **options)
 
-    def _print(self) -> None:
-        self._printed = time.monotonic()
-        self.fp.write(f"{self}\n")
-        self.fp.flush()
-
-    def refresh(self, *_args: Any, **_options: Any) -> None:
-        if time.monotonic() - self._printed >= EVERY:
-            self._print()
+    def refresh(self, *_args: Any, every: float | None = None, **_options: Any) -> None:
+        if time.monotonic() - self._printed >= (EVERY if every is None else every):
+            self._printed = time.monotonic()
+            self.fp.write(f"{self}\n")
+            self.fp.flush()
 
     def clear(self, *_args: Any, **_options: Any) -> None:
-        """There is nothing to make room for."""
+        pass
 
     def close(self) -> None:
         if not self.disable:
-            self._print()
-            self.last_print_t = -math.inf  # as if nothing had been shown, which would be wiped out
+            self.refresh(every=0)
+            self.last_print_t = -math.inf  # or tqdm would erase a line at the end
         super().close()
 
 
 def progress_bar(iterable: Iterable | None = None, **options: Any) -> tqdm:
-    """A progress bar on stderr, with the options of tqdm's."""
+    """A progress bar on stderr, with tqdm's options."""
     bar = tqdm if sys.stderr is not None and sys.stderr.isatty() else _Lines
     return bar(iterable, **options)

@@ -1,4 +1,4 @@
-"""JSON as it is read everywhere: with nothing in it that another program would read in another way."""
+"""Strict JSON: refuses content that another program would read in another way."""
 
 import json
 import math
@@ -18,9 +18,9 @@ def parse_json(content: str | bytes) -> Any:
         content: the text, or its bytes in UTF-8, with or without a byte order mark.
 
     Raises:
-        JSONDecodeError: it is no JSON, or holds what cannot be used: a key twice, numbers that are not
-            finite or have more than 64 bits, half a Unicode character (but for the bytes of a file's name
-            that is not UTF-8), too many levels. Says where.
+        JSONDecodeError: it is no JSON, or has a key twice, a number that is not finite or needs more than 64
+            bits, half a Unicode character (except bytes of a file's name that is not UTF-8), or too many
+            levels; with the line.
         UnicodeDecodeError: it is not UTF-8. Both are a `ValueError`.
     """
     text = (content.decode("utf-8") if isinstance(content, bytes) else content).removeprefix("\ufeff")
@@ -30,7 +30,7 @@ def parse_json(content: str | bytes) -> Any:
 
     def as_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
-        if len(found) < len(pairs):  # of the two values, the parser would take the last
+        if len(found) < len(pairs):
             keys = [key for key, _ in pairs]
             twice = next(key for key in keys if keys.count(key) > 1)
             snippet = json.dumps(pairs[0][1], ensure_ascii=False)
@@ -54,11 +54,7 @@ def parse_json(content: str | bytes) -> Any:
 
     try:
         found = json.loads(
-            text,
-            object_pairs_hook=as_dict,
-            parse_int=as_int,
-            parse_float=as_float,
-            parse_constant=as_constant,
+            text, object_pairs_hook=as_dict, parse_int=as_int, parse_float=as_float, parse_constant=as_constant
         )
         half = _SURROGATE.search(text)
         if half is not None and any(map(_is_broken, _texts(found))):
@@ -88,7 +84,7 @@ def _is_broken(text: str) -> bool:
 
 
 def is_unicode(text: Any) -> bool:
-    """Whether a text has whole characters alone; what is no text passes."""
+    """Whether a text has only whole characters; a value that is no text passes."""
     try:
         return text.isascii() or bool(text.encode())
     except AttributeError:

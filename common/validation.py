@@ -1,4 +1,4 @@
-"""Plain values, as JSON and YAML hold them, checked against a dataclass."""
+"""Plain values, as in JSON and YAML, checked against a dataclass."""
 
 import json
 from collections.abc import Mapping
@@ -21,8 +21,8 @@ def validate(content: Any, cls: type[T], where: str, origins: Mapping[str, str] 
     Args:
         content: plain values.
         cls: a dataclass with `__pydantic_config__ = STRICT`.
-        where: begins the error message: the file, and what of it.
-        origins: what begins it instead for these keys.
+        where: the beginning of the error message: the file, and its section.
+        origins: another beginning for these keys.
 
     Raises:
         UserError: names the key and what was expected.
@@ -32,7 +32,7 @@ def validate(content: Any, cls: type[T], where: str, origins: Mapping[str, str] 
     except (TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{where}: not plain values: {one_line(error)}") from None
     try:
-        # Through JSON, since strict validation then still takes a list for a tuple, a string for a path.
+        # Through JSON: strict validation then accepts a list for a tuple, and a text for a path.
         return TypeAdapter(cls).validate_json(text, strict=True)
     except ValidationError as error:
         # A misspelt key is the cause of one that is missing.
@@ -42,7 +42,7 @@ def validate(content: Any, cls: type[T], where: str, origins: Mapping[str, str] 
 
 
 def _describe(problem: Mapping[str, Any], cls: type) -> str:
-    """One of the mistakes that pydantic found, in one line."""
+    """A mistake that pydantic found, in one line."""
     key = ".".join(str(part) for part in problem["loc"]) or "the section"
     if problem["type"] == _UNKNOWN:
         if "." in key:

@@ -1,4 +1,4 @@
-"""Tensors from a file of weights: values that no network can have are refused."""
+"""Refuses weights that no network can have."""
 
 from collections.abc import Mapping
 
@@ -9,15 +9,7 @@ from common.errors import UserError
 
 
 def check_weights(state: Mapping[str, Tensor], source: object) -> None:
-    """Looks at every value of a state dict once; that takes no memory, and less time than reading it.
-
-    Args:
-        state: tensors by the file's keys.
-        source: the file, for the message.
-
-    Raises:
-        UserError: a value is NaN or infinite; names the key.
-    """
+    """Refuses a state dict with NaN or infinity (`UserError`); names `source`, its file, and the key."""
     for key, value in state.items():
         if not is_finite(value):
             raise UserError(
@@ -30,13 +22,13 @@ def is_finite(value: Tensor) -> bool:
     """Whether a tensor holds neither NaN nor infinity."""
     if not value.is_floating_point() or not value.numel():
         return True
-    if value.element_size() == 1:  # float8, with which torch does not reckon
+    if value.element_size() == 1:  # float8 has no arithmetic
         value = value.float()
     return bool(torch.stack(torch.aminmax(value)).isfinite().all())  # NaN is both least and greatest
 
 
 def no_floats(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
-    """What a network has as floating-point numbers, and a file as something else: an item for each key.
+    """A message for each key with another type in a file than the network's floating point.
 
     Quantised weights, for instance, mean nothing without their scales.
     """

@@ -1,10 +1,10 @@
-"""Processes that do a part of a run's work. None of them outlives the run, however it ends.
+"""Worker processes of a run. None of them outlives the run, however it ends.
 
-They are forked, spawned or come from a fork server, whose children do not notice when the run is gone.
-Python gives each of them a pipe that closes when the process that asked for it ends: they watch that pipe.
+A worker does not notice by itself that the run is gone. Python gives each of them a pipe that closes when the
+process that asked for it ends: they watch that pipe.
 
-Terminals and clusters send signals to all processes at once. Workers block them, and the fork server does:
-the run needs both to bring its work to an end, and kills the workers itself.
+Terminals and clusters send signals to all processes at once. Workers and the fork server block them: the run
+needs both to finish its work, and kills the workers itself.
 """
 
 import atexit
@@ -26,7 +26,7 @@ import psutil
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _CAN_BLOCK = hasattr(signal, "pthread_sigmask")
 _started: WeakSet[BaseProcess] = WeakSet()
-_job: Callable | None = None  # in a worker of `spread`
+_job: Callable | None = None  # in a worker of `parallel_map`
 
 
 def parallel_map(
@@ -38,10 +38,10 @@ def parallel_map(
 
     Args:
         job: is sent once to each process.
-        items: are sent one by one.
+        items: are sent to the processes.
         num_workers: processes; 0 does it in this one.
-        chunksize: how many items are sent at once.
-        fresh: the processes import what they need, and share no memory with this one.
+        chunksize: the number of items sent at once.
+        fresh: the processes are new ones that share no memory with this one.
     """
     if num_workers == 0:
         yield from map(job, items)
@@ -70,29 +70,24 @@ def _do(item: object) -> object:
 
 
 def end_with_the_run() -> None:
-    """To be called in a worker when it starts: it is killed when the process that asked for it ends."""
-    sys.excepthook = _no_trace_of_the_end
-    threading.Thread(target=_watch, daemon=True).start()
+    """For the start of a worker: it is killed when the process that asked for it ends."""
 
+    def no_trace_of_the_end(kind: type[BaseException], *rest: Any) -> None:
+        # The connection breaks when the run ends while it fetches a result.
+        if not issubclass(kind, ConnectionError | EOFError):
+            sys.__excepthook__(kind, *rest)
 
-def _no_trace_of_the_end(kind: type[BaseException], *rest: Any) -> None:
-    """Passes over a connection that breaks when the run ends while it fetches a result's memory."""
-    if not issubclass(kind, ConnectionError | EOFError):
-        sys.__excepthook__(kind, *rest)
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        psutil.Process().kill()
 
-
-def _watch() -> None:
-    multiprocessing.parent_process().join()
-    psutil.Process().kill()
+    sys.excepthook = no_trace_of_the_end
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager
 def starting() -> Iterator[list[BaseProcess]]:
-    """Processes that start meanwhile leave signals to this one, and are killed when it exits.
-
-    Yields:
-        A list that has them at the end.
-    """
+    """Processes that start meanwhile block signals and are killed when this one exits; yields a list of them."""
     if multiprocessing.get_start_method() != "fork":
         resource_tracker.ensure_running()  # it unblocks signals after its own start
     mine: list[BaseProcess] = []
@@ -103,7 +98,7 @@ def starting() -> Iterator[list[BaseProcess]]:
     finally:
         mine += set(multiprocessing.active_children()) - others
         _started.update(mine)
-        atexit.unregister(end_workers)  # it has to be the last to be registered: others wait for workers
+        atexit.unregister(end_workers)  # the last registered runs first: others wait for workers
         atexit.register(end_workers)
         if _CAN_BLOCK:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -45,11 +45,7 @@ Name = Annotated[str, Field(min_length=1)]
 
 
 class _YamlLoader(yaml.SafeLoader):
-    """What YAML has in common with JSON: texts, numbers, yes and no, lists and mappings of them.
-
-    PyYAML after YAML 1.1 takes `5e-5` for a string; here it is a number, as everyone means it. A date is a
-    text.
-    """
+    """Reads `5e-5`, a text in YAML 1.1, as a number, and a date as a text."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012, as in the class above
         letter: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
@@ -57,7 +53,7 @@ class _YamlLoader(yaml.SafeLoader):
     }
 
     def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
-        """Refuses a key that is there twice; PyYAML would take the last."""
+        """Refuses a repeated key; PyYAML would take the last."""
         node = super().compose_mapping_node(anchor)
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if twice := [key for key in keys if keys.count(key) > 1]:
@@ -92,17 +88,17 @@ def _parse(text: bytes, where: str) -> Any:
         return yaml.load(text.decode("utf-8"), Loader=_YamlLoader)  # a SafeLoader
     except RecursionError:
         raise UserError(f"{where}: not readable as YAML: too many levels") from None
-    except Exception as error:  # PyYAML raises anything for a value that does not go with its tag
+    except Exception as error:  # PyYAML raises anything for a value that does not fit its tag
         raise UserError(f"{where}: not readable as YAML: {one_line(error)[:200]}") from None
 
 
 def _check_plain(value: Any, where: str, above: list[Any], count: Iterator[int] | None = None) -> None:
-    """Refuses what JSON does not have: other types and keys, a part of itself, numbers without end.
+    """Refuses values that JSON lacks: other types and keys, recursion, infinite numbers.
 
     Args:
         value: a part of a YAML file.
         where: the file, and the key of this part.
-        above: the parts that it is in.
+        above: the parts around it.
         count: of parts; an alias of an alias of ... can stand for billions.
     """
     count = count or itertools.count()
@@ -132,7 +128,7 @@ def _check_plain(value: Any, where: str, above: list[Any], count: Iterator[int] 
 
 
 def _read_changes(changes: Iterable[str]) -> dict[str, Any]:
-    """What `--set` gives: `key=value`, the value written as in a file; nothing is the empty text."""
+    """The values of `--set`: `key=value`, the value as in a file; no value is the empty text."""
     found: dict[str, Any] = {}
     for change in changes:
         key, separator, text = change.partition("=")
@@ -152,7 +148,7 @@ def read_config(path: Path | str, cls: type[T], section: str | None = None, chan
         path: the YAML file.
         cls: a dataclass with `__pydantic_config__ = STRICT`.
         section: the top-level key to read; None reads the whole file.
-        changes: what `--set` gives, as `key=value`; comes before what the file says.
+        changes: the values of `--set`, as `key=value`; they override the file's.
 
     Raises:
         UserError: with the file or `--set`, the key and what was expected.
@@ -171,11 +167,11 @@ def read_config(path: Path | str, cls: type[T], section: str | None = None, chan
 
 
 def settings_text(config: Any, args: Namespace) -> str:
-    """A config as a file that `--config` reads, with the command that it comes from in its first line.
+    """A task's config as a file for `--config`, with the command in its first line.
 
     Args:
-        config: a task's.
-        args: the script's flags; `target_dataset` is the section in which it looks for its settings.
+        config: of the task.
+        args: the script's flags; `target_dataset` names the section of the settings.
     """
     content, section = config_as_json(config), vars(args).get("target_dataset")
     text = yaml.safe_dump(content if section is None else {section: content}, sort_keys=False)
