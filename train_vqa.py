@@ -36,7 +36,7 @@ def train(args: argparse.Namespace) -> None:
     from dataset.text import MAX_WORDS
     from helpers.checkpoints.load import InferenceDefaults
     from helpers.evaluation.prediction import Results, Scores, conclude, predict_all, say_cut_texts
-    from helpers.evaluation.vqa_accuracy import Reference, score_answers
+    from helpers.evaluation.vqa_accuracy import score_answers
     from helpers.training.plan import plan_run
     from helpers.training.run import Run
     from helpers.training.settings import VQAConfig
@@ -94,9 +94,7 @@ def train(args: argparse.Namespace) -> None:
         if not references:
             return None
         # Without the images that could not be read; the loader has named them.
-        asked = {row["question_id"]: references[row["question_id"]] for row in results}
-        known = {key: Reference(list(entry.references), entry.type) for key, entry in asked.items()}
-        found = score_answers(results, known)
+        found = score_answers(results, {row["question_id"]: references[row["question_id"]] for row in results})
         record = {"accuracy": found.accuracy, "by_type": found.by_type}
         return Scores({"accuracy": found.accuracy}, found.table(), record)
 

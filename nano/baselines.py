@@ -86,14 +86,11 @@ def best_constant_caption(train: Mapping[str, Sequence[str]], seed: int) -> str:
 def score_frequent_answers(train_list: Path, test_list: Path) -> None:
     """Prints the most frequent answers, overall and by type, and their scores."""
     from dataset.questions import read_questions
-    from helpers.evaluation.vqa_accuracy import Reference, score_answers
+    from helpers.evaluation.vqa_accuracy import score_answers
 
     overall, by_type = most_frequent_answers(question for _, question in read_questions(train_list, "train"))
-    references = {
-        question.question_id: Reference(question.references, question.type)
-        for _, question in read_questions(test_list, "test")
-    }
-    if without := [key for key, reference in references.items() if not reference.answers]:
+    references = {question.question_id: question for _, question in read_questions(test_list, "test")}
+    if without := [key for key, reference in references.items() if not reference.references]:
         raise UserError(f"list {test_list}: question {without[0]} has no 'answer' to score against")
     scores = score_answers([{"question_id": key, "answer": overall} for key in references], references)
     print(f"always '{overall}'\n{scores.table()}")

@@ -48,12 +48,10 @@ class CaptionScores:
     Attributes:
         metrics: mean score by name: Bleu_1 to Bleu_4, METEOR, ROUGE_L, CIDEr, SPICE, as far as computed; not
             scaled by 100.
-        cider: CIDEr by image, if computed.
         notes: one line for each metric that was skipped or is approximate, with the reason.
     """
 
     metrics: dict[str, float]
-    cider: dict[ImageId, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def table(self) -> str:
@@ -112,7 +110,6 @@ def _score(gts: Tokens, res: Tokens, metrics: Collection[str], notes: Sequence[s
     """Scores tokenised captions."""
     notes = [*notes]
     scores: dict[str, float] = {}
-    cider: dict[ImageId, float] = {}
     if "bleu" in metrics:
         bleu, _ = Bleu(4).compute_score(gts, res, verbose=0)
         scores |= {f"Bleu_{n}": float(score) for n, score in enumerate(bleu, 1)}
@@ -121,17 +118,16 @@ def _score(gts: Tokens, res: Tokens, metrics: Collection[str], notes: Sequence[s
     if "rouge" in metrics:
         scores["ROUGE_L"] = float(Rouge().compute_score(gts, res)[0])
     if "cider" in metrics:
-        score, per_image = Cider().compute_score(gts, res)
+        score, _ = Cider().compute_score(gts, res)
         # Words that all images share have weight 0, so identical references make every CIDEr 0.
         if score or Cider().compute_score(gts, {image: texts[:1] for image, texts in gts.items()})[0]:
             scores["CIDEr"] = float(score)
-            cider = dict(zip(gts, map(float, per_image), strict=True))
         else:
             few = "one image" if len(gts) == 1 else "images with the same references"
             notes.append(f"CIDEr skipped: of {few} it is 0 for any caption")
     if "spice" in metrics:
         scores |= _attempt("SPICE", lambda: _spice(gts, res), notes)
-    return CaptionScores(scores, cider, notes)
+    return CaptionScores(scores, notes)
 
 
 def _attempt(name: str, compute: Callable[[], Scored], notes: list[str]) -> dict[str, float]:

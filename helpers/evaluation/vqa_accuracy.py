@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from dataset.questions import Question
 from helpers.evaluation.paired_results import Id, match_results
 
 ENOUGH = 3  # people who give an answer make it fully accurate
@@ -42,53 +43,45 @@ _CONTRACTIONS = {
 
 
 @dataclass(frozen=True)
-class Reference:
-    """People's answers to a question, at least one, and its type if known."""
-
-    answers: Sequence[str]
-    type: str | None = None
-
-
-@dataclass(frozen=True)
 class VQAScores:
     """Accuracies, from 0 to 1.
 
     Attributes:
         accuracy: mean over all questions.
         by_type: mean and number of the questions of each type, sorted by type.
-        per_question: by question id.
+        questions: their number.
     """
 
     accuracy: float
     by_type: dict[str, tuple[float, int]]
-    per_question: dict[Id, float]
+    questions: int
 
     def table(self) -> str:
         """The accuracies in percent, of all questions and of each type, a line each."""
-        rows = {"all": (self.accuracy, len(self.per_question))} | self.by_type
+        rows = {"all": (self.accuracy, self.questions)} | self.by_type
         width = max(map(len, rows))
         lines = (f"{name:{width}s} {100 * mean:8.2f} {count:8d}" for name, (mean, count) in rows.items())
         return "\n".join([f"{'':{width}s} accuracy questions", *lines])
 
 
-def score_answers(results: Sequence[Mapping[str, Any]], references: Mapping[Id, Reference]) -> VQAScores:
+def score_answers(results: Sequence[Mapping[str, Any]], references: Mapping[Id, Question]) -> VQAScores:
     """Scores one answer a question against what people answered.
 
     Args:
         results: one {"question_id", "answer"} for each question of `references`.
-        references: by question id.
+        references: by question id, each with at least one answer.
 
     Raises:
         UserError: questions without a result, twice in the results or without references.
     """
     answers = match_results(results, references, "question", "answer")
-    accuracies = {key: answer_accuracy(text, references[key].answers) for key, text in answers.items()}
+    accuracies = {key: answer_accuracy(text, references[key].references) for key, text in answers.items()}
     types: dict[str, list[float]] = {}
     for key, accuracy in accuracies.items():
         if (kind := references[key].type) is not None:
             types.setdefault(kind, []).append(accuracy)
     by_type = {kind: (fmean(types[kind]), len(types[kind])) for kind in sorted(types)}
-    return VQAScores(fmean(accuracies.values()), by_type, accuracies)
+    return VQAScores(fmean(accuracies.values()), by_type, len(accuracies))
 
 
 def answer_accuracy(answer: str, references: Sequence[str]) -> float:

@@ -10,7 +10,7 @@ from PIL import Image
 from common.files import ROOT
 from dataset.questions import question_dataset
 from dataset.samples import ImageConfig
-from helpers.evaluation.vqa_accuracy import Reference, score_answers
+from helpers.evaluation.vqa_accuracy import score_answers
 
 PAGE = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
 (LINES,) = re.findall(r"```python\n(import json\n.*?)```", PAGE, re.DOTALL)
@@ -73,8 +73,7 @@ def test_files_of_other_benchmarks_become_lists_that_are_scored(
     visual = ImageConfig(label_path=Path("none"), experts=(), image_resolution=8, label_resolution=8)
     dataset = question_dataset("custom", "test", name, visual, test_list="test.json")
     assert f"{name}/{dataset[0]['image']}" in IMAGES
-    known = {key: Reference(each.references, each.type) for key, each in dataset.references().items()}
     rows = [{"question_id": key, "answer": answer} for key, answer in answers.items()]
-    found = score_answers(rows, known)
+    found = score_answers(rows, dataset.references())
     assert found.accuracy == pytest.approx(accuracy)
     assert found.by_type == by_type

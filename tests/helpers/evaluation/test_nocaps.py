@@ -72,7 +72,6 @@ def test_each_domain_is_scored_as_a_data_set_of_its_own(read):
         results = [row for row in RESULTS if row["image_id"] in images]
         alone = score_captions(results, {image: references[image] for image in images}, FAST_METRICS)
         assert found == alone
-        assert list(found.cider) == images
     of_domains = [scores[name].metrics["CIDEr"] for name in list(scores)[:3]]
     assert len(set(of_domains)) == 3
     # Words that are in all images of a domain count for nothing there, but do among all images.
