@@ -54,10 +54,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_data(Options(Path(folder), 0, long_side, True), SCENES, SCENES, 1)
         visual = ImageConfig(
-            label_path=Path(folder) / "labels",
-            experts=EXPERTS,
-            image_resolution=image,
-            label_resolution=label,
+            label_path=Path(folder) / "labels", experts=EXPERTS, image_resolution=image, label_resolution=label
         )
         for split in ("train", "test"):
             dataset = caption_dataset("coco", split, folder, visual)

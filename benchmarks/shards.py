@@ -52,11 +52,7 @@ def main() -> None:
 
 def open_data(place: Path | Url, side: int, augment: bool = True) -> CaptionDataset:
     visual = ImageConfig(
-        label_path=place / "labels",
-        experts=EXPERTS,
-        image_resolution=side,
-        label_resolution=side,
-        augment=augment,
+        label_path=place / "labels", experts=EXPERTS, image_resolution=side, label_resolution=side, augment=augment
     )
     return caption_dataset("coco", "train", place, visual)
 
@@ -131,13 +127,7 @@ def compare_sizes(plain: Path, as_png: Path, packed: Path) -> None:
         if expert != "images":
             totals = [total + number for total, number in zip(totals, numbers, strict=True)]
     rows.append(["six labels", *(f"{total:.0f}" for total in totals)])
-    header = [
-        "bytes an image",
-        "plain: files",
-        "plain: blocks of 4 KiB",
-        "ours: shards, PNG",
-        "ours: shards, packed",
-    ]
+    header = ["bytes an image", "plain: files", "plain: blocks of 4 KiB", "ours: shards, PNG", "ours: shards, packed"]
     print_table(header, rows)
 
 

@@ -40,11 +40,7 @@ class Outputs:
         self._notes: dict[Path, dict[str, tuple[str, str]]] = {}
 
     def check(
-        self,
-        paths: Iterable[Path],
-        *,
-        known: Callable[[Path], bool] = lambda _: False,
-        sources: Iterable[Path] = (),
+        self, paths: Iterable[Path], *, known: Callable[[Path], bool] = lambda _: False, sources: Iterable[Path] = ()
     ) -> None:
         """Finds out before the work whether files may be written.
 

@@ -33,10 +33,7 @@ from tests.mutations import mutated
 
 NANO = Path("nano")
 _ROWS = [{"image": "a.jpg", "caption": ["a cat", "two"], "question": "what?", "answer": ["cat"]}] * 2
-_COCO = {
-    "images": [{"id": 1, "domain": "in-domain"}],
-    "annotations": [{"image_id": 1, "id": 5, "caption": "a cat"}],
-}
+_COCO = {"images": [{"id": 1, "domain": "in-domain"}], "annotations": [{"image_id": 1, "id": 5, "caption": "a cat"}]}
 
 
 def _json(content: object) -> bytes:
@@ -79,11 +76,7 @@ def _read_shards(path: Path) -> None:
 
 KINDS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], object]]] = {
     "list.json": ("list.json", lambda: _json(_ROWS), lambda path: read_list(path, ("caption",))),
-    "list.jsonl": (
-        "list.jsonl",
-        lambda: b"\n".join(map(_json, _ROWS)),
-        lambda path: read_list(path, ("caption",)),
-    ),
+    "list.jsonl": ("list.jsonl", lambda: b"\n".join(map(_json, _ROWS)), lambda path: read_list(path, ("caption",))),
     "list.csv": (
         "list.csv",
         lambda: b'image,caption\na.jpg,"a cat, black"\nb.jpg,dog\n',
@@ -98,11 +91,7 @@ KINDS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], object]]] = {
         Path("configs/caption_nano.yaml").read_bytes,
         lambda path: read_config(path, CaptionConfig, "coco"),
     ),
-    "vqa.yaml": (
-        "vqa.yaml",
-        Path("configs/vqa_nano.yaml").read_bytes,
-        lambda path: read_config(path, VQAConfig),
-    ),
+    "vqa.yaml": ("vqa.yaml", Path("configs/vqa_nano.yaml").read_bytes, lambda path: read_config(path, VQAConfig)),
     "experts.yaml": (
         "experts.yaml",
         Path("configs/experts.yaml").read_bytes,
@@ -130,21 +119,13 @@ KINDS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], object]]] = {
         lambda: _json({"files": {"a.pt": {"bytes": 3, "sha256": "x"}}}),
         lambda path: read_marker(path.parent),
     ),
-    "class tables": (
-        "coco.npz",
-        _tables,
-        lambda path: read_class_tables(path.parent, ["coco"]),
-    ),
+    "class tables": ("coco.npz", _tables, lambda path: read_class_tables(path.parent, ["coco"])),
     "words": ("a.json", lambda: _json({"0": {"text": "a", "features": [0.5] * 64}}), read_words),
     "words.pt": ("a.pt", _torch, read_words),
     "manifest": ("manifest.json", lambda: _json({"expert": "x"}), lambda path: read_manifest(path.parent)),
     "attribution": ("a.json", lambda: _json({"text": "a", "log_probs": [0.1]}), read_attribution),
     "shard": ("00000.tar", _shard, _read_shards),
-    "shards.json": (
-        "shards.json",
-        lambda: _json({"shards": ["a.tar"]}),
-        lambda path: open_folder(path.parent),
-    ),
+    "shards.json": ("shards.json", lambda: _json({"shards": ["a.tar"]}), lambda path: open_folder(path.parent)),
 }
 
 

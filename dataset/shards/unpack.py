@@ -21,13 +21,7 @@ _DAMAGED = (OSError, SyntaxError, ValueError)  # errors of a file that cannot be
 
 
 def unpack(
-    data_path: Path,
-    label_path: Path,
-    out: Path,
-    *,
-    dataset: str = "",
-    num_workers: int = 0,
-    overwrite: bool = False,
+    data_path: Path, label_path: Path, out: Path, *, dataset: str = "", num_workers: int = 0, overwrite: bool = False
 ) -> list[Packed]:
     """Writes `<out>/<dataset>/<image>` and `<out>/labels/<expert>/<dataset>/<image without suffix>.png`.
 

@@ -251,15 +251,12 @@ COMMANDS: list[tuple[str, Callable[[], object], str]] = [
     (f"{DEMO} --json out/a.json", demo.main, "out/a.json"),
     (f"{DEMO} --json --attribution out", demo.main, "out/images/a.json"),
     (VIS, demo_vis.main, "out/a.png"),
-    (VIS, demo_vis.main, "out/contact_sheet.png"),
     (VIS, demo_vis.main, "out/report.html"),
     (f"{INSPECT} out/a.json", experts.inspect_labels.main, "out/a.json"),
     (f"{CONVERT} out/a.safetensors", helpers.checkpoints.convert.main, "out/a.safetensors"),
-    (f"{CONVERT} out/a.safetensors", helpers.checkpoints.convert.main, "out/model.json"),
     (f"{CONVERT} model/model.safetensors", helpers.checkpoints.convert.main, "model/model.safetensors"),
     (f"{CONFIG} out/a.yaml", generate_config.main, "out/a.yaml"),
     (SCENES, scenes, "out/coco_karpathy_train.json"),
-    (SCENES, scenes, "out/answer_list.json"),
     (f"{SCENES} --classes", scenes, "out/imagenet/imagenet_class.json"),
     ("scenes --tables out", scenes, "out/background.npz"),
     (f"shards unpack {SHARDS}", shards, "out/more/b.txt"),
@@ -293,20 +290,6 @@ def test_no_command_replaces_another_file(data, monkeypatch, capsys, command, ma
     assert target in error
     assert "--overwrite" in error
     assert state(data) == before
-
-
-@pytest.mark.parametrize(("command", "main", "target"), COMMANDS)
-@pytest.mark.parametrize("make", [folder, link_to_nothing, link_to_a_device])
-def test_no_command_replaces_a_folder_or_a_link(data, monkeypatch, capsys, make, command, main, target):
-    path = Path(target)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    make(path)
-    before = state(data)
-    assert call(command, main, monkeypatch) == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
-    after = state(data)
-    assert {name: after[name] for name in before} == before
 
 
 @pytest.mark.parametrize(

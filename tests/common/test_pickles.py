@@ -148,12 +148,6 @@ def test_nothing_in_a_malicious_pickle_runs(tmp_path: Path, monkeypatch: pytest.
     assert not (tmp_path / "ran").exists()
 
 
-def test_the_malicious_pickles_are_not_harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    pickle.loads(MALICIOUS["os.system"])
-    assert (tmp_path / "ran").exists()
-
-
 def test_a_placeholder_is_no_way_out(tmp_path: Path) -> None:
     """Whatever a pickle puts into a holder of attributes, what it may call stays the same."""
     name = b"\x8c\x01m\x8c\x01P\x93)\x81"  # an object of m.P
@@ -191,11 +185,3 @@ def test_torch_files_old_and_new(tmp_path: Path, zipped: bool) -> None:
     path.write_bytes(b"<html>Not Found</html>")
     with pytest.raises(UserError, match=r"a\.pt: damaged \(no torch file"):
         read_torch(path)
-
-
-def test_code_in_a_torch_file_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    torch.save({"model": Call(eval, RUN)}, "evil.pt")
-    with pytest.raises(UserError, match=r"evil\.pt: holds more than data"):
-        read_torch(Path("evil.pt"))
-    assert not Path("ran").exists()

@@ -16,7 +16,6 @@ from helpers.checkpoints.load import read_description
 from helpers.training.settings import (
     CaptionConfig,
     ClassificationConfig,
-    DemoConfig,
     PretrainConfig,
     VQAConfig,
     prismer_config,
@@ -127,10 +126,6 @@ def test_sources_are_some_and_different(tmp_path, dataset, expected):
     path.write_text(yaml.safe_dump({**read_yaml(CONFIGS / "vqa.yaml"), "dataset": dataset}))
     with pytest.raises(UserError, match=f"key 'dataset': .*{expected}"):
         read_config(path, VQAConfig)
-
-
-def test_the_demo_section_is_read():
-    assert read_config(CONFIGS / "caption.yaml", DemoConfig, "demo").backends == {}  # the checkpoint says
 
 
 @pytest.mark.parametrize("experts", ["none", []])
@@ -258,14 +253,6 @@ def test_the_place_of_a_source(source, key):
 def test_a_missing_section_lists_those_there_are(tmp_path):
     with pytest.raises(UserError, match="no section 'flickr'; it has: coco"):
         read_config(write(tmp_path), CaptionConfig, "flickr")
-
-
-@pytest.mark.parametrize("text", ["a: [1", "just words", "\xff"])
-def test_what_is_not_yaml_is_said(tmp_path, text):
-    path = tmp_path / "a.yaml"
-    path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(UserError, match=str(path)):
-        read_yaml(path)
 
 
 def test_an_unknown_size_lists_those_there_are():

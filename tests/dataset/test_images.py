@@ -103,18 +103,6 @@ def test_an_image_is_read_as_stored_and_turned_on_request(tmp_path: Path, suffix
     np.testing.assert_array_equal(turned, expected)
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
-def test_unreadable(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"x.{suffix}"
-    random = np.random.default_rng(0)
-    Image.fromarray(random.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
-    whole = path.read_bytes()
-    for content in (b"", whole[: len(whole) // 2], b"<html>404</html>"):
-        path.write_bytes(content)
-        with pytest.raises(UnreadableImage, match=str(path)):
-            read_image(path)
-
-
 _HEADERS = {  # of formats that Pillow reads and does not write
     "DCX": b"\xb1\x68\xde\x3a\x10\0\0\0",
     "FITS": b"SIMPLE  =                    T".ljust(80) + b"BITPIX  =  8".ljust(80),
@@ -143,12 +131,13 @@ def test_whatever_a_decoder_raises_the_image_is_unreadable(tmp_path: Path) -> No
                 break
     path, unreadable = tmp_path / "x.png", 0
     for content in whole:
-        for damaged in mutated(content, 6, seed=len(content)):
+        for damaged in (b"", *mutated(content, 6, seed=len(content))):
             path.write_bytes(damaged)
             try:
                 assert read_image(path).mode == "RGB"
                 assert min(stored_size(path)) > 0
-            except UnreadableImage:
+            except UnreadableImage as error:
+                assert str(path) in str(error)  # noqa: PT017
                 unreadable += 1
             turned_when_shown(path)
     assert unreadable > 3 * len(whole)

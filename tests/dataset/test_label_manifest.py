@@ -1,6 +1,5 @@
 """What labels were made with, read back from beside them."""
 
-import os
 from dataclasses import replace
 
 import pytest
@@ -9,7 +8,6 @@ from dataset.label_manifest import (
     Manifest,
     WeightFile,
     differences,
-    hashed,
     new_manifest,
     read_backends,
     write_manifest,
@@ -46,13 +44,3 @@ OLD = Manifest("depth", "dpt", {"side": 3}, "fp32", [ONE, TWO], 0, {"torch": "2.
 )
 def test_what_makes_labels_not_go_together(changes, expected):
     assert differences(OLD, replace(OLD, **changes)) == expected
-
-
-def test_a_file_of_another_length_is_hashed_again_whatever_its_date(tmp_path):
-    path = tmp_path / "a.bin"
-    path.write_bytes(b"12345")
-    (first,) = hashed([path], [])
-    assert (first.bytes, first.path) == (5, str(path))
-    path.write_bytes(b"1234")
-    os.utime(path, ns=(0, first.modified))
-    assert hashed([path], [first])[0].sha256 != first.sha256

@@ -10,10 +10,7 @@ def sample(index: int, instances: int, words: int) -> dict:
     return {
         "rgb": torch.full((3, 4, 4), index, dtype=torch.uint8),
         "labels": {"obj_detection": torch.zeros(1, 2, 2, dtype=torch.uint8)},
-        "tables": {
-            "obj_detection": torch.arange(instances),
-            "ocr_detection": torch.ones(words, EMBEDDING_DIM),
-        },
+        "tables": {"obj_detection": torch.arange(instances), "ocr_detection": torch.ones(words, EMBEDDING_DIM)},
         "index": index,
         "caption": f"caption {index}",
     }

@@ -17,12 +17,7 @@ PAGE = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
 TEN = ["cat"] * 3 + ["dog"] * 7
 FILES = {
     "gqa/testdev_balanced_questions.json": {
-        "201": {
-            "imageId": "n16",
-            "question": "Is it wet?",
-            "answer": "yes",
-            "types": {"structural": "verify"},
-        },
+        "201": {"imageId": "n16", "question": "Is it wet?", "answer": "yes", "types": {"structural": "verify"}},
         "202": {"imageId": "n16", "question": "Who?", "answer": "man", "types": {"structural": "query"}},
     },
     "okvqa/OpenEnded_mscoco_val2014_questions.json": {

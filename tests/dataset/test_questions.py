@@ -69,8 +69,7 @@ def test_a_test_sample_is_an_image_with_all_its_questions(disk: Disk) -> None:
     assert references[2].references == ("yes",) * 10
     assert references[2].type == "exist"
     disk.write(
-        "vqav2_test.json",
-        [{"question_type" if key == "type" else key: row[key] for key in row} for row in rows],
+        "vqav2_test.json", [{"question_type" if key == "type" else key: row[key] for key in row} for row in rows]
     )
     assert open_data(disk, split="test").references()[2].type == "exist"  # as VQAv2 calls it
     apart = open_data(disk, split="test", by_image=False)
@@ -102,11 +101,7 @@ def test_lists_of_ones_own(disk: Disk) -> None:
         ("train", {"question": 3, "answer": "me"}, "row 2: 'question' must be text"),
         ("test", {"question": "Who?", "question_id": 7}, "row 2: question_id 7 is that of row 1, too"),
         ("test", {"question": "Who?", "question_id": "7"}, "row 2: question_id 7 is that of row 1, too"),
-        (
-            "test",
-            {"question": "Who?", "question_id": True},
-            "row 2: 'question_id' must be a number or a text",
-        ),
+        ("test", {"question": "Who?", "question_id": True}, "row 2: 'question_id' must be a number or a text"),
         ("test", {"question": "Who?", "question_id": 8}, "row 2: rows with and without 'answer'"),
         ("test", {"question": "Who?", "question_id": 8, "answer": 0}, "row 2: 'answer' must be text"),
         ("train", {"question": "Who?", "answer": "me", "weight": True}, "row 2: 'weight' must be a number"),

@@ -11,17 +11,7 @@ def test_an_empty_question_becomes_a_question_mark(empty: str) -> None:
     assert clean_question(empty) == "?"
 
 
-PREFIXES = [
-    "A picture of",
-    "A picture of ",
-    " a\tpicture\n",
-    "Caption:",
-    '"A picture of"',
-    "...",
-    "3",
-    "日本 é🎉",
-    "",
-]
+PREFIXES = ["A picture of", "A picture of ", " a\tpicture\n", "Caption:", '"A picture of"', "...", "3", "日本 é🎉", ""]
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)

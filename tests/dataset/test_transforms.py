@@ -10,7 +10,7 @@ from torchvision.transforms import RandomResizedCrop
 
 from dataset.randaugment import Operation, apply
 from dataset.samples import ImageConfig
-from dataset.transforms import FINE_TUNING_SCALE, PRE_TRAINING_SCALE, JointTransform, crop_box
+from dataset.transforms import PRE_TRAINING_SCALE, JointTransform, crop_box
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -55,13 +55,7 @@ def test_training_images_alone_are_augmented_and_only_if_that_is_asked(
 ) -> None:
     sizes = {"image_resolution": 8, "label_resolution": 4}
     visual = ImageConfig(
-        label_path=".",
-        experts=(),
-        **sizes,
-        augment=augment,
-        crop_scale=(0.7, 0.9),
-        compat=compat,
-        classes={"a": 3},
+        label_path=".", experts=(), **sizes, augment=augment, crop_scale=(0.7, 0.9), compat=compat, classes={"a": 3}
     )
     assert visual.transform(training) == JointTransform(8, 4, scale, compat)
     assert visual.labels().compat == compat
@@ -135,8 +129,3 @@ def test_two_operations_are_drawn_each_as_likely_as_any(monkeypatch: pytest.Monk
     assert all(0.6 < count / (2 * samples / len(Operation)) < 1.4 for count in seen.values())
     assert set(signs) == {1, -1}
     assert abs(sum(signs)) < 0.15 * len(signs)
-
-
-def test_training_scales_are_those_of_the_paper() -> None:
-    assert FINE_TUNING_SCALE == (0.5, 1.0)
-    assert PRE_TRAINING_SCALE == (0.5, 1.5)

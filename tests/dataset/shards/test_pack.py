@@ -46,11 +46,7 @@ def assert_same(found: dict, expected: dict) -> None:
 
 
 def test_there_and_back(plain: Disk, packed: Path, tmp_path: Path) -> None:
-    assert sorted(path.name for path in (packed / DATASET).glob("*.tar")) == [
-        "00000.tar",
-        "00001.tar",
-        "00002.tar",
-    ]
+    assert sorted(path.name for path in (packed / DATASET).glob("*.tar")) == ["00000.tar", "00001.tar", "00002.tar"]
     unpack(packed, packed / "labels", tmp_path, dataset=DATASET)
     for path in (plain.data / DATASET).rglob("*.*"):
         again = tmp_path / path.relative_to(plain.data)
@@ -78,10 +74,7 @@ def test_packed_and_unpacked_labels_give_the_same_tensors(plain: Disk, packed: P
 
 def test_labels_that_fit_and_labels_as_png_are_those_of_the_folder(plain: Disk, packed: Path, tmp_path: Path) -> None:
     pack(plain.data, plain.labels, tmp_path, dataset=DATASET, shard_size=2, form="png")
-    from_files, as_png = (
-        open_data(plain, plain.data, plain.labels),
-        open_data(plain, tmp_path, tmp_path / "labels"),
-    )
+    from_files, as_png = (open_data(plain, plain.data, plain.labels), open_data(plain, tmp_path, tmp_path / "labels"))
     small = open_data(plain, packed, packed / "labels")
     mixed = open_data(plain, plain.data, packed / "labels")  # images as files, labels in shards
     for index, name in enumerate(NAMES):
