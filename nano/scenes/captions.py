@@ -1,4 +1,4 @@
-"""Reference captions of a world: true, rich in content, of moderate variety."""
+"""Reference captions of a world: true, detailed, and moderately varied."""
 
 from dataclasses import dataclass
 
@@ -8,53 +8,30 @@ from nano.scenes.vocabulary import NUMBERS
 from nano.scenes.world import Sign, Solid, World
 
 CAPTIONS_PER_SCENE = 5
-# From here on two objects are clearly beside or behind each other.
+# Beyond these margins one object is clearly beside or behind another.
 SIDE_MARGIN, DEPTH_MARGIN = 0.14, 1.0  # share of the image's width, world units
 
 
 @dataclass(frozen=True)
 class Group:
-    """Objects that are told of together: solids of one colour and shape, or the sign."""
+    """Objects under one phrase: solids of one colour and shape, or the sign."""
 
     members: tuple[Solid | Sign, ...]
     phrase: str
-
-
-def relations(one: Group, two: Group) -> list[str]:
-    """The relations that clearly hold between all members of two groups, the best one first."""
-    pairs = [(a.view, b.view) for a in one.members for b in two.members]
-    found = []
-    aside = [b.x - a.x for a, b in pairs]
-    ahead = [b.depth - a.depth for a, b in pairs]
-    if min(aside) > SIDE_MARGIN:
-        found.append("to the left of")
-    if max(aside) < -SIDE_MARGIN:
-        found.append("to the right of")
-    if max(map(abs, aside)) < 2.5 * SIDE_MARGIN:
-        if min(ahead) > DEPTH_MARGIN:
-            found.append("in front of")
-        if max(ahead) < -DEPTH_MARGIN:
-            found.append("behind")
-    return found
-
-
-def place(group: Group) -> str | None:
-    """Where in the image all of a group is: left, right or middle."""
-    x = [thing.view.x for thing in group.members]
-    if max(x) < 0.36:
-        return "on the left"
-    if min(x) > 0.64:
-        return "on the right"
-    if min(x) > 0.42 and max(x) < 0.58:
-        return "in the middle"
-    return None
 
 
 def make_captions(world: World, rng: np.random.Generator) -> list[str]:
     """Five different captions of a scene, which read well after 'A picture of'."""
     captions: list[str] = []
     while len(captions) < CAPTIONS_PER_SCENE:
-        sentence = _with_sign(world, rng) if world.sign else _without_sign(world, rng)
+        groups = _groups(world, rng)
+        if world.sign:
+            forms = _with_sign(world, groups, rng)
+        elif len(groups) > 1:
+            forms = _without_sign(world, groups, rng)
+        else:
+            forms = _alone(world, groups[0], rng)
+        sentence = str(rng.choice(forms))
         if sentence not in captions and 8 <= len(sentence.split()) <= 25:
             captions.append(sentence)
     return captions
@@ -71,17 +48,11 @@ def _groups(world, rng) -> list[Group]:
 
 
 def _phrase(solids, with_size) -> str:
-    """'a red cube', 'two large red cubes': the size only if all have it."""
+    """'a red cube', 'two large red cubes'; the size only if all have it."""
     name = solids[0].name
     if with_size and len({solid.size for solid in solids}) == 1:
         name = f"{solids[0].size} {name}"
     return f"a {name}" if len(solids) == 1 else f"{NUMBERS[len(solids)]} {name}s"
-
-
-def _sign(world, rng) -> Group:
-    word = world.sign.word
-    forms = (f"a sign that says {word}", f"a sign that says {word}", f"a sign reading {word}")
-    return Group((world.sign,), str(rng.choice([*forms, f"a sign with the word {word}"])))
 
 
 def _list(groups) -> str:
@@ -90,32 +61,52 @@ def _list(groups) -> str:
 
 
 def _relation(one, two, rng) -> str:
-    """A phrase between two groups: a clear relation, or nearness when there is none."""
-    found = relations(one, two)
+    """A relation that clearly holds between all members of two groups, or nearness."""
+    pairs = [(a.view, b.view) for a in one.members for b in two.members]
+    found = []
+    aside = [b.x - a.x for a, b in pairs]
+    ahead = [b.depth - a.depth for a, b in pairs]
+    if min(aside) > SIDE_MARGIN:
+        found.append("to the left of")
+    if max(aside) < -SIDE_MARGIN:
+        found.append("to the right of")
+    if max(map(abs, aside)) < 2.5 * SIDE_MARGIN:
+        if min(ahead) > DEPTH_MARGIN:
+            found.append("in front of")
+        if max(ahead) < -DEPTH_MARGIN:
+            found.append("behind")
     if not found:
         return str(rng.choice(["next to", "near"]))
     return found[0] if len(found) == 1 or rng.random() < 0.6 else found[1]
 
 
+def _place(group) -> str | None:
+    """The part of the image that holds all of a group."""
+    x = [thing.view.x for thing in group.members]
+    if max(x) < 0.36:
+        return "on the left"
+    if min(x) > 0.64:
+        return "on the right"
+    if min(x) > 0.42 and max(x) < 0.58:
+        return "in the middle"
+    return None
+
+
 def _count(world) -> str:
-    solids = world.solids
-    shapes = {solid.shape for solid in solids}
+    shapes = {solid.shape for solid in world.solids}
     noun = shapes.pop() if len(shapes) == 1 else "solid"
-    return f"{NUMBERS[len(solids)]} {noun}s"
+    return f"{NUMBERS[len(world.solids)]} {noun}s"
 
 
 def _floor(world, rng) -> str:
     return f"on a {world.pattern} {rng.choice(['floor', 'ground'])}"
 
 
-def _without_sign(world, rng) -> str:
-    groups = _groups(world, rng)
+def _without_sign(world, groups, rng) -> list[str]:
     floor = _floor(world, rng)
-    if len(groups) == 1:
-        return _alike(groups[0], floor, rng)
     first, second, rest = groups[0], groups[1], groups[2:4]
     tail = f"with {_list(rest)} nearby" if rest else floor
-    places = [place(first), place(second)]
+    places = [_place(first), _place(second)]
     forms = [
         f"{_list(groups[:4])} {floor}",
         f"{_list(groups[:4])} {floor}",
@@ -127,12 +118,13 @@ def _without_sign(world, rng) -> str:
         f"a group of {_count(world)} with {first.phrase} {_relation(first, second, rng)} {second.phrase}",
     ]
     if all(places) and places[0] != places[1]:
-        forms.append(f"{first.phrase} {places[0]} and {second.phrase} {places[1]} {floor if not rest else tail}")
-    return str(rng.choice(forms))
+        forms.append(f"{first.phrase} {places[0]} and {second.phrase} {places[1]} {tail}")
+    return forms
 
 
-def _alike(group, floor, rng) -> str:
-    """A scene whose solids are all alike."""
+def _alone(world, group, rng) -> list[str]:
+    """For a scene whose solids are all alike."""
+    floor, place = _floor(world, rng), _place(group)
     phrase = _phrase(group.members, with_size=rng.random() < 0.5)
     forms = [
         f"{phrase} {floor} and nothing else",
@@ -140,13 +132,14 @@ def _alike(group, floor, rng) -> str:
         f"{phrase} {floor} with no other solids",
         f"{phrase} {floor} with nothing around",
     ]
-    if place(group):
-        forms += [f"{phrase} {place(group)} {floor}", f"{phrase} {place(group)} and nothing else {floor}"]
-    return str(rng.choice(forms))
+    if place:
+        forms += [f"{phrase} {place} {floor}", f"{phrase} {place} and nothing else {floor}"]
+    return forms
 
 
-def _with_sign(world, rng) -> str:
-    groups, sign = _groups(world, rng), _sign(world, rng)
+def _with_sign(world, groups, rng) -> list[str]:
+    says = rng.choice(["that says", "that says", "reading", "with the word"])
+    sign = Group((world.sign,), f"a sign {says} {world.sign.word}")
     floor = _floor(world, rng)
     first, rest = groups[0], groups[1:3]
     tail = f"with {_list(rest)} nearby" if rest else floor
@@ -161,4 +154,4 @@ def _with_sign(world, rng) -> str:
     ]
     if len(groups) > 1:
         forms.append(f"{sign.phrase} and {_count(world)} including {first.phrase}")
-    return str(rng.choice(forms))
+    return forms

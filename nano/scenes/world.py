@@ -1,6 +1,6 @@
-"""What a scene is, and how one is drawn at random."""
+"""What a scene is made of, and how one is drawn at random."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from nano.scenes.geometry import Camera, Primitive, trace
 from nano.scenes.vocabulary import COLOURS, PATTERNS, SHAPES, SIZES, WORDS
 
 ASPECTS = ((4, 3), (1, 1), (3, 4))
-LETTER_WIDTH = 0.82  # of a capital letter with its share of the spacing, in letter heights
+LETTER_WIDTH = 0.82  # of a capital letter with its spacing, in letter heights
 _BOARDS = (  # board and ink
     ((245, 243, 236), (20, 20, 24)),
     ((240, 226, 170), (30, 24, 20)),
@@ -18,12 +18,8 @@ _BOARDS = (  # board and ink
     ((22, 72, 44), (245, 248, 240)),
 )
 _GROUNDS = (
-    (150, 140, 124),
-    (128, 134, 142),
-    (172, 164, 150),
-    (120, 126, 108),
-    (164, 144, 134),
-    (104, 104, 112),
+    *((150, 140, 124), (128, 134, 142), (172, 164, 150)),
+    *((120, 126, 108), (164, 144, 134), (104, 104, 112)),
 )
 _SKIES = (  # horizon and zenith
     ((214, 226, 236), (120, 160, 208)),
@@ -32,7 +28,7 @@ _SKIES = (  # horizon and zenith
     ((240, 206, 180), (126, 120, 160)),
     ((190, 200, 206), (84, 100, 128)),
 )
-_SHAPE_HALF = {  # half extents of a solid of scale 1
+_HALF_EXTENTS = {  # of a solid of scale 1
     "sphere": (1.0, 1.0, 1.0),
     "cube": (0.82, 0.82, 0.82),
     "cylinder": (0.74, 0.74, 0.98),
@@ -42,7 +38,7 @@ _SHAPE_HALF = {  # half extents of a solid of scale 1
 
 @dataclass(frozen=True)
 class View:
-    """How an object shows in the image.
+    """How an object appears in the image.
 
     Attributes:
         area: visible share of the image.
@@ -57,7 +53,7 @@ class View:
 
 @dataclass(frozen=True)
 class Solid:
-    """One solid standing on the ground."""
+    """A solid on the ground."""
 
     shape: str
     colour: str
@@ -80,18 +76,18 @@ class Solid:
     @property
     def primitives(self) -> list[Primitive]:
         """Its body."""
-        half = tuple(SIZES[self.size] * extent for extent in _SHAPE_HALF[self.shape])
+        half = tuple(SIZES[self.size] * extent for extent in _HALF_EXTENTS[self.shape])
         return [Primitive(self.shape, (*self.place, half[2]), half, self.yaw)]
 
 
 @dataclass(frozen=True)
 class Sign:
-    """A board with a word, on a post or standing on the ground; its front is local -y.
+    """A board with a word, on a post or standing on the ground; its front faces local -y.
 
     Attributes:
-        word: what it says.
         letter: height of a capital letter.
         bottom: height of the board's lower edge.
+        board, ink: colours.
     """
 
     word: str
@@ -128,19 +124,18 @@ class Sign:
     @property
     def text_plate(self) -> Primitive:
         """A thin box over the word."""
-        board = self.primitives[0]
-        return Primitive("cube", board.centre, (self.text_half[0], 0.06, self.text_half[1]), self.yaw)
+        half_width, half_height = self.text_half
+        return Primitive("cube", self.primitives[0].centre, (half_width, 0.06, half_height), self.yaw)
 
 
 @dataclass(frozen=True)
 class World:
-    """A scene: all that the image, the labels and the texts are made of.
+    """A scene: everything that the image, the labels and the texts are made of.
 
     Attributes:
-        camera: where it is seen from.
         objects: solids and sign, most salient (largest in the image) first; an index is an instance id.
         light: unit vector to the sun.
-        sun, ambient: their strengths.
+        sun, ambient: strengths of the light.
         ground, horizon, zenith: colours, 0..255.
         pattern: of the floor.
         tile: width of a tile or stripe.
@@ -172,9 +167,9 @@ def sample_world(rng: np.random.Generator, long_side: int, only: tuple[str, str]
     """Draws a scene whose objects do not intersect and are each mostly visible.
 
     Args:
-        rng: what it is drawn from.
+        rng: source of all random numbers.
         long_side: of the image, in pixels.
-        only: shape and colour of the one solid to show, without a sign; None draws up to six, and signs.
+        only: shape and colour of the only solid, in a scene without a sign; None draws up to six, and signs.
     """
     aspect = ASPECTS[rng.integers(len(ASPECTS))]
     size = tuple(round(long_side * side / max(aspect)) for side in aspect)
@@ -182,13 +177,11 @@ def sample_world(rng: np.random.Generator, long_side: int, only: tuple[str, str]
     kinds = _sample_kinds(rng, int(rng.integers(1, 7)))
     if only is not None:
         word, kinds = None, [(*only, kinds[0][2])]
-    attempts = 0
-    while True:
+    attempts, viewed = 0, None
+    while not viewed:
         camera = _sample_camera(rng, size)
         objects = _sample_objects(rng, camera, kinds, word)
         viewed = _viewed(camera, objects) if objects else None
-        if viewed:
-            break
         attempts += 1
         if attempts % 40 == 0 and len(kinds) > 1:  # too crowded for this view
             kinds = kinds[:-1]
@@ -210,7 +203,7 @@ def sample_world(rng: np.random.Generator, long_side: int, only: tuple[str, str]
 
 
 def _sample_kinds(rng, count) -> list[tuple[str, str, str]]:
-    """(shape, colour, size) of each solid; some repeat, so that there is something to count."""
+    """(shape, colour, size) of each solid; some are equal, so that there is something to count."""
     kinds = []
     for _ in range(count):
         if kinds and rng.random() < 0.3:
@@ -257,7 +250,7 @@ def _sample_objects(rng, camera, kinds, word) -> list[Solid | Sign] | None:
 
 
 def _viewed(camera, objects) -> list[Solid | Sign] | None:
-    """The objects with their views, None if one shows too little; from a coarse picture with a margin."""
+    """The objects with their views, from a coarse picture with a margin; None if one is too hidden."""
     pad, cells = 1.3, 96
     columns, rows = (round(cells * side / max(camera.size)) for side in camera.size)
     x, y = camera.grid(columns, rows, pad)
@@ -279,6 +272,5 @@ def _viewed(camera, objects) -> list[Solid | Sign] | None:
             return None
         centre = float(x[np.nonzero(mask)[1]].mean() / camera.extent[0] + 1) / 2
         depth = float(camera.project(np.array([thing.primitives[0].centre]))[0, 2])
-        fields = {**vars(thing), "view": View(float(count / frame), centre, depth)}
-        viewed.append(type(thing)(**fields))
+        viewed.append(replace(thing, view=View(float(count / frame), centre, depth)))
     return viewed
