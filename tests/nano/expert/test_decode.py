@@ -74,9 +74,11 @@ def test_specks_and_empty_scenes_give_no_instance():
     assert label.instances == {0: 2}  # three cells are a speck, four are not
     assert np.argwhere(label.map == 0).tolist() == [[10, column] for column in range(10, 14)]
     assert (label.map == BACKGROUND).sum() == 396
-    label = decode.instance_label(*_things(), (5, 7))
-    assert label.instances == {}
-    assert label.map.shape == (5, 7)
+    logits, centre, offset = _things((1, 2, 2, 8, 12))
+    for heads in (_things(), (logits, 0 * centre, offset)):  # nothing, and an object without a centre
+        label = decode.instance_label(*heads, (5, 7))
+        assert label.instances == {}
+        assert label.map.shape == (5, 7)
 
 
 def test_centres_are_maxima_best_first():
@@ -114,17 +116,3 @@ def test_words_label():
     assert label.words == {0: word}
     assert np.array_equal(label.map, np.where(text == 1, 0, BACKGROUND))
     assert decode.words_label(text, None, (10, 10)).map is None
-
-
-@pytest.mark.parametrize("size", [(7, 11), (160, 120), (1, 1)])
-def test_labels_have_the_images_size(size):
-    logits, centre, offset = _things((1, 2, 2, 8, 12))
-    assert decode.instance_label(logits, centre, offset, size).map.shape == size
-    assert decode.normal_label(np.ones((3, 20, 20)), size).map.shape == (*size, 3)
-
-
-def test_objects_without_a_centre_are_none():
-    logits, centre, offset = _things((1, 2, 2, 8, 12))
-    label = decode.instance_label(logits, 0 * centre, offset, (20, 20))
-    assert label.instances == {}
-    assert (label.map == BACKGROUND).all()

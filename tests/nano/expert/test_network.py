@@ -5,16 +5,14 @@ import pytest
 import torch
 from PIL import Image
 
-from common.errors import UserError
 from dataset.label_files import Word
 from experts.base import Label, Target
 from experts.dataset_images import ImageFile
 from experts.label_writer import write_label
 from nano.expert import decode, losses
 from nano.expert.backend import FOLDER, LABELS, NanoExpert, prepare, read_network
-from nano.expert.metrics import Scores
 from nano.expert.network import NanoConfig, NanoNetwork
-from nano.expert.training_data import NO_WORD, SceneTargets, instance_targets, load_targets, read_truth
+from nano.expert.training_data import SceneTargets, instance_targets, load_targets
 from nano.scenes.scene import render_scene
 from nano.scenes.vocabulary import WORDS
 
@@ -55,34 +53,6 @@ def test_decoding_exact_targets_gives_the_exact_instances():
     label = decode.instance_label(logits, centre / 255, offset.astype(np.float32), ids.shape)
     assert sorted(label.instances.values()) == sorted(exact.values())
     assert (label.map != 255).mean() == pytest.approx((ids != 255).mean(), abs=0.01)
-
-
-def test_truth_is_its_own_best_prediction(data):
-    scores = Scores(semantic_classes=7)
-    for seed in range(8):
-        truth = read_truth(data / "labels", f"set/{seed}")
-        labels = {name: Label(values) for name, values in truth.maps.items()}
-        labels["obj_detection"] = Label(truth.maps["obj_detection"], instances=truth.instances)
-        words = {0: Word(truth.word[0], np.zeros(64))} if truth.word else None
-        labels["ocr_detection"] = Label(None, words=words)
-        scores.add(labels, truth)
-    summary = scores.summary()
-    assert summary["segmentation_miou"] == summary["instances_found"] == summary["words_read"] == 1
-    assert summary["instances_right"] == 1
-    assert summary["depth_error"] == summary["edge_error"] == summary["words_invented"] == 0
-    assert summary["normal_degrees"] < 0.1
-
-
-def test_mirroring_leaves_scenes_with_words_alone_and_turns_the_others(targets):
-    mirrored = losses.mirror(targets, torch.Generator().manual_seed(0))
-    turned = [index for index in range(8) if not torch.equal(mirrored["semantic"][index], targets["semantic"][index])]
-    assert turned
-    assert all(targets["word"][index] == NO_WORD for index in turned)
-    index = turned[0]
-    assert torch.equal(mirrored["images"][index], targets["images"][index].flip(-1))
-    assert torch.equal(mirrored["normal"][index, 0], 255 - targets["normal"][index, 0].flip(-1))
-    assert torch.equal(mirrored["normal"][index, 1], targets["normal"][index, 1].flip(-1))
-    assert torch.equal(mirrored["offset"][index, 0], -targets["offset"][index, 0].flip(-1))
 
 
 def test_every_head_is_trained_and_the_loss_falls(targets):
@@ -140,8 +110,3 @@ def test_a_label_does_not_depend_on_the_other_images_of_the_batch():
     for name, values in alone.items():
         if name != "word":
             assert np.array_equal(values, together[9][name]), name
-
-
-def test_missing_weights_name_the_command_that_makes_them(tmp_path):
-    with pytest.raises(UserError, match=r"config.json: missing; make it with: python -m nano.expert.train"):
-        read_network(tmp_path)

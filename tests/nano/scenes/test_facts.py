@@ -5,7 +5,7 @@ import json
 import pytest
 
 from common.errors import UserError
-from nano.scenes.facts import check, read_captions, score, table
+from nano.scenes.facts import KINDS, check, read_captions, score, table
 from nano.scenes.geometry import Camera
 from nano.scenes.scene import describe_scene
 from nano.scenes.world import Sign, Solid, View, World
@@ -54,9 +54,16 @@ def test_claims(caption, right, wrong):
 
 
 def test_references_are_right():
-    scenes = [describe_scene([8, 1, index]) for index in range(30)]
+    scenes = [describe_scene([8, 1, index]) for index in range(60)]
     scores = score((caption, world) for world, captions, _ in scenes for caption in captions)
+    assert {*KINDS, "read", "caption"} == scores.keys()
     assert all(row["right"] == row["of"] > 0 for row in scores.values())
+    for world, captions, _ in scenes:
+        assert len(set(captions)) == 5
+        for caption in captions:
+            assert 8 <= len(caption.split()) <= 25
+            assert caption == caption.lower()
+            assert {"object", "sign"} & {kind for kind, _ in check(caption, world)}
 
 
 def test_a_caption_without_the_word_of_the_sign_counts_as_not_read():
