@@ -202,7 +202,7 @@ def training_parser(description: str, config: str) -> argparse.ArgumentParser:
     text = "torch.compile layers and loss; graphs: replay steps as CUDA graphs instead; both: both"
     modes = ["none", "blocks", "graphs", "both"]  # `Compilation`, whose module loads torch
     add("--compile", nargs="?", const="blocks", default="none", choices=modes, help=text)
-    text = "write trace.json beside the results, of a few steps, which https://ui.perfetto.dev opens"
+    text = "write trace.json, a profile of a few steps, beside the results, for https://ui.perfetto.dev"
     add("--profile", action="store_true", help=text)
     sharding = parser.add_mutually_exclusive_group()
     for mode, text in {

@@ -14,7 +14,7 @@ LOST_PROCESS = 4  # another process of the run died or hangs
 _READ_ENOUGH = 128 + signal.SIGPIPE  # as a shell tells of it
 _ROOM = "free some space or choose another folder"
 _RIGHTS = "choose another folder, or let this one be written to"
-_IN_THE_WAY = "move what is there away, or choose another folder"
+_IN_THE_WAY = "move the existing file away, or choose another folder"
 _FILES = "raise the limit with ulimit -n, or set num_workers lower"
 _REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _ROOM),

@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import json
-import math
 import os
 import re
 import stat
@@ -54,20 +53,8 @@ def write_json(path: Path, content: Any, indent: int | None = None) -> None:
 
 def json_text(content: Any, indent: int | None = None) -> str:
     """The text that `write_json` writes; NaN and infinity, which JSON lacks, become null."""
-    options = {"indent": indent, "ensure_ascii": False, "allow_nan": False}
-    try:
-        text = json.dumps(content, **options)
-    except ValueError:
-        text = json.dumps(_with_nulls(content), **options)
-    return text + "\n"
-
-
-def _with_nulls(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {key: _with_nulls(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_with_nulls(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
+    plain = json.loads(json.dumps(content), parse_constant=lambda _: None)
+    return json.dumps(plain, indent=indent, ensure_ascii=False) + "\n"
 
 
 def open_file(path: Path) -> BinaryIO:

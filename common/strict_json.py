@@ -3,7 +3,6 @@
 import json
 import math
 import re
-from collections.abc import Iterator
 from json import JSONDecodeError
 from typing import Any
 
@@ -56,31 +55,13 @@ def parse_json(content: str | bytes) -> Any:
         found = json.loads(
             text, object_pairs_hook=as_dict, parse_int=as_int, parse_float=as_float, parse_constant=as_constant
         )
-        half = _SURROGATE.search(text)
-        if half is not None and any(map(_is_broken, _texts(found))):
-            raise JSONDecodeError(f"{half[0]}.. is half of a character", text, half.start())
+        if half := _SURROGATE.search(text):
+            json.dumps(found, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise JSONDecodeError(f"{half[0]}.. is half of a character", text, half.start()) from None
     except RecursionError:
         raise JSONDecodeError("too many levels of brackets", text, 0) from None
     return found
-
-
-def _texts(content: Any) -> Iterator[str]:
-    if isinstance(content, str):
-        yield content
-    elif isinstance(content, dict):
-        yield from content
-        content = list(content.values())
-    if isinstance(content, list):
-        for each in content:
-            yield from _texts(each)
-
-
-def _is_broken(text: str) -> bool:
-    try:
-        text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return True
-    return False
 
 
 def is_unicode(text: Any) -> bool:

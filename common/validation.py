@@ -25,7 +25,7 @@ def validate(content: Any, cls: type[T], where: str, origins: Mapping[str, str] 
         origins: another beginning for these keys.
 
     Raises:
-        UserError: names the key and what was expected.
+        UserError: names the key and the expected value.
     """
     try:
         text = json.dumps(content)
@@ -35,7 +35,7 @@ def validate(content: Any, cls: type[T], where: str, origins: Mapping[str, str] 
         # Through JSON: strict validation then accepts a list for a tuple, and a text for a path.
         return TypeAdapter(cls).validate_json(text, strict=True)
     except ValidationError as error:
-        # A misspelt key is the cause of one that is missing.
+        # A misspelt key explains a missing one.
         problem = min(error.errors(), key=lambda problem: problem["type"] != _UNKNOWN)
         origin = (origins or {}).get(str(next(iter(problem["loc"]), "")), where)
         raise UserError(f"{origin}: {_describe(problem, cls)}") from None

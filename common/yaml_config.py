@@ -1,7 +1,7 @@
 """YAML files read into typed objects.
 
 A file that is missing, a key that is unknown or absent, a value of the wrong type: each is a one-line
-`UserError` that names the file, the key and what was expected, before any weight is loaded.
+`UserError` that names the file, the key and the expected value, before any weight is loaded.
 """
 
 import itertools
@@ -151,7 +151,7 @@ def read_config(path: Path | str, cls: type[T], section: str | None = None, chan
         changes: the values of `--set`, as `key=value`; they override the file's.
 
     Raises:
-        UserError: with the file or `--set`, the key and what was expected.
+        UserError: names the file or `--set`, the key and the expected value.
     """
     content: Any = read_yaml(path)
     if section is not None:

@@ -21,7 +21,7 @@ from dataset.string_array import key_of, refuse_shared_keys
 
 logger = SparingLog(__name__)
 ImageSource = Path | ShardFile | bytes | BinaryIO | Image.Image
-_TURNS = {  # what a viewer does, by the orientation tag
+_TURNS = {  # by a viewer, for each orientation tag
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -116,7 +116,7 @@ def _opened(source: ImageSource) -> Iterator[Image.Image]:
                 source = stack.enter_context(open_file(source) if isinstance(source, Path) else source.open())
             image = stack.enter_context(Image.open(io.BytesIO(source) if isinstance(source, bytes) else source))
             if image.format == "EPS":
-                raise ValueError("PostScript is a program, which is not started")
+                raise ValueError("PostScript is a program and is not run")
             yield image
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
         reason = error.strerror

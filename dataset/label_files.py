@@ -36,7 +36,7 @@ class DamagedLabel(UserError):
 
 @contextmanager
 def _reading(label: object, remedy: str) -> Iterator[None]:
-    """Turns the exceptions of readers of pictures, JSON and pickles, which may be any, into `DamagedLabel`."""
+    """Turns any exception of the readers of pictures, JSON and pickles into `DamagedLabel`."""
     try:
         yield
     except UserError:
@@ -175,7 +175,7 @@ def read_words(path: Path | ShardFile) -> dict[int, Word]:
     """Reads the words beside a text label, by word id.
 
     Args:
-        path: `.json`, as our expert writes it, or the older `.pt`, of which only data is read.
+        path: `.json`, as our expert writes it, or the older `.pt`; only data in it is read.
 
     Raises:
         DamagedLabel: it cannot be read, or holds something else.

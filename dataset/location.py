@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, NamedTuple
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
 import fsspec
 from pydantic import PlainValidator
@@ -23,7 +23,7 @@ _TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
 
 
 class Unreachable(OSError):
-    """A server did not give what was asked for in all attempts, or it gave something else."""
+    """A server did not answer a request in all attempts, or sent something else."""
 
 
 class Part(NamedTuple):
@@ -146,15 +146,9 @@ class Url:
         return Url(f"{self.address.rstrip('/')}/{quote(below) if _is_web(self.address) else below}")
 
     @property
-    def name(self) -> str:
-        """The last part of the path."""
-        path = unquote(urlsplit(self.address).path) if _is_web(self.address) else self.address
-        return PurePosixPath(path).name
-
-    @property
     def suffix(self) -> str:
-        """The name's suffix, with its dot."""
-        return PurePosixPath(self.name).suffix
+        """The suffix of its name, with the dot."""
+        return PurePosixPath(urlsplit(self.address).path).suffix
 
     def is_file(self) -> bool:
         """Whether the server has such a file."""
@@ -179,7 +173,7 @@ def as_place(place: "str | Path | Url") -> Path | Url:
         return place
     text = str(place)
     if not text:
-        raise UserError("an empty path names nothing; the present folder is .")
+        raise UserError("an empty path; name a folder, or . for this one")
     if "://" not in text:
         return Path(text)
     try:
@@ -192,8 +186,6 @@ def as_place(place: "str | Path | Url") -> Path | Url:
 def _checked(value: Any) -> Path | Url:
     if not isinstance(value, str | Path | Url):
         raise ValueError("should be a path or an address")
-    if value == "":
-        raise ValueError("is empty; name a folder, or . for this one")
     try:
         return as_place(value)
     except UserError as error:

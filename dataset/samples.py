@@ -39,7 +39,7 @@ class ImageFolder:
 
     Attributes:
         images: folder that the paths in a list are relative to, or its address; it may hold shards.
-        labels: the data set's folder within that of each expert; empty if there is none.
+        labels: the data set's folder below the folder of each expert; may be empty.
     """
 
     images: Path | Url
@@ -134,7 +134,7 @@ class ImageLabelDataset(Dataset, ABC):
         self.training = training
         self.tolerant = tolerant
         self._log = SparingLog(__name__)
-        # Shared memory: workers see a new epoch, and this process sees what they skipped.
+        # Shared memory: workers see a new epoch, and this process sees the samples that they skip.
         self._own_epoch: int | None = None
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._unreadable = torch.zeros(len(images), dtype=torch.bool).share_memory_()
@@ -142,7 +142,7 @@ class ImageLabelDataset(Dataset, ABC):
     def _refuse_shared_labels(self) -> None:
         if self.shards is None:
             refuse_shared_keys(self.images, self.folder.images)
-        elif not self.labels.are_packed:  # then only within a shard, which `ShardFolder.index` refuses
+        elif not self.labels.are_packed:  # packed labels are shared only within a shard: see `ShardFolder.index`
             pairs = zip(self.images, self.shards.tolist(), strict=True)
             names = [f"{key_of(image)}.{shard}" for image, shard in pairs]
             refuse_shared_keys(names, f"{self.folder.images}, with the number of its shard behind a name")
@@ -217,7 +217,7 @@ class ImageLabelDataset(Dataset, ABC):
         """The texts and ids of a sample, by key in the batch."""
 
     def _read(self, index: int) -> dict[str, Any] | None:
-        """A sample; None if it is to be skipped."""
+        """A sample; None if it is unreadable."""
         kind = reason = ""
         if not self._is_broken(index):
             try:

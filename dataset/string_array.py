@@ -28,7 +28,7 @@ def refuse_shared_keys(images: Iterable[str], where: object) -> None:
 
 
 class Names(Sequence[str]):
-    """Names in one block of memory, which processes share as it is.
+    """Names in one block of memory, which forked processes share.
 
     Attributes:
         encoded: as bytes, (n,).

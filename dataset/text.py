@@ -3,7 +3,7 @@
 import re
 
 MAX_WORDS = 30  # of a question, and of a caption beside its image
-MOST_WORDS = 512  # of a training caption, which is cut by its tokens; no text tower reads more
+MOST_WORDS = 512  # of a training caption; no text tower reads more, and the model cuts by tokens
 _PUNCTUATION = str.maketrans(dict.fromkeys('.!"()*#:;~', " "))
 
 
@@ -14,9 +14,9 @@ def clean_caption(text: str, words: int = MAX_WORDS) -> str:
 
 
 def training_caption(prefix: str, caption: str) -> str:
-    """The prefix as it is written, and the caption cleaned, its first letter small; the model cuts long ones.
+    """The prefix unchanged, and the caption cleaned, its first letter small; the model cuts long ones.
 
-    So the tokens of the prefix alone, which have no loss and which generation starts from, begin the text.
+    So the text begins with the tokens of the prefix alone, which have no loss and start generation.
     """
     caption = clean_caption(f" {caption}", MOST_WORDS)
     return f"{prefix} {caption}" if prefix and caption else prefix + caption
@@ -34,7 +34,7 @@ def is_long_question(text: str) -> bool:
 
 
 def as_sentence(text: str) -> str:
-    """What was generated, as captions are written: capitalised, with a full stop."""
+    """A generated text as a sentence: capitalised, with a full stop."""
     return text.strip().capitalize() + "."
 
 

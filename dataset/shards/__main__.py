@@ -52,12 +52,12 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.add_argument("--label_path", type=named_path, help="default: labels, below data_path")
         command.add_argument("--dataset", default="", help="the data set's folder below data_path (default: itself)")
-        command.add_argument("--out", type=named_path, required=True, help="what is written goes below it")
+        command.add_argument("--out", type=named_path, required=True, help="the folder of the results")
         if name == "pack":
             command.add_argument("--labels", choices=["packed", "png"], default="packed", help="their form")
-            command.add_argument("--experts", help="names separated by commas (default: all that there are)")
+            command.add_argument("--experts", help="names separated by commas (default: all with labels)")
             command.add_argument("--shard_size", type=natural, default=1000, help="default: %(default)s")
-    index = commands.add_parser("index", help="what shards of other making need to be read over HTTP")
+    index = commands.add_parser("index", help="write the index files that reading over HTTP needs")
     index.add_argument("folders", type=named_path, nargs="+")
     for command in commands.choices.values():
         command.add_argument("--num_workers", type=whole, default=2, help="processes (default: %(default)s)")

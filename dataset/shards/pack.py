@@ -210,7 +210,7 @@ def _label(entry: Modality, key: str, path: Path, form: str) -> list[tuple[str, 
         return [(f"{key}{file.suffix}", file.read_bytes()) for file in files]
     if not content:
         return [(f"{key}{PACKED}", b"")]
-    # The training's reader says what is wrong with a label.
+    # The reader of the training names the damage of a label.
     picture, _ = read_picture(entry, path)
     sidecar = None
     if entry.kind is Kind.INSTANCE:
@@ -221,7 +221,7 @@ def _label(entry: Modality, key: str, path: Path, form: str) -> list[tuple[str, 
 
 
 def _write(tar: Path, files: Iterable[tuple[str, bytes]], names: Sequence[str], outputs: Outputs) -> Packed:
-    """Writes a shard of these files unless it has their keys already, and checks what was written."""
+    """Writes a shard of these files unless it has their keys already, and checks the keys of the result."""
     wanted = set(keys(names))
     if tar.exists():
         there = keys(index_of(tar).names)

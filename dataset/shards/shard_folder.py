@@ -45,7 +45,7 @@ def is_image(name: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _threads(_process: int) -> ThreadPoolExecutor:
-    """Threads of this process alone: a forked process has none of its parent's."""
+    """Threads of this process alone: a forked process does not inherit threads."""
     return ThreadPoolExecutor(_THREADS)
 
 

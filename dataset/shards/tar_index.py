@@ -20,7 +20,7 @@ from dataset.string_array import Names, key_of
 
 logger = SparingLog(__name__)
 SUFFIX = ".index"  # of the file beside a tar
-_MAGIC = b"PK"  # what an index begins with, a damaged one too
+_MAGIC = b"PK"  # the beginning of an index, even of a damaged one
 _TOO_LARGE = 2**60  # bytes, of a file; a damaged header may say so
 _ARRAYS = ("names", "offsets", "sizes", "tar")
 
@@ -42,7 +42,7 @@ class TarIndex:
     tar: np.ndarray
 
     def find(self, name: str) -> int | None:
-        """The number of a member, None if there is none of this name."""
+        """The number of the member with this name, or None."""
         encoded = os.fsencode(name)
         place = int(np.searchsorted(self.names.encoded, encoded, sorter=self._sorter))
         if place == len(self.names):
