@@ -15,16 +15,16 @@ from helpers.training.distribution import processes
 
 
 class StopRequest:
-    """Heeds SIGTERM, SIGINT and SIGHUP after a step, while steps are taken; `common.cli.run` otherwise.
+    """Delays signals to the end of a step; outside of training steps `common.cli.run` handles them.
 
-    All processes must stop after the same step, whichever of them got the signal. They agree in a
-    collective operation of the hosts, of one number, which runs while the step does: no device waits for
-    it. Every process must make one, from its main thread.
+    All processes must stop after the same step, whichever of them got the signal. The hosts agree by a
+    collective operation on one number, which runs while the step does: no device waits for it. Every process
+    must make one, from its main thread.
     """
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._received = 0
-        # torchrun sends on what a terminal or a cluster has sent to all processes already.
+        # torchrun forwards what a terminal or a cluster has already sent to all processes.
         self._once_more = "TORCHELASTIC_RUN_ID" not in os.environ
         self._group = None
         if accelerator.num_processes > 1:
@@ -40,7 +40,7 @@ class StopRequest:
 
     @contextmanager
     def after_a_step(self) -> Iterator[None]:
-        """Meanwhile a signal is only noted; all must be saved at the end.
+        """Notes signals for `ask` and `answer`. The run must be saved at the end.
 
         Raises:
             Stopped: a signal came after the last step.
@@ -54,7 +54,7 @@ class StopRequest:
             raise Stopped.by(self._received)
 
     def ask(self) -> None:
-        """Begins to find out, at the beginning of a step, whether any process is to stop."""
+        """Begins to find out, before a step, whether any process has got a signal."""
         if self._group is not None:
             self._votes = torch.tensor([self._received])
             self._work = torch.distributed.all_reduce(
@@ -62,7 +62,7 @@ class StopRequest:
             )
 
     def answer(self) -> int:
-        """The signal after which all processes are to stop, at the end of the step; 0 if there was none."""
+        """The signal after which all processes must stop now, after the step; 0: none."""
         if self._group is None:
             return self._received
         self._work.wait()

@@ -1,9 +1,9 @@
 """Which samples a process reads in an epoch, in which order, and from which position on.
 
-An epoch is one pass over an order of all samples. Process r of w reads every w-th of them, from the r-th
-on, so that the batches with which all processes step are one piece of the order, and the position inside
-the epoch is one number: how many samples of the order the processes have consumed together. It means the
-same for any number of processes, batch size and number of workers, and nothing is read to get there.
+An epoch is one pass over an order of all samples. Process r of w reads every w-th of them, from the r-th on,
+so the batches of a step are one piece of the order. The position inside an epoch is one number: how many
+samples all processes have consumed together. It means the same for any number of processes, batch size and
+number of workers, and nothing is read to get there.
 """
 
 from collections.abc import Iterator
@@ -15,17 +15,16 @@ from dataset.shuffle import Order
 
 
 def in_order(length: int) -> Order:
-    """As the samples are listed, in every epoch."""
+    """The samples as they are listed, in every epoch."""
     return lambda epoch: torch.arange(length)  # (n,)
 
 
 class EpochSampler(Sampler[int]):
-    """The indices of one process, from a position to the end of an epoch.
+    """The indices of one process, from a position to the end of an epoch; call `start_at` before a pass.
 
-    Every process gets equally many. Where what is left of the epoch does not divide by the number of
-    processes, the first samples of the epoch are read again at its end (evaluation drops them by their
-    index): as many after a restart from a position as without one. No sample is dropped, so the last
-    batch may be smaller.
+    Every process gets equally many. Where the rest of the epoch does not divide by the number of processes,
+    the first samples of the epoch are read again at its end, as many after a restart as without one;
+    evaluation drops them by their index. No sample is dropped, so the last batch may be smaller.
 
     Args:
         length: samples of an epoch.
@@ -39,16 +38,11 @@ class EpochSampler(Sampler[int]):
         self.epoch, self.consumed = 0, 0
 
     def start_at(self, epoch: int, consumed: int = 0) -> None:
-        """Chooses where the next pass begins.
-
-        Args:
-            epoch: from 0.
-            consumed: samples of its order, over all processes, that are left out.
-        """
+        """Begins the next pass in this epoch, counted from 0, after this many samples of all processes."""
         self.epoch, self.consumed = epoch, consumed
 
     def __len__(self) -> int:
-        """How many indices the next pass has on each process."""
+        """The number of indices of the next pass, on each process."""
         return -(-max(self.length - self.consumed, 0) // self.world_size)
 
     def __iter__(self) -> Iterator[int]:

@@ -18,17 +18,13 @@ def cosine_lr(t: float, total: float, init_lr: float, min_lr: float) -> float:
     return min_lr + (init_lr - min_lr) * (1 + math.cos(math.pi * min(t / total, 1.0))) / 2
 
 
-def warmup_lr(step: int, warmup_steps: int, start_lr: float, init_lr: float) -> float:
-    """Linear from `start_lr` at step 0 to `init_lr` at `warmup_steps`."""
-    return start_lr + (init_lr - start_lr) * step / warmup_steps
-
-
 @dataclass(frozen=True)
 class Schedule:
     """The learning rate of each step: a cosine, and a linear warm-up that overrides its beginning.
 
     Attributes:
         by_epoch: the cosine falls from epoch to epoch rather than from step to step.
+        warmup_lr: at step 0; the warm-up reaches `init_lr` at `warmup_steps`.
     """
 
     init_lr: float
@@ -42,13 +38,7 @@ class Schedule:
     def lr(self, step: int) -> float:
         """The learning rate of a step, the first being 0."""
         if step < self.warmup_steps:
-            return warmup_lr(step, self.warmup_steps, self.warmup_lr, self.init_lr)
+            return self.warmup_lr + (self.init_lr - self.warmup_lr) * step / self.warmup_steps
         if self.by_epoch:
             return cosine_lr(step // self.steps_per_epoch, self.epochs, self.init_lr, self.min_lr)
         return cosine_lr(step, self.epochs * self.steps_per_epoch, self.init_lr, self.min_lr)
-
-
-def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Sets the learning rate of every parameter group."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr

@@ -1,7 +1,8 @@
-"""Steps that were skipped, since loss or gradient was not finite: too many in a row end the run."""
+"""Skipped steps, whose loss or gradient was not finite: too many in a row end the run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -16,18 +17,10 @@ from common.files import write_json
 
 @dataclass
 class _Step:
-    """A step that the device may not have finished yet."""
-
     number: int
     samples: list[int]
-    norm: Tensor  # a copy on the host, on its way
+    norm: Tensor  # on the host; the copy may be under way
     copied: torch.cuda.Event | None
-
-    def skipped(self) -> bool:
-        """Whether it was skipped; waits until the device knows."""
-        if self.copied is not None:
-            self.copied.synchronize()
-        return not bool(torch.isfinite(self.norm))
 
 
 class SkippedSteps:
@@ -36,8 +29,8 @@ class SkippedSteps:
     All processes see the same norms, so all stop together.
 
     Args:
-        limit: as many in a row end the run; single ones happen, in float16 by design.
-        file: where the samples of these are written then.
+        limit: this many in a row end the run; single ones happen, in float16 by design.
+        file: where their samples are written then.
         accelerator: the processes.
         names: gives the names of all samples of the data set.
     """
@@ -48,7 +41,7 @@ class SkippedSteps:
         self._pending: _Step | None = None
 
     def note(self, number: int, norm: Tensor, samples: list[int]) -> bool:
-        """Takes note of a step, and looks at the one before.
+        """Notes a step, and checks the one before.
 
         Args:
             number: of the step.
@@ -71,32 +64,30 @@ class SkippedSteps:
         return skipped
 
     def check(self) -> bool:
-        """Looks at the last step that was noted, if that was not done yet.
-
-        Returns:
-            Whether it was skipped.
-        """
+        """Whether the last noted step was skipped; False if that was asked before. Raises as `note` does."""
         step, self._pending = self._pending, None
         if step is None:
             return False
-        if not step.skipped():
+        if step.copied is not None:
+            step.copied.synchronize()
+        if torch.isfinite(step.norm):
             self._in_a_row.clear()
             return False
         self._in_a_row.append(step)
         if self.accelerator.is_main_process:
             tqdm.write(f"step {step.number} skipped: its loss or gradient is not finite")
         if len(self._in_a_row) >= self.limit:
-            self._stop()
+            self._end_run()
         return True
 
-    def _stop(self) -> None:
+    def _end_run(self) -> None:
         names = self.names()
         mine = [[names[index] for index in step.samples] for step in self._in_a_row]
-        everyone = gather_object([mine])
+        by_step = zip(*gather_object([mine]), strict=True)  # each with the lists of all processes
         if self.accelerator.is_main_process:
             steps = [
-                {"step": step.number, "samples": [name for process in everyone for name in process[place]]}
-                for place, step in enumerate(self._in_a_row)
+                {"step": step.number, "samples": list(chain.from_iterable(samples))}
+                for step, samples in zip(self._in_a_row, by_step, strict=True)
             ]
             write_json(self.file, steps, indent=2)
         raise UserError(

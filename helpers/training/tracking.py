@@ -1,4 +1,4 @@
-"""How a run goes: its loss and speed, in `metrics.jsonl` and in a tracker such as TensorBoard."""
+"""The course of a run: loss and speed, in `metrics.jsonl` and in a tracker such as TensorBoard."""
 
 import time
 from dataclasses import dataclass
@@ -14,13 +14,12 @@ from accelerate.tracking import get_available_trackers
 from common.errors import UserError, one_line
 from common.files import append_json_line, write_text
 
-PROJECT = "prismer"  # what trackers that collect several runs call their collection
+PROJECT = "prismer"  # the collection of runs in wandb and trackio
 METRICS = "metrics.jsonl"
-WANDB_ID = "wandb/run_id"
 
 
 def check_tracker(name: str | None) -> None:
-    """That a tracker of `--log_with` is installed; accelerate would leave it out in silence.
+    """Checks that a tracker of `--log_with` is installed; accelerate leaves a missing one out in silence.
 
     Raises:
         UserError: with the command that installs it.
@@ -33,10 +32,10 @@ class Tracking:
     """Writes records of a run to `<folder>/metrics.jsonl` and to the accelerator's tracker, if it has one.
 
     Args:
-        accelerator: what `start_accelerator` gave; records of the main process alone are written.
+        accelerator: what `start_accelerator` gave; only its main process writes.
         folder: the experiment's.
         settings: of the run, for the tracker.
-        resumed_at: the step at which the run goes on; None if it is new.
+        resumed_at: the step at which the run resumes; None: it is new.
     """
 
     def __init__(
@@ -44,37 +43,29 @@ class Tracking:
     ) -> None:
         self.file = folder / METRICS
         self._accelerator = accelerator
-        if accelerator.log_with and accelerator.is_main_process:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._start(folder, settings, resumed_at)
-
-    def _start(self, folder: Path, settings: dict[str, Any], resumed_at: int | None) -> None:
-        name = str(self._accelerator.log_with[0])
+        if not (accelerator.log_with and accelerator.is_main_process):
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        name, new = str(accelerator.log_with[0]), resumed_at is None
         # TensorBoard writes to <folder>/tensorboard, wandb to <folder>/wandb, trackio to its own cache.
         project = name if name == "tensorboard" else PROJECT
-        new = resumed_at is None
-        run_id = _run_id(folder / WANDB_ID, new) if name == "wandb" else None
-        options: dict[str, dict[str, Any]] = {
-            # What came after that step is done again: TensorBoard forgets it.
-            "tensorboard": {} if new else {"purge_step": resumed_at + 1},
-            "wandb": {"name": folder.name, "dir": str(folder), "id": run_id, "resume": "allow"},
-            "trackio": {"name": folder.name, "embed": False, "resume": "never" if new else "allow"},
-        }
+        options: dict[str, Any] = {}
+        if name == "tensorboard" and not new:
+            options = {"purge_step": resumed_at + 1}  # later steps are done again
+        elif name == "wandb":
+            options = {"name": folder.name, "dir": str(folder), "id": _wandb_id(folder, new), "resume": "allow"}
+        elif name == "trackio":
+            options = {"name": folder.name, "embed": False, "resume": "never" if new else "allow"}
         plain = {
             key: value if isinstance(value, (bool, int, float, str)) else str(value) for key, value in settings.items()
         }
         try:
-            self._accelerator.init_trackers(project, plain, options)
-        except Exception as error:  # each library has its own: not logged in, no network, no place
+            accelerator.init_trackers(project, plain, {name: options})
+        except Exception as error:  # each library raises its own: not logged in, no network, no room
             raise UserError(f"--log_with {name}: does not start: {one_line(error)}") from None
 
     def log(self, record: dict[str, Any], step: int) -> None:
-        """Writes a record, on the main process.
-
-        Args:
-            record: names and numbers.
-            step: optimizer steps taken.
-        """
+        """Writes a record of names and numbers, after so many optimizer steps."""
         if self._accelerator.is_main_process:
             append_json_line(self.file, record)
             self._accelerator.log(record, step=step)
@@ -85,8 +76,9 @@ class Tracking:
             tracker.finish()
 
 
-def _run_id(file: Path, new: bool) -> str:
-    """What wandb knows a run by: a new run gets one, a resumed one has it in the experiment's folder."""
+def _wandb_id(folder: Path, new: bool) -> str:
+    """wandb's name of a run: a new run gets one, a resumed run has it in its folder."""
+    file = folder / "wandb" / "run_id"
     if not new and file.is_file():
         return file.read_text(encoding="utf-8").strip()
     run_id = uuid4().hex[:12]
@@ -96,7 +88,7 @@ def _run_id(file: Path, new: bool) -> str:
 
 @dataclass
 class _Span:
-    """What is counted from some moment on."""
+    """Counts from a moment on."""
 
     began: float
     step: int
@@ -108,7 +100,7 @@ class Meter:
     """The speed of a training loop, by the host's clock: a device is never waited for.
 
     A GPU works on while its host prepares the next steps, so a single step cannot be timed here; a span
-    of steps can, whose end the host awaits anyway to read the loss.
+    of steps can, at whose end the host waits anyway to read the loss.
 
     Args:
         accelerator: every process is taken to read as many samples as this one.
@@ -150,18 +142,16 @@ class Meter:
         return {"train_seconds": self._ended - self._epoch.began} | self._speed(self._epoch, self._ended, step)
 
     def _speed(self, span: _Span, now: float, step: int) -> dict[str, float]:
-        """Samples a second over all processes; seconds a step, and of these the wait for the loader."""
+        """Samples a second over all processes; seconds a step, and the loader's share of them; memory in GiB.
+
+        Memory is the peak so far on this process's GPU; on a CPU, what is resident now.
+        """
         seconds, steps = now - span.began, max(step - span.step, 1)
-        return {
+        speed = {
             "samples_per_second": span.samples * self._accelerator.num_processes / seconds,
             "step_seconds": seconds / steps,
             "data_seconds": span.waited / steps,
-            **memory(self._accelerator.device),
         }
-
-
-def memory(device: torch.device) -> dict[str, float]:
-    """GiB of this process: the peak on its GPU so far; on a CPU what is resident now."""
-    if device.type == "cuda":
-        return {"gpu_peak_gib": torch.cuda.max_memory_allocated(device) / 2**30}
-    return {"rss_gib": psutil.Process().memory_info().rss / 2**30}
+        if self._accelerator.device.type == "cuda":
+            return speed | {"gpu_peak_gib": torch.cuda.max_memory_allocated(self._accelerator.device) / 2**30}
+        return speed | {"rss_gib": psutil.Process().memory_info().rss / 2**30}

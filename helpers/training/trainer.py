@@ -31,7 +31,7 @@ from helpers.training.interruption import StopRequest
 from helpers.training.optimizer_step import MeanLoss, OptimizerStep
 from helpers.training.profiling import Trace
 from helpers.training.run import Run
-from helpers.training.schedule import Schedule, build_optimizer, set_lr
+from helpers.training.schedule import Schedule, build_optimizer
 from helpers.training.skipped_steps import SkippedSteps
 from helpers.training.tracking import Meter, Tracking
 
@@ -157,7 +157,8 @@ class Trainer:
                     if is_last:
                         norm = step.clip_gradient()
                         self.lr = self.schedule.lr(self._scheduled_step())
-                        set_lr(self.optimizer, self.lr)
+                        for group in self.optimizer.param_groups:
+                            group["lr"] = self.lr
                         step.apply(norm)
                         progress.step += 1  # a skipped step counts: its batches are behind
                         # The last step of an epoch may have fewer batches, smaller or padded ones.

@@ -3,7 +3,7 @@
 import pytest
 from torch import nn
 
-from helpers.training.schedule import Schedule, build_optimizer, cosine_lr, set_lr, warmup_lr
+from helpers.training.schedule import Schedule, build_optimizer, cosine_lr
 
 
 @pytest.mark.parametrize(("t", "expected"), [(0, 5e-5), (50, 2.55e-5), (100, 1e-6), (120, 1e-6)])
@@ -11,18 +11,11 @@ def test_cosine(t, expected):
     assert cosine_lr(t, 100, 5e-5, 1e-6) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("step", "expected"), [(0, 1e-6), (1000, 1.505e-4), (2000, 3e-4)])
-def test_warmup(step, expected):
-    assert warmup_lr(step, 2000, 1e-6, 3e-4) == pytest.approx(expected)
-
-
 def test_frozen_parameters_are_not_optimised():
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     model[0].requires_grad_(False)
     optimizer = build_optimizer(model, lr=0.1, weight_decay=0.05)
     assert [id(p) for p in optimizer.param_groups[0]["params"]] == [id(p) for p in model[1].parameters()]
-    set_lr(optimizer, 0.5)
-    assert optimizer.param_groups[0]["lr"] == 0.5
 
 
 def test_the_schedule_warms_up_then_follows_the_cosine_by_step():
