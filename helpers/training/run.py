@@ -25,9 +25,8 @@ from helpers.checkpoints.load import build_model, prepare_inputs, restore_model
 from helpers.checkpoints.weight_files import find_weights, read_weights
 from helpers.training.checkpoints.run_lock import lock_folder
 from helpers.training.distribution.preparation import prepare_model
-from helpers.training.distribution.processes import start_accelerator
+from helpers.training.distribution.processes import choose_threads, start_accelerator
 from helpers.training.distribution.sharding import unwrap
-from helpers.training.distribution.threads import choose_threads
 from helpers.training.plan import RunPlan
 from helpers.training.sampler import EpochSampler, in_order
 from helpers.training.settings import TaskConfig

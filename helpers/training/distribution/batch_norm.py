@@ -6,19 +6,17 @@ from torch import Tensor, distributed, nn
 
 
 def average_statistics(model: nn.Module, accelerator: Accelerator) -> None:
-    """Makes the running statistics those of all processes' data, equal on all of them.
+    """Averages the running statistics over the processes. Every process must call it.
 
-    Each process has seen its own samples alone; without this, what is evaluated and saved would depend on
-    the process. Every process must call it, before every evaluation and every save; more often changes
-    what they end up as by rounding alone, since running means of averages are averages of running means.
-    Variances are averaged as they are: all processes draw from the same data, so what their means differ by
-    is the error of these estimates rather than a spread of the data.
+    Each process has seen its own samples alone; without this, an evaluation or a checkpoint would depend on
+    the process. Running means of averages are averages of running means, so calling it more often changes
+    the outcome by rounding alone. Variances are averaged as they are: all processes draw from the same data,
+    so their means differ by the error of these estimates only.
     """
     mean = own_statistics(model)
-    if accelerator.num_processes == 1 or not mean.numel():
-        return
-    distributed.all_reduce(mean)
-    set_statistics(model, mean / accelerator.num_processes)
+    if accelerator.num_processes > 1 and mean.numel():
+        distributed.all_reduce(mean)
+        set_statistics(model, mean / accelerator.num_processes)
 
 
 def own_statistics(model: nn.Module) -> Tensor:
@@ -49,10 +47,7 @@ def synchronise_batch_norms(model: nn.Module, accelerator: Accelerator) -> None:
 
 
 class SynchronisedBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm over the samples of all processes, which must have as many each.
-
-    torch's `SyncBatchNorm` does this on GPUs only.
-    """
+    """BatchNorm over the samples of all processes, as many on each; torch's `SyncBatchNorm` needs GPUs."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, c, h, w) -> (b, c, h, w)."""
@@ -76,7 +71,7 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over processes: each process's gradient is the sum of all processes' gradients."""
+    """The sum over processes; so is its gradient."""
 
     @staticmethod
     def forward(_context: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
@@ -86,6 +81,4 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(_context: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
-        gradient = gradient.clone()
-        distributed.all_reduce(gradient)
-        return gradient
+        return _Sum.forward(_context, gradient)

@@ -1,8 +1,7 @@
-"""Settings of `accelerate launch` that scripts here do not read: each is refused by its name.
+"""Settings of `accelerate launch` that the scripts do not read: each is refused by its name.
 
-What it passes on in the environment is used (processes, devices, precision), of no consequence
-(`debug`, processor affinity), or in the table below. Other flags have an effect only together with one of
-that table. Without, `accelerate launch` drops them in silence, and they are on its command line alone.
+accelerate passes some settings on in the environment; the refused ones of these are in `_REFUSED`. Flags
+that it drops in silence stand on its command line alone.
 """
 
 import os
@@ -15,7 +14,7 @@ from accelerate.commands.launch import launch_command_parser
 from common.errors import UserError
 
 _SHARD = "start processes without it, and shard with --full_shard or --shard_grad_op"
-# What accelerate calls a setting, here and in ACCELERATE_<NAME>; what users call it, and the remedy.
+# A setting's name in accelerate, here and in ACCELERATE_<NAME>; its name for users, and the remedy.
 _REFUSED = {
     "use_fsdp": ("distributed_type FSDP", _SHARD),
     "use_deepspeed": ("distributed_type DEEPSPEED", _SHARD),
@@ -40,10 +39,10 @@ _USED = {
 
 
 def check_launch() -> None:
-    """Looks at how this process was started.
+    """Checks how this process was started.
 
     Raises:
-        UserError: with a setting that nothing here reads.
+        UserError: with a setting that has no effect here.
     """
     if os.environ.get("ACCELERATE_MIXED_PRECISION", "").lower() == "fp8":
         raise UserError("accelerate's mixed_precision fp8 is not for these scripts; take bf16, fp16 or no")
@@ -62,13 +61,20 @@ def _dropped_flags() -> dict[str, str]:
             flags = _launch_flags(process.cmdline())
         except psutil.Error:  # it has ended, or is another user's
             continue
-        if flags is not None:
-            return _dropped(flags)
+        if flags is None:
+            continue
+        try:
+            found, _ = launch_command_parser().parse_known_args(flags)
+        except SystemExit:  # of another version
+            return {}
+        if Path(found.training_script).stem != Path(sys.argv[0]).stem:  # it launched what launched this
+            return {}
+        return {name: str(getattr(found, name)) for name in sorted(found.nondefault - _USED)}
     return {}
 
 
 def _launch_flags(command: list[str]) -> list[str] | None:
-    """What follows `accelerate launch` in a command; None if it is another."""
+    """The words after `accelerate launch` in a command; None if it is another."""
     for place, word in enumerate(command):
         name, rest = Path(word).name, command[place + 1 :]
         if name in ("accelerate-launch", "accelerate.commands.launch", "launch.py"):
@@ -76,13 +82,3 @@ def _launch_flags(command: list[str]) -> list[str] | None:
         if name in ("accelerate", "accelerate.commands.accelerate_cli") and rest[:1] == ["launch"]:
             return rest[1:]
     return None
-
-
-def _dropped(flags: list[str]) -> dict[str, str]:
-    try:
-        found, _ = launch_command_parser().parse_known_args(flags)
-    except SystemExit:  # of another version
-        return {}
-    if Path(found.training_script).stem != Path(sys.argv[0]).stem:  # what it launched launched this
-        return {}
-    return {name: str(getattr(found, name)) for name in sorted(found.nondefault - _USED)}

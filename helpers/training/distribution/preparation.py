@@ -1,15 +1,4 @@
-"""A model made ready for training, from outside: model code knows nothing of it.
-
-The order matters:
-1. freeze, which the rest looks at;
-2. synchronised norms, which replace the stems';
-3. compilation of blocks;
-4. autocast's type, whose copies of weights stay outside of what is compiled;
-5. activation checkpointing, which runs all that again;
-6. sharding, whose gathering of parameters stays outside of what is run again; or DDP;
-7. CUDA graphs, which record all of it on its device;
-8. the optimizer (`build_optimizer`) over the parameters that there are after sharding.
-"""
+"""A model made ready for training, from outside: model code knows nothing of it. The order matters."""
 
 from accelerate import Accelerator
 from torch import nn
@@ -38,7 +27,7 @@ def prepare_model(
     compiled: Compilation = "none",
     sharding: Sharding = "none",
 ) -> nn.Module:
-    """Freezes, wraps and spreads a model.
+    """Freezes, wraps and spreads a model; `build_optimizer` then takes the parameters after sharding.
 
     Args:
         model: with its weights, equal on all processes, in float32.
@@ -52,18 +41,18 @@ def prepare_model(
     Returns:
         The module whose forward is to be called; `unwrap` finds the model in it.
     """
-    model.freeze(freeze)
+    model.freeze(freeze)  # all later steps look at it
     if sync_batchnorm:
         synchronise_batch_norms(model, accelerator)
     if compiled in ("blocks", "both"):
         compile_model(model)
-    lower_blocks(model)
-    checkpoint_activations(model, activation_checkpointing)
-    prepared = distribute(model, accelerator, sharding)
+    lower_blocks(model)  # autocast's copies of weights stay outside of what is compiled
+    checkpoint_activations(model, activation_checkpointing)  # runs all that again
+    prepared = distribute(model, accelerator, sharding)  # gathers parameters outside of what is run again
     if compiled in ("graphs", "both"):
         if reason := why_not(accelerator, activation_checkpointing):
             accelerator.print(f"--compile {compiled}: no CUDA graphs are recorded: {reason}")
-        else:
+        else:  # they record all of it on its device
             record_losses(unwrap(prepared))
             replay_inference(unwrap(prepared))
     return prepared

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers.training.distribution import threads
+from helpers.training.distribution import processes as started
 
 
 @pytest.fixture(autouse=True)
@@ -36,16 +36,16 @@ def test_cores_are_those_of_affinity_and_quota(monkeypatch, tmp_path: Path, file
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
-    assert threads.available_cores(tmp_path) == cores
+    assert started.available_cores(tmp_path) == cores
 
 
 @pytest.mark.parametrize(
     ("cores", "processes", "workers", "chosen"), [(8, 1, 4, 4), (2, 1, 4, 1), (8, 2, 0, 4), (8, 1, 0, 8)]
 )
 def test_workers_and_other_processes_have_theirs(monkeypatch, cores, processes, workers, chosen):
-    monkeypatch.setattr(threads, "available_cores", lambda: cores)
+    monkeypatch.setattr(started, "available_cores", lambda: cores)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
-    said = threads.choose_threads(workers)
+    said = started.choose_threads(workers)
     assert torch.get_num_threads() == chosen
     shared = f" for {processes} processes" if processes > 1 else ""
     assert said.startswith(f"threads: {chosen} of {cores} cores{shared}, workers {workers} ")
@@ -55,5 +55,5 @@ def test_workers_and_other_processes_have_theirs(monkeypatch, cores, processes, 
 def test_the_environment_chooses(monkeypatch, name):
     monkeypatch.setenv(name, "3")
     before = torch.get_num_threads()
-    assert threads.choose_threads(0) is None
+    assert started.choose_threads(0) is None
     assert torch.get_num_threads() == before
