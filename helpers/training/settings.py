@@ -39,14 +39,14 @@ def _expert_list(value: Any) -> Any:
 
 
 def _prefix(text: str) -> str:
-    """A caption's prefix without spaces around it: one space of its own parts it from the caption."""
+    """A caption's prefix without spaces around it; one space is put between it and the caption."""
     if len(text.split()) >= MAX_WORDS:
         raise ValueError(f"should have less than {MAX_WORDS} words")
     return text.strip()
 
 
 def _sources(names: list[str]) -> list[str]:
-    """Data sets that are read as one: at least one, and none twice, since each has one share."""
+    """Data sets that are read as one; none twice, since each has one share."""
     if not names or len(set(names)) < len(names):
         raise ValueError(f"names a data set twice: {', '.join(names)}" if names else "is empty; name a data set")
     return names
@@ -59,22 +59,22 @@ Experts = Annotated[list[str], BeforeValidator(_expert_list)]
 
 @dataclass(frozen=True, kw_only=True)
 class TaskConfig:
-    """What every task reads: the network, its experts and their labels, how it is trained.
+    """The settings of every task: network, experts and their labels, training.
 
     Attributes:
-        augment: crop, mirror and alter training images; mirroring is wrong where texts say left and right.
-        from_scratch: start from the backbones of the size, or new weights where it has none, instead of
+        augment: crop, mirror and alter training images; mirroring is wrong where texts say left or right.
+        from_scratch: start from the size's backbones, or from new weights if it has none, instead of
             `logging/pretrain_<exp_name>`.
-        warmup_steps: the learning rate rises linearly from `warmup_lr` over so many steps.
+        warmup_steps: steps in which the learning rate rises linearly from `warmup_lr`.
         accumulate_steps: batches whose gradients make one optimizer step; each sample counts alike.
         max_grad_norm: longer gradients are shortened to this norm; None: never.
-        max_skipped_steps: so many steps in a row whose loss or gradient is not finite end the run.
-        activation_checkpointing: what the blocks compute is computed again in the backward pass; their
-            inputs stay on the device (`full`) or wait in the host's memory (`offload`).
+        max_skipped_steps: this many steps in a row whose loss or gradient is not finite end the run.
+        activation_checkpointing: blocks run again in the backward pass; their inputs stay on the device
+            (`full`) or wait in the host's memory (`offload`).
         sync_batchnorm: the stems normalise over the samples of all processes.
-        save_every_steps: a checkpoint after each so many steps; 0: at the end of each epoch only.
-        keep_last: so many checkpoints are kept.
-        pytorch_model: write the best weights as `pytorch_model.bin`, as the original does, too.
+        save_every_steps: steps between checkpoints; 0: at the end of each epoch only.
+        keep_last: checkpoints that are kept.
+        pytorch_model: also write the best weights as `pytorch_model.bin`, as the original does.
     """
 
     __pydantic_config__ = STRICT
@@ -112,11 +112,10 @@ class DecodingConfig(TaskConfig):
     """A task whose model writes captions.
 
     Attributes:
-        captions_per_image: with more than 1, an image is read and encoded once for so many of its captions,
-            which then count as one sample of `batch_size_train`.
-        max_caption_tokens: of a training caption, start token, prefix and end token included; the model cuts
-            longer ones.
-        metrics: what an evaluation computes; METEOR and SPICE need Java and seconds to start.
+        captions_per_image: an image is read and encoded once for this many of its captions, which count as
+            one sample of `batch_size_train`.
+        max_caption_tokens: longer training captions are cut; start token, prefix and end token count.
+        metrics: of an evaluation; METEOR and SPICE need Java and seconds to start.
     """
 
     prefix: Prefix = ""
@@ -135,7 +134,7 @@ class DecodingConfig(TaskConfig):
     @property
     def decoding(self) -> Decoding:
         """The settings of the beam search."""
-        return chosen(self, "num_beams", "max_length", "min_length", "length_penalty")
+        return {key: getattr(self, key) for key in ("num_beams", "max_length", "min_length", "length_penalty")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +158,7 @@ class PretrainConfig(DecodingConfig):
     Attributes:
         dataset: the sources, read as one data set.
         weights: each source's share of an epoch; by default every sample comes once.
-        samples_per_epoch: how long an epoch is; by default as long as all sources together.
+        samples_per_epoch: length of an epoch; by default that of all sources together.
         test_dataset: captioned with the empty prefix and scored after each epoch; None: no evaluation.
     """
 
@@ -188,8 +187,8 @@ class VQAConfig(TaskConfig):
     Attributes:
         dataset: the lists to train on, read as one data set; `[custom]` takes `train_list`, `test_list`.
         train_list, test_list, answer_list: files relative to `data_path`; the public ones by default.
-        questions_per_image: with more than 1, an image is read and encoded once for so many of its
-            questions, which then count as one sample of `batch_size_train`.
+        questions_per_image: an image is read and encoded once for this many of its questions, which count as
+            one sample of `batch_size_train`.
         inference: `rank` chooses among the answers of `answer_list`, `generate` writes.
         k_test: how many answers are scored in full.
         num_beams, max_new, min_new, length_penalty: of written answers, see `PrismerVQA.generate`.
@@ -215,7 +214,8 @@ class VQAConfig(TaskConfig):
     @property
     def decoding(self) -> Decoding:
         """The settings of the beam search."""
-        return chosen(self, "num_beams", "max_new", "min_new", "length_penalty")
+        settings = {key: getattr(self, key) for key in ("num_beams", "max_new", "min_new", "length_penalty")}
+        return {key: value for key, value in settings.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,17 +236,12 @@ class ClassificationConfig(TaskConfig):
     eval_every: PositiveInt = 5
 
 
-def chosen(config: TaskConfig, *keys: str) -> Decoding:
-    """These settings by name, without those that are left to the model."""
-    return {key: value for key in keys if (value := getattr(config, key)) is not None}
-
-
 def prismer_config(config: TaskConfig, size: ModelSize) -> PrismerConfig:
     """The network that a task's config asks for.
 
     Raises:
-        UserError: its text tower reads fewer tokens than the captions may have, or settings of the task do
-            not go with the size.
+        UserError: the text tower reads fewer tokens than the captions may have, or a setting does not fit
+            the size.
     """
     most = size.text.max_positions - size.text.pad_id - 1
     if isinstance(config, DecodingConfig) and config.max_caption_tokens > most:
@@ -266,8 +261,8 @@ class DemoConfig:
     """The section `demo` of `configs/caption.yaml`; the checkpoint says the rest.
 
     Attributes:
-        backends: for experts that are not to be run as the checkpoint says, or else `configs/experts.yaml`,
-            the network that labels images that have no label of them yet.
+        backends: the networks that label new images, by expert, instead of those of the checkpoint, or else of
+            `configs/experts.yaml`.
     """
 
     __pydantic_config__ = STRICT
