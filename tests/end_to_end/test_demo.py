@@ -1,4 +1,4 @@
-"""demo.py, run as a user does: labels, captions, files that are left alone."""
+"""demo.py, run as a user does: labels, captions, answers, and files that it leaves alone."""
 
 import json
 import re
@@ -22,11 +22,7 @@ SUFFIXES = {".png", ".jpg", ".jpeg"}
 
 def write_folder(path: Path) -> Path:
     """A folder to work in, with copies of the six demo images and of the config."""
-    images = path / "helpers" / "images"
-    images.mkdir(parents=True)
-    for image in DEMO_IMAGES.iterdir():
-        if image.suffix in SUFFIXES:
-            shutil.copy(image, images)
+    shutil.copytree(DEMO_IMAGES, path / "helpers" / "images", ignore=shutil.ignore_patterns("*.txt", ".*"))
     (path / "configs").mkdir()
     shutil.copy(ROOT / "configs" / "caption.yaml", path / "configs")
     return path
@@ -34,7 +30,6 @@ def write_folder(path: Path) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder of this test alone."""
     return write_folder(tmp_path)
 
 
@@ -141,28 +136,21 @@ def test_experts_that_cannot_run_are_named_with_the_way_to_go_on(folder):
     assert not (folder / "helpers" / "labels").exists()
 
 
-def test_an_expert_without_a_network_is_one_that_cannot_run(tmp_path):
-    images = [ImageFile("a.png", "a")]
-    reasons = unavailable(images, ("seg_coco", "edge"), {"edge": "nano"}, tmp_path, tmp_path)
-    assert reasons == {"seg_coco": "no network is named for it"}
+def test_the_reasons_why_experts_cannot_run(tmp_path, monkeypatch):
+    def reasons(*experts: str, **backends: object) -> dict[str, str]:
+        return unavailable([ImageFile("a.png", "a")], experts, backends, tmp_path, tmp_path)
+
+    assert reasons("seg_coco", "edge", edge="nano") == {"seg_coco": "no network is named for it"}
     (tmp_path / "seg_coco").mkdir()
     (tmp_path / "seg_coco" / "a.png").touch()  # its labels are there
-    assert unavailable(images, ("seg_coco", "edge"), {"edge": "nano"}, tmp_path, tmp_path) == {}
-
-
-def test_a_checkpoint_that_is_not_here_is_named(tmp_path, monkeypatch):
+    assert reasons("seg_coco", "edge", edge="nano") == {}
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    backend = {"name": "depth_anything", "checkpoint": "nobody/nothing"}
-    reasons = unavailable([ImageFile("a.png", "a")], ("depth",), {"depth": backend}, tmp_path, tmp_path)
-    assert reasons == {"depth": "checkpoint 'nobody/nothing' is not here, and the hub cannot be reached for it"}
-
-
-def test_a_package_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    found = reasons("depth", depth={"name": "depth_anything", "checkpoint": "nobody/nothing"})
+    assert found == {"depth": "checkpoint 'nobody/nothing' is not here, and the hub cannot be reached for it"}
     monkeypatch.setitem(sys.modules, "kornia.models.dexined", None)
     monkeypatch.delitem(sys.modules, "experts.edge.dexined", raising=False)
-    reasons = unavailable([ImageFile("a.png", "a")], ("edge",), {"edge": "dexined"}, tmp_path, tmp_path)
-    assert reasons == {"edge": "the package kornia.models.dexined is not installed"}
+    assert reasons("edge", edge="dexined") == {"edge": "the package kornia.models.dexined is not installed"}
 
 
 def test_flags(folder):
@@ -203,12 +191,6 @@ def test_flags(folder):
         assert len(row["caption"]) < len(longer["caption"])
 
 
-def test_the_committed_model_says_how_it_was_made():
-    description = json.loads((ROOT / "nano" / "caption_prismer_nano" / "model.json").read_text())
-    assert description["usage"]["prefix"] == "A picture of"
-    assert description["class_tables"] == "nano/tables"
-
-
 def test_a_question_is_answered_for_each_image(captioned):
     folder, _, before = captioned
     images = folder / "helpers" / "images"
@@ -227,11 +209,7 @@ def test_a_question_is_answered_for_each_image(captioned):
     # Answers are printed, captions are kept in files; labels that are there are not made again.
     assert {path: path.stat().st_mtime_ns for path in images.glob("*.txt")} == captions
     assert {path: path.stat().st_mtime_ns for path in labels} == labels
-
-
-def test_counts_are_numbers(captioned):
-    done = forked_script("demo.py", "--question", "How many red cubes are there?", cwd=captioned[0])
-    assert done.returncode == 0, done.stderr
+    done = forked_script("demo.py", "--question", "How many red cubes are there?", cwd=folder)
     answers = re.findall(r"^\S+\.\w+ +-?\d\.\d\d  (.*)$", done.stdout, re.MULTILINE)
     assert len(answers) == 6
-    assert all(answer in {"0", "1", "2", "3", "4", "5", "6"} for answer in answers)
+    assert set(answers) <= set("0123456")

@@ -1,4 +1,4 @@
-"""The pictures of the demo, drawn by the script itself."""
+"""demo_vis.py: pictures, contact sheets and the report."""
 
 import argparse
 import base64
@@ -72,9 +72,9 @@ def attribution_for(folder: Path, question: str | None = None) -> Path:
 
 
 class Page(HTMLParser):
-    """Reads a page; what is opened must be closed, in order."""
+    """Reads a page; tags must be closed in order."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__()
         self.open: list[str] = []
         self.tags: list[str] = []
@@ -82,8 +82,9 @@ class Page(HTMLParser):
         self.ids: set[str] = set()
         self.links: list[str] = []
         self.pictures: list[tuple[str, Image.Image]] = []
-        self.feed(text)
+        self.feed(path.read_text(encoding="utf-8"))
         self.close()
+        assert self.open == []
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
@@ -134,8 +135,7 @@ def test_draws_a_picture_of_each_image_a_sheet_and_a_report(folders, tmp_path):
 
     text = (out / "report.html").read_text(encoding="utf-8")
     assert text.startswith("<!DOCTYPE html>\n")
-    page = Page(text)
-    assert page.open == []
+    page = Page(out / "report.html")
     assert {"script", "link", "iframe", "ball"}.isdisjoint(page.tags)
     assert "http" not in text
     assert "url(" not in text
@@ -149,17 +149,15 @@ def test_draws_a_picture_of_each_image_a_sheet_and_a_report(folders, tmp_path):
 
 
 def arguments(images, labels, out, **changes):
-    values = {"images": images, "labels": labels, "out": out, "attribution": out / "none"}
-    return argparse.Namespace(
-        **values | {"class_tables": None, "only": None, "columns": 4, "overwrite": False} | changes
-    )
+    values = {"images": images, "labels": labels, "out": out, "attribution": out / "none", "class_tables": None}
+    return argparse.Namespace(**values | {"only": None, "columns": 4, "overwrite": False} | changes)
 
 
 def test_some_experts_alone_in_fewer_columns(folders):
     images, labels, out = folders
     assert draw(arguments(images, labels, out, only="depth,ocr_detection", columns=2)) == 0
     assert Image.open(out / "one.png").width == 2 * 306 + 18
-    texts = Page((out / "report.html").read_text(encoding="utf-8")).texts
+    texts = Page(out / "report.html").texts
     assert {"Depth", "Text"} <= set(texts)
     assert {"Normal", "Segmentation", "Object detection"}.isdisjoint(texts)
     with pytest.raises(UserError, match="--only: there are no labels of 'edge'; there are: depth, norm"):
@@ -171,7 +169,7 @@ def test_names_that_are_not_unicode(tmp_path):
     with Report(4) as report:
         report.add("caf\udce9.png", None, panel.picture, [panel], None)
         report.write(tmp_path / "report.html", "\udce9")
-    assert {"caf?.png", "<i>"} <= set(Page((tmp_path / "report.html").read_text(encoding="utf-8")).texts)
+    assert {"caf?.png", "<i>"} <= set(Page(tmp_path / "report.html").texts)
 
 
 def test_attribution_for_another_text(folders, capsys):
@@ -182,7 +180,7 @@ def test_attribution_for_another_text(folders, capsys):
     assert "one.png: the attribution is of another caption, and left out" in capsys.readouterr().err
     attribution_for(attribution, "What is it?")
     draw(arguments(images, labels, out, only="depth", attribution=attribution))
-    page = Page((out / "report.html").read_text(encoding="utf-8"))
+    page = Page(out / "report.html")
     assert page.texts.count(f"What is it? {CAPTION}") == 2
 
 
