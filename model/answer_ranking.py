@@ -1,4 +1,4 @@
-"""Choosing among given answers: the likeliest by their first token, then the best by their whole text."""
+"""Choosing among given answers: the likeliest first tokens, then the best whole texts."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,19 +10,17 @@ from torch.nn import functional as F
 from model.beam_search import Beams, Prompt
 from model.decoder import LABEL_SMOOTHING, TextDecoder
 
-CANDIDATES_AT_ONCE = 64  # of each sample; their attention is quadratic in this
-TOKENS_AT_ONCE = 1024  # through the LM head; their logits are this times the vocabulary
+CANDIDATES_AT_ONCE = 64  # of each sample; attention is quadratic in their number
+TOKENS_AT_ONCE = 1024  # through the LM head, which makes a row of logits for each
 
 
 class Ranking(NamedTuple):
-    """The k best answers of each sample.
+    """The k best answers of each sample; ties go to the answer that comes first in the list.
 
     Attributes:
         best: int64 (b,), the index of the best answer.
         scores: float32 (b, k), the mean (label-smoothed) log-probability of each kept answer's tokens.
-        kept: int64 (b, k), the kept answers, likeliest first token first.
-
-    Of equal ones the first in the list of answers comes first.
+        kept: int64 (b, k), the indices of the kept answers, likeliest first token first.
     """
 
     best: Tensor
@@ -30,13 +28,13 @@ class Ranking(NamedTuple):
     kept: Tensor
 
     def sorted(self) -> list[list[tuple[int, float]]]:
-        """For each sample its kept answers with their scores, the best first."""
+        """The kept answers of each sample with their scores, best first."""
         rows = zip(self.kept.tolist(), self.scores.tolist(), strict=True)
         return [sorted(zip(*row, strict=True), key=lambda pair: (-pair[1], pair[0])) for row in rows]
 
 
 def join_rankings(rankings: Sequence[Ranking]) -> Ranking:
-    """One ranking of the samples of all; their answers and k must be the same."""
+    """One ranking of all samples. Answers and k must be the same."""
     return Ranking(*(torch.cat(parts) for parts in zip(*rankings, strict=True)))
 
 
@@ -46,16 +44,16 @@ def rank(decoder: TextDecoder, encoded: Tensor, prompt: Prompt, answers: Tensor,
 
     Args:
         decoder: the decoder, in evaluation mode.
-        encoded: (b / q, n, vision width), the encoder's tokens of each image; its q prompts are together.
+        encoded: (b / q, n, vision width), the encoder's tokens of each image; its q prompts are adjacent.
         prompt: the start of each text.
         answers: int64 (a, t), the tokens of each answer, right-padded.
         mask: int64 (a, t), 1 for real tokens, 0 for pads.
-        k: how many answers to score; fewer if there are fewer.
+        k: the most answers to score.
     """
     start = Beams(decoder, encoded, prompt)
     logits = start.logits[:, 0].float()  # (b, vocabulary)
     log_probs = logits[:, answers[:, 0]] - logits.logsumexp(dim=-1, keepdim=True)  # (b, a)
-    # Answers with one first token are equal here: which of them `topk` takes depends on the device.
+    # Answers often share their first token; `topk` would choose among them differently on each device.
     kept = log_probs.sort(dim=1, descending=True, stable=True).indices[:, :k]  # (b, k)
     lengths = mask.sum(dim=1)[kept]  # (b, k)
     ids = answers[kept][..., : int(lengths.max())]  # (b, k, t)
@@ -64,37 +62,29 @@ def rank(decoder: TextDecoder, encoded: Tensor, prompt: Prompt, answers: Tensor,
     chunks = zip(ids.split(CANDIDATES_AT_ONCE, 1), lengths.split(CANDIDATES_AT_ONCE, 1), strict=True)
     if ids.shape[2] > 1:
         losses = losses + torch.cat([continuation_losses(start, *chunk) for chunk in chunks], dim=1)
-    scores = _alike(-losses / lengths, answers.unique(dim=0, return_inverse=True)[1][kept])
+    # Rounding may have given equal answers different scores; they get the best of these.
+    scores, texts = -losses / lengths, answers.unique(dim=0, return_inverse=True)[1][kept]  # both (b, k)
+    by_text = scores.new_full((len(scores), int(texts.max()) + 1), -torch.inf)
+    scores = by_text.scatter_reduce(1, texts, scores, "amax").gather(1, texts)
     best = kept.masked_fill(scores < scores.amax(dim=1, keepdim=True), len(answers)).amin(dim=1)
     return Ranking(best, scores, kept)
 
 
-def _alike(scores: Tensor, texts: Tensor) -> Tensor:
-    """Gives answers of one text one score, which rounding may have parted.
-
-    Args:
-        scores: float32 (b, k).
-        texts: int64 (b, k), the number of each answer's text.
-    """
-    by_text = scores.new_full((len(scores), int(texts.max()) + 1), -torch.inf)
-    return by_text.scatter_reduce(1, texts, scores, "amax").gather(1, texts)
-
-
 def continuation_losses(start: Beams, ids: Tensor, lengths: Tensor) -> Tensor:
-    """The summed losses of candidates' tokens after their first.
+    """The summed losses of the candidates' tokens, the first ones excluded.
 
     Args:
-        start: the prompts' state; left as it is.
+        start: the prompts' state, which is left unchanged.
         ids: int64 (b, k, t), the candidates' tokens.
-        lengths: int64 (b, k), how many of them are real.
+        lengths: int64 (b, k), the number of real tokens.
 
     Returns:
         float32 (b, k).
     """
     steps = ids.shape[2] - 1
     followed = torch.arange(1, steps + 1, device=ids.device) < lengths[..., None]  # (b, k, steps)
-    # All candidates of a sample are one sequence of n tokens, without their pads: most answers are short.
-    # Samples with fewer tokens have a rest, which comes last and which nobody reads.
+    # The candidates of a sample form one sequence of n tokens, without their pads: most answers are short.
+    # Samples with fewer tokens are padded at the end; the padding is ignored.
     count = followed.sum(dim=(1, 2))  # (b,)
     place = followed.flatten(1).byte().argsort(dim=1, descending=True, stable=True)[:, : int(count.max())]
     inputs, targets = (x.flatten(1).gather(1, place) for x in (ids[..., :-1], ids[..., 1:]))  # (b, n)
@@ -114,15 +104,7 @@ def continuation_losses(start: Beams, ids: Tensor, lengths: Tensor) -> Tensor:
 
 
 def smoothed_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross entropy with label smoothing of several targets of the same logits.
-
-    Args:
-        logits: float32 (n, vocabulary).
-        targets: int64 (n, m).
-
-    Returns:
-        float32 (n, m).
-    """
+    """Label-smoothed cross entropy of logits (n, vocabulary) with m targets each, (n, m): float32 (n, m)."""
     log_probs = F.log_softmax(logits, dim=-1)
     uniform = log_probs.mean(dim=-1, keepdim=True)
     return -(1 - LABEL_SMOOTHING) * log_probs.gather(1, targets) - LABEL_SMOOTHING * uniform

@@ -1,27 +1,25 @@
-"""What the words of a text were read from: attention by modality, and what each expert changed.
+"""The sources of a text: attention on each modality, and the effect of each expert.
 
-**Mass.** A token of the text is written from the row of the decoder before it. In that row the weights of
-the cross-attention, mean over layers and heads, say how much of it went to each token of the encoder's
-sequence, RGB tokens and latents; they sum to one. The weight of a latent is passed on to the expert tokens
-that the latent was made of, by attention rollout (https://arxiv.org/abs/2005.00928) through the resampler:
-with A the weights of a block, mean over heads, from the latents to the latents and to the tokens, the shares
-S (latents, tokens) of the tokens in the latents become
+**Mass.** A token of the text is written from the decoder's row before it. In that row the cross-attention,
+averaged over layers and heads, spreads a weight of one over the encoder's sequence: RGB tokens and latents.
+The weight of a latent is passed on to the expert tokens it was made of, by attention rollout
+(https://arxiv.org/abs/2005.00928) through the resampler. Let A be the weights of a block, averaged over
+heads, from the latents to the latents and to the tokens. The shares S (latents, tokens) become
 
     S <- (S + A_latents S + A_tokens) / 2,        S = 0 before the first block,
 
-the halves being the residual branch and the attention. After the last block each row is divided by its sum:
-what remains of the learned latents is the same for every image, and tells nothing about one. The mass of a
-word on a modality is the sum over that modality's tokens, mean over the word's tokens. It sums to one over
-the modalities.
+where the two halves are the residual branch and the attention. After the last block each row is divided by
+its sum: the remainder belongs to the learned latents, which are the same for every image. The mass of a word
+on a modality is the sum over that modality's tokens, averaged over the word's tokens. Over all modalities it
+sums to one.
 
-This is a description of attention, not of causes. Values may be ignored that were attended to, and the
-vision transformer has mixed RGB tokens and latents with each other before the decoder reads either: what
-stands at a token's place may have come from elsewhere.
+Mass describes attention, not causes. The model may ignore values it attends to, and the vision transformer
+mixes RGB tokens and latents before the decoder reads them: information at a token's place may come from
+elsewhere.
 
-**Effect.** What a cause would change can be measured: an expert is left out, its tokens with it, and the
-text's log-probability is computed again. The effect of the expert on a word is by how much the word was
-likelier with it, in nats. Experts tell much alike, so effects need not add up: of two that say the same
-neither is missed.
+**Effect.** Causes are measured: an expert's tokens are left out, and the log-probability of the text is
+computed again. The effect of the expert on a word is the rise of the word's log-probability with the expert,
+in nats. Experts overlap, so effects do not add up: if two say the same, the model misses neither.
 """
 
 import math
@@ -32,6 +30,7 @@ from functools import cached_property
 from threading import get_ident
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -46,13 +45,13 @@ SPACE = "Ġ"  # how byte-level BPE writes the space that begins a word
 
 @dataclass(frozen=True)
 class Attribution:
-    """What each of the w words of a text was read from; all tensors are float32 on the host.
+    """The sources of the w words of a text; all tensors are float32 on the host.
 
     Attributes:
-        words: pieces of a word are put together.
-        log_probs: (w,), of the words, each after those before it; the end of the text does not count.
-        tokens: for the image (`rgb`) and each expert (w, g, g), the mass on each of its tokens, in the
-            places they have in the image; over all modalities it sums to one for each word.
+        words: whole words, joined from their tokens.
+        log_probs: (w,), of each word, given the words before it; without the end of the text.
+        tokens: for the image (`rgb`) and each expert (w, g, g), the mass of each word on each token, on the
+            image's grid; over all modalities it sums to one for each word.
         latents: (w, 64), the weight on each resampled token; (w, 0) if there are none.
         without: for each expert (w,), the words' log-probabilities without it.
     """
@@ -70,7 +69,7 @@ class Attribution:
 
     @cached_property
     def effects(self) -> dict[str, Tensor]:
-        """For each expert (w,): by how much each word was likelier with it, in nats."""
+        """For each expert (w,): the rise of each word's log-probability with it, in nats."""
         return {name: self.log_probs - log_probs for name, log_probs in self.without.items()}
 
 
@@ -82,15 +81,15 @@ def find_attribution(
     texts: Sequence[str],
     instance_indices: Tensor | None = None,
 ) -> list[Attribution]:
-    """Reads finished texts once more, to see what they were written from.
+    """Finds the sources of finished texts by reading them again.
 
-    It takes the encoder and the decoder once, and once more for each expert; writing texts pays nothing.
+    Encoder and decoder run once, and once more for each expert. Generation itself is not slowed down.
 
     Args:
         model: in evaluation mode.
-        inputs: the input of `ExpertEncoder`, b images; experts without a label have no part in it.
-        starts: b lists of token ids, what the texts were to continue, start token included.
-        texts: b texts that continue them, with the space before their first word.
+        inputs: the input of `ExpertEncoder`, b images; experts without a label are left out.
+        starts: b lists of token ids, the prompts of the texts, start token included.
+        texts: b continuations of the prompts, with the space before their first word.
         instance_indices: those of `ExpertEncoder`.
 
     Raises:
@@ -114,10 +113,10 @@ def find_attribution(
     weights = torch.stack(layers).mean(dim=0)  # (b, l, n): from the row before each token
     to_rgb, to_latents = weights.split([weights.shape[-1] - latents, latents], dim=-1)
     mass = torch.cat([to_rgb, to_latents @ _shares(blocks)], dim=-1) if names else to_rgb
-    without = {
-        name: _token_log_probs(model, ids, model.expert_encoder(_left_out(inputs, name), instance_indices))
-        for name in names
-    }
+    without = {}
+    for name in names:
+        others = {other: label for other, label in inputs.items() if other != name}
+        without[name] = _token_log_probs(model, ids, model.expert_encoder(others, instance_indices))
 
     found = []
     for sample, (start, end) in enumerate(zip(starts, ends, strict=True)):
@@ -127,7 +126,7 @@ def find_attribution(
         means = sums / sums.sum(dim=1, keepdim=True)
         by_token = (means @ mass[sample, rows]).float()  # (w, rgb tokens + expert tokens)
         image, rest = by_token.split([to_rgb.shape[-1], mass.shape[-1] - to_rgb.shape[-1]], dim=-1)
-        parts = [image, *(rest.chunk(len(names), dim=-1) if names else ())]  # experts have as many each
+        parts = [image, *(rest.chunk(len(names), dim=-1) if names else ())]  # all experts have as many tokens
         found.append(
             Attribution(
                 words=words,
@@ -142,7 +141,7 @@ def find_attribution(
 
 @contextmanager
 def _recorded(attentions: Iterable[nn.Module]) -> Iterator[list[Tensor]]:
-    """Notes the weights of attentions that this thread runs meanwhile: float64 (b, l, m), mean over heads."""
+    """Records the weights of attentions that this thread runs: float64 (b, l, m), averaged over heads."""
     weights: list[Tensor] = []
     thread = get_ident()
 
@@ -159,14 +158,10 @@ def _recorded(attentions: Iterable[nn.Module]) -> Iterator[list[Tensor]]:
 
 
 def _shares(blocks: Sequence[Tensor]) -> Tensor:
-    """What the latents are made of.
+    """The shares of the m expert tokens in the latents, (b, 64, m); each row sums to one.
 
     Args:
-        blocks: of each block of the resampler the weights (b, 64, 64 + m) from the latents to the latents
-            and to the m expert tokens.
-
-    Returns:
-        (b, 64, m), the share of each token; each row sums to one.
+        blocks: the weights (b, 64, 64 + m) of each resampler block, from the latents to latents and tokens.
     """
     shares = torch.zeros_like(blocks[0][..., LATENTS:])
     for weights in blocks:
@@ -176,7 +171,7 @@ def _shares(blocks: Sequence[Tensor]) -> Tensor:
 
 
 def _token_log_probs(model: Prismer, ids: Sequence[Tensor], encoded: Tensor) -> Tensor:
-    """The log-probability of each next token: float64 (b, l - 1) on the host, nonsense at pads."""
+    """The log-probability of each next token: float64 (b, l - 1) on the host; pads are meaningless."""
     padded = pad_sequence(list(ids), batch_first=True, padding_value=model.text_decoder.pad_id)  # (b, l)
     mask = pad_sequence([torch.ones_like(each) for each in ids], batch_first=True)
     padded, mask = padded.to(encoded.device), mask.to(encoded.device)
@@ -185,12 +180,8 @@ def _token_log_probs(model: Prismer, ids: Sequence[Tensor], encoded: Tensor) -> 
     return log_probs.gather(-1, padded[:, 1:, None])[..., 0].cpu().double()
 
 
-def _left_out(inputs: Inputs, name: str) -> Inputs:
-    return {other: label for other, label in inputs.items() if other != name}
-
-
 def _words(model: Prismer, ids: Sequence[int]) -> tuple[tuple[str, ...], list[int]]:
-    """The words that t token ids spell, and which of them each token belongs to."""
+    """The words that t token ids spell, and the index of each token's word."""
     owner, pieces = [], []
     for number, token in zip(ids, model.tokenizer.convert_ids_to_tokens(ids), strict=True):
         if token.startswith(SPACE) or not pieces:
@@ -201,12 +192,11 @@ def _words(model: Prismer, ids: Sequence[int]) -> tuple[tuple[str, ...], list[in
 
 
 def _sum_by_word(owner: Sequence[int], words: int) -> Tensor:
-    """float64 (w, t): one where a token belongs to a word."""
+    """float64 (w, t): 1 where a token belongs to a word."""
     belongs = torch.zeros(words, len(owner), dtype=torch.float64)
     belongs[owner, range(len(owner))] = 1
     return belongs
 
 
 def _as_grid(mass: Tensor) -> Tensor:
-    side = math.isqrt(mass.shape[-1])
-    return mass.unflatten(-1, (side, side))  # (w, g * g) -> (w, g, g)
+    return rearrange(mass, "w (y x) -> w y x", y=math.isqrt(mass.shape[-1]))

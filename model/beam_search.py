@@ -1,9 +1,9 @@
 """Beam search over the cached decoder.
 
-Not transformers' `generate`, because its score cannot be made the original's: a hypothesis' length is to
-count the whole text, the question included (with VQA's length penalty of -1 that decides how short answers
-are), and in a batch that is a length per sample; `generate` counts new tokens alone. It also copies the
-prompt's keys to every beam, and reorders all keys at every step.
+transformers' `generate` cannot reproduce the original's scores. The original divides by the length of the
+whole text, the question included, which differs from sample to sample; with VQA's length penalty of -1 this
+decides how short answers are. `generate` counts new tokens alone. It also copies the prompt's keys to every
+beam, and reorders all keys at every step.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from common.errors import UserError
 from model.decoder import TextDecoder
 from model.kv_cache import DecoderCache
 
-STEPS_BETWEEN_LOOKS = 4  # whether a search has ended
+STEPS_BETWEEN_LOOKS = 4  # at a GPU's answer to whether the search is over
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Prompt:
     Attributes:
         ids: int64 (b, p), padded with the pad token.
         mask: int64 (b, p), 1 for real tokens, 0 for pads.
-        lengths: int64 (b,), what the length penalty counts of each.
+        lengths: int64 (b,), the tokens of each that the length penalty counts.
     """
 
     ids: Tensor
@@ -36,11 +36,11 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Generated:
-    """What a beam search found.
+    """The result of a beam search.
 
     Attributes:
         ids: int64 (b, n), the best continuation of each prompt, padded with the pad token.
-        scores: float32 (b,), their log-probabilities, over length ** length penalty.
+        scores: float32 (b,), log-probability / length ** length_penalty.
     """
 
     ids: Tensor
@@ -50,21 +50,21 @@ class Generated:
 class Beams:
     """The unfinished texts of a batch, and the decoder's cache of them.
 
-    All beams of a sample are one sequence for the decoder: a step appends one token for each beam, and
-    `visible` says which of the tokens so far are a beam's own.
+    All beams of a sample form one sequence: a step appends one token for each beam, and `visible` marks the
+    tokens of each beam.
     """
 
     def __init__(self, decoder: TextDecoder, encoded: Tensor, prompt: Prompt) -> None:
         self.decoder, self.encoded = decoder, encoded
         self.cache: DecoderCache = decoder.new_cache()
         hidden = decoder.read(prompt.ids, prompt.mask, encoded, self.cache)
-        self.logits = decoder.lm_head(hidden[:, -1:])  # of the next token: (b, beams, vocabulary); one beam yet
+        self.logits = decoder.lm_head(hidden[:, -1:])  # of the next token, (b, beams, vocabulary); one beam yet
         self.visible = prompt.mask.bool()[:, None]  # (b, beams, tokens so far)
         self.next_position = decoder.positions(prompt.mask).amax(dim=1, keepdim=True) + 1  # (b, 1)
         self._at: Tensor | None = None
 
     def reserve(self, beams: int, steps: int) -> None:
-        """Makes room for so many steps of so many beams: then no step changes the shape of anything."""
+        """Reserves room for `steps` steps of `beams` beams: from then on no tensor changes its shape."""
         length = self.visible.shape[2]
         room = length + beams * steps
         room += -room % 8
@@ -74,15 +74,15 @@ class Beams:
         self.visible = F.pad(self.visible, (0, room - length)).repeat(1, beams, 1)
 
     def tensors(self) -> list[Tensor]:
-        """What `step` reads and changes, apart from weights; `reserve` has been called."""
+        """The tensors that `step` reads and changes, weights excluded. Call `reserve` first."""
         kept = [x for layer in self.cache for x in layer.tensors()]
         return [self.visible, self.next_position, self._at, *kept]
 
     def step(self, parents: Tensor, ids: Tensor) -> Tensor:
-        """As `advance`, in place, once there is room: the logits (b, beams, vocabulary)."""
+        """As `advance`, in place and in reserved room: the logits (b, beams, vocabulary)."""
         self.visible.copy_(gather_beams(self.visible, parents))
         places = torch.arange(self.visible.shape[2], device=ids.device)
-        self.visible |= places == self._at[:, None]  # (beams, m): each its own new token
+        self.visible |= places == self._at[:, None]  # (beams, m): each beam sees its own new token
         positions = self.next_position.expand(-1, ids.shape[1])
         hidden = self.decoder(ids, positions, self.visible, self.encoded, self.cache)
         self.next_position += 1
@@ -90,7 +90,7 @@ class Beams:
         return self.decoder.lm_head(hidden)
 
     def advance(self, parents: Tensor, ids: Tensor) -> None:
-        """Goes on with the beams `parents` (b, beams), each with one more token `ids` (b, beams)."""
+        """Continues the beams `parents` (b, beams) by one token each, `ids` (b, beams)."""
         if self._at is not None:
             self.logits = self.step(parents, ids)
             return
@@ -120,16 +120,16 @@ def beam_search(
     min_new: int,
     length_penalty: float,
 ) -> Generated:
-    """Continues each prompt by the best text a beam search finds.
+    """Continues each prompt by the best text that a beam search finds.
 
-    A hypothesis ends with the end token or at the maximum length. Its score is its log-probability, the
-    end token's included, over its number of tokens, the end token's excluded, to the power of
-    `length_penalty`. A sample is done when it has `num_beams` hypotheses, and its best continuation would
-    not beat the worst of them if it ended now.
+    A hypothesis ends with the end token or at the maximum length. Its score is its log-probability, end
+    token included, divided by its number of tokens, end token excluded, to the power of `length_penalty`. A
+    sample is done when it has `num_beams` hypotheses, and its best continuation, if it ended now, would not
+    beat the worst of them.
 
     Args:
         decoder: the decoder, in evaluation mode.
-        encoded: (b / q, n, vision width), the encoder's tokens of each image; its q prompts are together.
+        encoded: (b / q, n, vision width), the encoder's tokens of each image; its q prompts are adjacent.
         prompt: the start of each text.
         num_beams: beams of each sample.
         max_new: the most tokens to add, the end token included; fewer if the positions run out.
@@ -154,7 +154,7 @@ def beam_search(
         log_probs = beams.logits.float().log_softmax(dim=-1)  # (b, beams, vocabulary)
         if step < min_new:
             log_probs[..., decoder.eos_id] = -torch.inf
-        # The end token can end no more than one continuation of each beam: twice as many leave enough.
+        # Of each beam, one continuation ends at most: twice as many candidates leave enough that go on.
         totals, flat = (scores[..., None] + log_probs).flatten(1).topk(2 * num_beams)
         parents, ids = flat // log_probs.shape[-1], flat % log_probs.shape[-1]
         tokens = gather_beams(tokens, parents)
@@ -166,11 +166,11 @@ def beam_search(
         closed = (totals / norm)[:, :num_beams].masked_fill(~ends[:, :num_beams] | done, -torch.inf)
         best, best_tokens = keep_best(best, best_tokens, closed, tokens[:, :num_beams])
         done = done | (best[:, -1:] >= totals[:, :1] / norm)
-        # Further steps change nothing; to look at a GPU's numbers is to wait for them.
+        # Further steps change nothing. Reading this from a GPU waits for it, so it is read now and then.
         if (step + 1) % (1 if device.type == "cpu" else STEPS_BETWEEN_LOOKS) == 0 and done.all():
             break
 
-        # Running beams: the best that do not end.
+        # Running beams: the best that go on.
         running = ends.int().argsort(dim=1, stable=True)[:, :num_beams]
         scores, tokens = totals.gather(1, running), gather_beams(tokens, running)
         if step + 1 < max_new:
@@ -182,13 +182,6 @@ def beam_search(
 
 
 def keep_best(scores: Tensor, tokens: Tensor, new_scores: Tensor, new_tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """The best of old and new hypotheses, best first; as many as there are old ones.
-
-    Args:
-        scores: (b, n).
-        tokens: (b, n, l).
-        new_scores: (b, m).
-        new_tokens: (b, m, l).
-    """
+    """The best n of n old and m new hypotheses, best first: scores (b, n), (b, m), tokens (b, n, l), (b, m, l)."""
     kept_scores, kept = torch.cat([scores, new_scores], dim=1).topk(scores.shape[1])
     return kept_scores, gather_beams(torch.cat([tokens, new_tokens], dim=1), kept)

@@ -12,7 +12,7 @@ from model.decoder import IGNORE
 from model.inputs import Inputs
 from model.prismer import Prismer
 
-MAX_CAPTION_TOKENS = 30  # of a training caption, unless others are asked for
+MAX_CAPTION_TOKENS = 30  # of a training caption, by default
 
 
 class PrismerCaption(Prismer):
@@ -32,10 +32,10 @@ class PrismerCaption(Prismer):
 
         Args:
             inputs: the input of `ExpertEncoder`.
-            captions: k captions for each of the b images, those of an image together, each with the prefix.
-            prefix: what they all start with; it has no loss.
+            captions: k captions, prefix included, for each of the b images; those of an image are adjacent.
+            prefix: the start of all captions; it has no loss.
             instance_indices: those of `ExpertEncoder`.
-            max_tokens: of a caption; start token, prefix and end token count. Longer captions are cut, and
+            max_tokens: of a caption, with start token, prefix and end token. Longer captions are cut, and
                 counted in `cut_texts`.
 
         Returns:
@@ -72,17 +72,17 @@ class PrismerCaption(Prismer):
 
         Args:
             inputs: the input of `ExpertEncoder`.
-            prefix: what each caption starts with.
+            prefix: the start of each caption.
             num_beams: beams of each image.
-            max_length: the most tokens of a caption; start token, prefix and end token count.
-            min_length: the fewest; start token and prefix count.
+            max_length: the most tokens of a caption, with start token, prefix and end token.
+            min_length: the fewest, with start token and prefix.
             length_penalty: above 0 prefers long texts, below 0 short ones.
-            return_scores: whether to return the captions' scores as well.
+            return_scores: return the captions' scores too.
             instance_indices: those of `ExpertEncoder`.
 
         Returns:
-            b captions without the prefix; with `return_scores` a pair of these and of their scores: the
-            log-probability over the number of tokens to the power of `length_penalty`.
+            b captions without the prefix; with `return_scores` also their scores: log-probability divided by
+            the number of tokens to the power of `length_penalty`.
         """
         encoded = self.expert_encoder(inputs, instance_indices)
         prompt = self.prompt(prefix, encoded)
@@ -111,13 +111,13 @@ class PrismerCaption(Prismer):
         prefix: str = "",
         instance_indices: Tensor | None = None,
     ) -> Ranking:
-        """Chooses each image's best among given continuations of the prefix, class names for instance.
+        """Chooses each image's best among given continuations of the prefix, such as class names.
 
         Args:
             inputs: the input of `ExpertEncoder`.
             answers: the continuations.
-            k: how many of them to score in full, those with the likeliest first token.
-            prefix: what each caption starts with.
+            k: how many to score in full: those with the likeliest first tokens.
+            prefix: the start of each caption.
             instance_indices: those of `ExpertEncoder`.
         """
         encoded = self.expert_encoder(inputs, instance_indices)

@@ -1,4 +1,4 @@
-"""What fixes a network: sizes of the two towers, the experts, the resolutions."""
+"""The configuration of a network: sizes of the two towers, experts, resolutions."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -22,12 +22,12 @@ class VisionConfig:
 
     Attributes:
         activation: `quick_gelu` (OpenAI) or `gelu` (OpenCLIP ViT-H/14).
-        latents_std: standard deviation of the resampler's new latents; None is width ** -0.5, as the
-            original has it. So small ones soon look alike, and take long to part when trained from scratch.
-        attention_std: standard deviation of new input projections of attention, the resampler's too; None:
-            Xavier's uniform ones, as the original has them.
-        adaptors_std: standard deviation of new adaptors' weights, beside zero biases; None: torch's uniform
-            ones, as the original has them. Small ones add little at first.
+        latents_std: standard deviation of the resampler's new latents; None: width ** -0.5, as in the
+            original. Such small latents soon become alike, and take long to differ when trained from scratch.
+        attention_std: standard deviation of new input projections of attention, the resampler's included;
+            None: Xavier's uniform initialisation, as in the original.
+        adaptors_std: standard deviation of new adaptors' weights, with zero biases; None: torch's uniform
+            initialisation, as in the original. Small weights add little at first.
     """
 
     __pydantic_config__ = STRICT
@@ -68,7 +68,7 @@ class TextConfig:
         ids = (self.pad_id, self.bos_id, self.eos_id)
         if len(set(ids)) < len(ids) or max(ids) >= self.vocab_size:
             raise ValueError(f"pad_id, bos_id and eos_id must be three of the {self.vocab_size} tokens, got {ids}")
-        if self.max_positions <= self.pad_id + 1:  # the positions count up from there
+        if self.max_positions <= self.pad_id + 1:  # positions count up from pad_id
             raise ValueError(f"max_positions {self.max_positions} leaves none after pad_id {self.pad_id}")
 
 
@@ -80,7 +80,7 @@ class PrismerConfig:
         experts: modality names, in the order in which their tokens reach the resampler.
         image_resolution: side of the square RGB input, pixels.
         label_resolution: side of the square label inputs, pixels.
-        compat: reproduce the original's odd behaviour where ours differs (docs/verification.md).
+        compat: reproduce the original's behaviour where ours differs on purpose (docs/verification.md).
     """
 
     __pydantic_config__ = STRICT
@@ -96,7 +96,7 @@ class PrismerConfig:
             raise ValueError(f"unknown expert '{unknown[0]}'; known: {', '.join(MODALITIES)}")
         if len(set(self.experts)) < len(self.experts):
             raise ValueError(f"an expert is named twice: {', '.join(self.experts)}")
-        if self.experts and self.vision.width % 8:  # the stems' last layer but three has an eighth of it
+        if self.experts and self.vision.width % 8:  # the stems' first layer has an eighth of it
             raise ValueError(f"vision width {self.vision.width} is not a multiple of 8, as experts need it")
         if self.image_resolution < self.vision.patch_size:
             raise ValueError(

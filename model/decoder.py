@@ -13,12 +13,12 @@ from model.kv_cache import DecoderCache
 from model.modules.initialisation import init_weights
 from model.modules.roberta import DecoderLayer, Embeddings, LMHead, RobertaLayer
 
-IGNORE = -100  # the label of a token without loss
+IGNORE = -100  # the target of a position without loss
 LABEL_SMOOTHING = 0.1
 
 
 class LayerStack(nn.Module):
-    """The layers, and the plain RoBERTa layer after the last."""
+    """The layers, and a plain RoBERTa layer after them."""
 
     def __init__(self, config: TextConfig, vision_width: int) -> None:
         super().__init__()
@@ -37,7 +37,8 @@ class TextDecoder(nn.Module):
     """Embeddings, layers and LM head; word embeddings and LM head share their weights.
 
     Attributes:
-        replay: makes of new beams, their number and the steps to come, ones that advance faster; or None.
+        replay: replaces a beam search's `Beams`, given their number and the steps to come, by faster ones;
+            see helpers/performance/inference_graphs.py.
     """
 
     replay: Callable | None = None
@@ -59,7 +60,7 @@ class TextDecoder(nn.Module):
         self.register_load_state_dict_post_hook(lambda module, _: module.tie_weights())
 
     def tie_weights(self) -> None:
-        """Makes the word embeddings the LM head's weights, and its two biases one."""
+        """Shares the LM head's weights with the word embeddings, and makes its two biases one."""
         self.roberta["embeddings"].word_embeddings.weight = self.lm_head.decoder.weight
         self.lm_head.bias = self.lm_head.decoder.bias
 
@@ -73,7 +74,7 @@ class TextDecoder(nn.Module):
         return DecoderCache(len(self.roberta["encoder"].layer) + 1)
 
     def positions(self, mask: Tensor) -> Tensor:
-        """Positions of a mask (b, l) of real tokens: they count up from pad + 1, pads have pad."""
+        """Positions from a mask (b, l) of real tokens: they count up from pad + 1; a pad's position is pad."""
         return mask.cumsum(dim=1) * mask + self.pad_id
 
     def forward(
@@ -84,15 +85,15 @@ class TextDecoder(nn.Module):
         encoded: Tensor,
         cache: DecoderCache | None = None,
     ) -> Tensor:
-        """Runs new tokens of texts; `lm_head` of the result are the logits of the next ones.
+        """Runs new tokens of texts; `lm_head` of the result gives the logits of the next tokens.
 
         Args:
             ids: int64 (b, l).
             positions: int64 (b, l).
-            visible: bool (b, l, m), which of its text's m tokens so far (the l new ones included) each new
-                token attends to.
-            encoded: (b / q, n, vision width), the encoder's tokens of each image; its q texts are together.
-            cache: of the tokens before, None if there are none.
+            visible: bool (b, l, m), the tokens each new token attends to, among the m of its text so far,
+                new ones included.
+            encoded: (b / q, n, vision width), the encoder's tokens of each image; its q texts are adjacent.
+            cache: of the earlier tokens; None if there are none.
 
         Returns:
             Hidden states (b, l, d).
@@ -107,7 +108,7 @@ class TextDecoder(nn.Module):
             ids: int64 (b, l).
             mask: int64 (b, l), 1 for real tokens, 0 for pads.
             encoded: (b / q, n, vision width), see `forward`.
-            cache: to be filled, if more follows.
+            cache: is filled, if more tokens follow.
 
         Returns:
             Hidden states (b, l, d).
@@ -115,30 +116,23 @@ class TextDecoder(nn.Module):
         return self(ids, self.positions(mask), causal(mask.bool()), encoded, cache)
 
     def loss(self, ids: Tensor, mask: Tensor, places: "Places", encoded: Tensor) -> Tensor:
-        """Next-token cross entropy with label smoothing, summed over each sample's tokens.
+        """Next-token cross entropy with label smoothing, summed over each text's `places`: float32 (b,).
 
-        Args:
-            ids: int64 (b, l).
-            mask: int64 (b, l), 1 for real tokens, 0 for pads.
-            places: where there is loss.
-            encoded: (b / q, n, vision width), see `forward`.
-
-        Returns:
-            float32 (b,).
+        The other arguments are those of `read`.
         """
         hidden = self.read(ids, mask, encoded)
-        # The LM head is the largest matrix: it runs where there are targets only, (n, d) -> (n, vocabulary).
+        # The LM head is the largest matrix, so it runs only where there is a target: (n, d) -> (n, vocabulary).
         losses = self.token_losses(hidden[places.samples, places.columns], places.targets)
         return losses.new_zeros(len(ids)).index_add(0, places.samples, losses)
 
     def token_losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """Hidden states (n, d) and the tokens that follow, (n,), to losses: float32 (n,); none for IGNORE."""
+        """Losses of hidden states (n, d) and their next tokens (n,): float32 (n,), 0 where the target is IGNORE."""
         logits = self.lm_head(hidden)
         return F.cross_entropy(logits, targets, label_smoothing=LABEL_SMOOTHING, reduction="none")
 
 
 class Places(NamedTuple):
-    """Where texts have a loss: of the texts `samples` at `columns`, `targets` follow; all int64 (n,)."""
+    """The positions with a loss: text `samples`, token `columns`, whose next token is `targets`; int64 (n,)."""
 
     samples: Tensor
     columns: Tensor
@@ -146,12 +140,12 @@ class Places(NamedTuple):
 
 
 def loss_places(targets: Tensor, multiple: int = 1) -> Places:
-    """Where texts have a loss.
+    """Finds the positions with a loss.
 
     Args:
-        targets: int64 (b, l), the token ids, or IGNORE where there is no loss. On the host: the device would
-            have to be waited for.
-        multiple: places are filled up to a multiple of this, by ones without a loss.
+        targets: int64 (b, l), the token ids, or IGNORE where there is no loss; on the host, because their
+            number must be known without waiting for a device.
+        multiple: the number of places is padded to a multiple of this, without loss.
     """
     samples, columns = torch.nonzero(targets[:, 1:] != IGNORE, as_tuple=True)
     following = targets[samples, columns + 1]
@@ -160,9 +154,9 @@ def loss_places(targets: Tensor, multiple: int = 1) -> Places:
 
 
 def as_bias(visible: Tensor, dtype: torch.dtype) -> Tensor:
-    """A mask as fused attention takes it, once for all layers: 0 where it is True, else minus infinity.
+    """A mask as an additive bias, made once for all layers: 0 where it is True, else minus infinity.
 
-    Rows start at multiples of 16 bytes, without which each layer would copy it.
+    Rows are aligned to 16 bytes, so that fused attention does not copy them in each layer.
 
     Args:
         visible: bool (b, l, m).
@@ -174,9 +168,10 @@ def as_bias(visible: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def causal(real: Tensor) -> Tensor:
-    """Which tokens of its own text each token attends to: itself and those before, no pads.
+    """The mask of causal attention within a text: each token attends to itself and to earlier real tokens.
 
-    A pad before the first token would see nothing, which has no softmax; it sees all, and nobody reads it.
+    A pad before the first token has a fully masked row, whose softmax is NaN; it attends everywhere instead,
+    and its output is unused.
 
     Args:
         real: bool (b, l), False for pads.

@@ -1,4 +1,4 @@
-"""Which parameters train: the pre-trained halves of the layers of either tower can be frozen.
+"""Freezing: the pre-trained part of each layer, in one tower or both.
 
 Adaptors, cross-attention and everything outside the two towers' layers always train.
 """
@@ -21,6 +21,6 @@ FROZEN: dict[FreezeMode, tuple[str, ...]] = {
 
 
 def freeze(model: nn.Module, mode: FreezeMode) -> None:
-    """Sets which parameters of a Prismer require gradients; what an earlier mode froze thaws."""
+    """Sets which parameters of a Prismer require gradients, whatever mode was set before."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not any(re.match(pattern, name) for pattern in FROZEN[mode]))

@@ -1,4 +1,4 @@
-"""From bytes to the model's input: scaling, normalisation and tables, on the device."""
+"""The model's input, made of bytes on the device: scaling, normalisation, tables of embeddings."""
 
 from collections.abc import Mapping
 
@@ -32,7 +32,7 @@ class PrepareInputs(nn.Module):
             self.register_buffer(f"{name}_table", with_background, persistent=False)
 
     def forward(self, batch: Mapping) -> Inputs:
-        """Prepares a batch; everything in it that is read must be on this module's device.
+        """Prepares a batch, which must be on this module's device.
 
         Args:
             batch: `rgb` uint8 (b, 3, H, H); `labels` {expert: uint8 (b, c, L, L)}; `tables`, for experts of

@@ -1,8 +1,8 @@
 """Keys and values kept between the steps of generation and ranking.
 
-All texts that belong to one image (its beams, its candidate answers) lie one after the other in one
-sequence; who sees whom is a mask. So an image's keys are never copied to its beams, and a beam that is
-dropped or doubled changes its row of the mask, not the cache.
+All texts of one image (its beams, its candidate answers) form one sequence, and a mask says which tokens
+belong to which text. So an image's keys are never copied to its beams, and a beam that is dropped or doubled
+changes a row of the mask, not the cache.
 """
 
 from collections.abc import Callable
@@ -13,15 +13,15 @@ from torch.nn import functional as F
 
 
 class LayerCache:
-    """What one decoder layer keeps: the text's keys and values so far, and the image's."""
+    """Keys and values of one decoder layer: the text's so far, and the image's."""
 
     def __init__(self) -> None:
         self._text: tuple[Tensor, Tensor] | None = None
         self._image: tuple[Tensor, Tensor] | None = None
-        self._at: Tensor | None = None  # where new ones go, if there is room for them
+        self._at: Tensor | None = None  # where new tokens go, once room is reserved
 
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Adds the text's new keys and values (b, heads, l, d / heads); returns all there are."""
+        """Adds the text's new keys and values (b, heads, l, d / heads); returns all so far."""
         if self._at is not None:
             for room, new in zip(self._text, (keys, values), strict=True):
                 room.index_copy_(2, self._at, new)
@@ -36,12 +36,12 @@ class LayerCache:
         self._text = tuple(kept[:, :, :length] for kept in self._text)
 
     def reserve(self, length: int, at: Tensor) -> None:
-        """Makes room for a text of so many tokens; those to come go to the places `at`, int64 (l,)."""
+        """Reserves room for `length` tokens; new ones go to the places `at`, int64 (l,)."""
         self._text = tuple(F.pad(kept, (0, 0, 0, length - kept.shape[2])) for kept in self._text)
         self._at = at
 
     def tensors(self) -> list[Tensor]:
-        """All that is kept."""
+        """All keys and values."""
         return [*self._text, *(self._image or ())]
 
     def context(

@@ -1,6 +1,6 @@
-"""The registry of expert modalities: what model, data, label generation and pictures know of each.
+"""The registry of expert modalities, for model, data, label generation and pictures.
 
-Nothing else in the project tests on a modality's name. To add one, add an entry here and a backend
+Nothing else in the project depends on a modality's name. To add a modality, add an entry here and a backend
 that writes its labels (`experts/`).
 """
 
@@ -14,7 +14,7 @@ EMBEDDING_DIM = 64  # width of a class or word embedding: CLIP text features red
 
 
 class Kind(StrEnum):
-    """What the pixels of a label mean."""
+    """The meaning of a label's pixels."""
 
     CONTINUOUS = "continuous"  # a quantity, 0..255
     SEMANTIC = "semantic"  # a class index
@@ -28,12 +28,12 @@ class Modality:
 
     Attributes:
         name: name in configs, and of the label folder.
-        kind: what its pixels mean.
+        kind: the meaning of its pixels.
         channels: channels of the label's PNG (1 grey, 3 RGB).
         stem: name of its stem in the model (`expert_encoder.conv1.<stem>`).
-        sidecars: suffixes of the file beside the PNG, the one written first; older ones are only read.
-        classes: name of the class table its indices point into, None if it has none.
-        colour_map: matplotlib's name of the colours that pictures show it in; None: as it is.
+        sidecars: suffixes of the file beside the PNG: the first is written, the others are older and only read.
+        classes: name of the class table its indices point into; None if it has no table.
+        colour_map: matplotlib's name of its colours in pictures; None: its own values.
     """
 
     name: str
@@ -46,12 +46,12 @@ class Modality:
 
     @property
     def is_label_map(self) -> bool:
-        """Whether its pixels are indices to be looked up, rather than quantities."""
+        """Whether its pixels are indices rather than quantities."""
         return self.kind is not Kind.CONTINUOUS
 
     @property
     def fill(self) -> int:
-        """The byte that geometric augmentation and missing labels put in."""
+        """The byte for missing labels, and outside of the image after augmentation."""
         return BACKGROUND if self.is_label_map else 0
 
 
@@ -74,7 +74,7 @@ def modality(name: str) -> Modality:
     """The registry's entry for a name.
 
     Raises:
-        UserError: no such expert; the message lists those there are.
+        UserError: no such expert; the message lists the known ones.
     """
     if name not in MODALITIES:
         raise UserError(f"unknown expert '{name}'; known experts: {', '.join(MODALITIES)}")

@@ -1,4 +1,4 @@
-"""What captioning and question answering share: the two towers, and texts to tokens."""
+"""The model without a task: two towers, losses, tokenisation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ MAX_QUESTION_TOKENS = 35
 
 @dataclass
 class CutTexts:
-    """How many of the texts that a model has read were longer than it reads.
+    """A count of the texts that were too long.
 
     Attributes:
         limit: the most tokens of a text.
-        read: texts.
-        cut: those of them that lost their end.
+        read: texts read.
+        cut: texts that lost their end.
     """
 
     limit: int = 0
@@ -40,10 +40,10 @@ class Prismer(nn.Module):
     """Expert encoder and text decoder. Its state-dict keys are those of the released checkpoints.
 
     Attributes:
-        texts: what its input texts are, for people to read.
-        cut_texts: the texts so far; whoever reads it may put a new one there.
-        multiple: in training, texts are padded to multiples of so many tokens, and the places of losses to
-            multiples of so many a text: so that batches have few shapes.
+        texts: the word for its input texts in messages.
+        cut_texts: the count so far; a reader may reset it.
+        multiple: in training, the length of texts and the number of their targets are padded to multiples of
+            this, so that batches have few shapes.
     """
 
     texts: ClassVar[str] = "texts"
@@ -56,14 +56,14 @@ class Prismer(nn.Module):
         self.text_decoder = TextDecoder(config)
         self.cut_texts = CutTexts()
         self.multiple = 1
-        self._ranked: tuple[list[str], Tensor, Tensor] | None = None  # answers of the last ranking
+        self._ranked: tuple[list[str], Tensor, Tensor] | None = None  # answers of the last ranking, ids, mask
 
     def freeze(self, mode: FreezeMode) -> None:
         """Freezes a part of the towers, see `model.freeze`."""
         freeze(self, mode)
 
     def blocks(self) -> list[nn.Module]:
-        """The repeated units: each is sharded as one."""
+        """The repeated units, which are compiled, checkpointed and sharded one by one."""
         decoder = self.text_decoder.roberta["encoder"]
         return [*self.expert_encoder.blocks(), *decoder.layer, decoder.output_layer]
 
@@ -74,17 +74,17 @@ class Prismer(nn.Module):
         counts: Sequence[int] | None = None,
         instance_indices: Tensor | None = None,
     ) -> Tensor:
-        """Encodes images, each once however many texts it has.
+        """Encodes each image once, however many texts it has.
 
         Args:
             inputs: the input of `ExpertEncoder`, b images.
-            texts: number of texts, those of an image together.
-            counts: of the texts of each image; None: every image has as many.
+            texts: number of texts; those of an image are adjacent.
+            counts: number of texts of each image; None: all have as many.
             instance_indices: those of `ExpertEncoder`.
 
         Returns:
-            (b, l, d), the tokens of each image, which the decoder shares among as many texts each; where
-            images differ in that, (texts, l, d), the tokens of each text's image.
+            The tokens of each image (b, l, d), which the decoder shares among its texts; if images have
+            different numbers of texts, the tokens of each text's image (texts, l, d).
         """
         encoded = self.expert_encoder(inputs, instance_indices)
         if counts is None or len(set(counts)) == 1:
@@ -95,20 +95,15 @@ class Prismer(nn.Module):
         return encoded.repeat_interleave(repeats, dim=0, output_size=texts)
 
     def losses(
-        self,
-        inputs: Inputs,
-        ids: Tensor,
-        mask: Tensor,
-        targets: Tensor,
-        instance_indices: Tensor | None = None,
+        self, inputs: Inputs, ids: Tensor, mask: Tensor, targets: Tensor, instance_indices: Tensor | None = None
     ) -> Tensor:
         """The loss of each text, given its image.
 
         Args:
             inputs: the input of `ExpertEncoder`, b images.
-            ids: int64 (q, l), on the host, as all of a text: those of an image together.
-            mask: int64 (q, l), 1 for real tokens, 0 for pads.
-            targets: int64 (q, l), the token ids, or IGNORE where there is no loss.
+            ids: int64 (q, l), on the host; the texts of an image are adjacent.
+            mask: int64 (q, l), on the host, 1 for real tokens, 0 for pads.
+            targets: int64 (q, l), on the host, the token ids, or IGNORE where there is no loss.
             instance_indices: those of `ExpertEncoder`.
 
         Returns:
@@ -120,19 +115,14 @@ class Prismer(nn.Module):
         return self.losses_at(inputs, ids, mask, Places(*places), instance_indices)
 
     def losses_at(
-        self,
-        inputs: Inputs,
-        ids: Tensor,
-        mask: Tensor,
-        places: Places,
-        instance_indices: Tensor | None = None,
+        self, inputs: Inputs, ids: Tensor, mask: Tensor, places: Places, instance_indices: Tensor | None = None
     ) -> Tensor:
         """As `losses`, with everything on the device."""
         encoded = self.encode(inputs, len(ids), instance_indices=instance_indices)
         return self.text_decoder.loss(ids, mask, places, encoded)
 
     def tokens(self, texts: Sequence[str], **options) -> tuple[Tensor, Tensor]:
-        """Tokenises texts, padded to the longest, see `multiple`.
+        """Tokenises b texts, padded to the longest (see `multiple`).
 
         Args:
             texts: b texts.
@@ -145,7 +135,7 @@ class Prismer(nn.Module):
         return self._filled(tokens, **options)
 
     def cut_tokens(self, texts: Sequence[str], limit: int, **options) -> tuple[Tensor, Tensor]:
-        """As `tokens`, of each text the first `limit` tokens, special ones included; counts what is cut."""
+        """As `tokens`, the first `limit` of each text, special ones included; counts the texts it cuts."""
         options |= {"padding": "longest", "return_tensors": "pt", "truncation": True, "max_length": limit}
         tokens = self.tokenizer(list(texts), **options)
         seen, cut = self.cut_texts, sum(bool(each.overflowing) for each in tokens.encodings)
@@ -153,7 +143,7 @@ class Prismer(nn.Module):
         return self._filled(tokens, **options)
 
     def _filled(self, tokens: BatchEncoding, **options) -> tuple[Tensor, Tensor]:
-        """Ids and mask, padded to `multiple`; truncating tokenizers refuse that."""
+        """Ids and mask, padded to `multiple`. A tokenizer that truncates cannot do this itself."""
         rest = -tokens.input_ids.shape[1] % self.multiple if self.training else 0
         side = options.get("padding_side", self.tokenizer.padding_side)
         pads = (rest, 0) if side == "left" else (0, rest)
@@ -175,7 +165,7 @@ class Prismer(nn.Module):
         return ids, mask
 
     def rank_answers(self, encoded: Tensor, prompt: Prompt, answers: list[str], k: int) -> Ranking:
-        """Ranks answers as continuations of prompts; their tokens are kept for the next batch."""
+        """Ranks answers as continuations of prompts; keeps their tokens for the next batch."""
         if self._ranked is None or self._ranked[0] != answers:
             self._ranked = answers, *self.answer_tokens(answers)
         ids, mask = (x.to(encoded.device, non_blocking=True) for x in self._ranked[1:])
@@ -183,5 +173,5 @@ class Prismer(nn.Module):
 
 
 def from_host(x: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the host, on a device, which is not waited for."""
+    """Copies a tensor from the host to a device without waiting."""
     return (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True)

@@ -14,10 +14,10 @@ MODELS_FILE = ROOT / "configs" / "models.yaml"
 
 @dataclass(frozen=True)
 class Backbones:
-    """Networks from which new weights start: a folder or a file, or a name on the Hugging Face hub.
+    """Pre-trained networks for new models: a folder, a file, or a name on the Hugging Face hub.
 
     Attributes:
-        vision: CLIP, its vision tower is taken.
+        vision: CLIP, for its vision tower.
         text: RoBERTa with its masked-LM head.
     """
 
@@ -28,7 +28,7 @@ class Backbones:
 
 @dataclass(frozen=True)
 class ModelSize:
-    """An entry of `configs/models.yaml`; without backbones all weights of a new model are random."""
+    """An entry of `configs/models.yaml`. Without backbones a new model's weights are random."""
 
     __pydantic_config__ = STRICT
     vision: VisionConfig

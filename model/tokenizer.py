@@ -12,19 +12,19 @@ from common.errors import UserError
 from common.hub import check_connection
 
 FILES = ("vocab.json", "merges.txt")
-MASK = AddedToken("<mask>", lstrip=True, special=True)  # takes the space before it, as roberta-base's does
+MASK = AddedToken("<mask>", lstrip=True, special=True)  # includes the space before it, as in roberta-base
 
 
 def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
-    """Loads a tokenizer. What is on this machine is not looked up on the network.
+    """Loads a tokenizer, from this machine if possible.
 
-    The two files are read as they are: `from_pretrained` makes an empty tokenizer where it cannot find them.
+    The two files are read directly: `from_pretrained` returns an empty tokenizer if it cannot find them.
 
     Args:
         source: a folder with vocab.json and merges.txt, or a name on the Hugging Face hub.
 
     Raises:
-        UserError: it is neither here nor on the hub, or one of its files is missing or damaged.
+        UserError: the tokenizer is neither here nor on the hub, or one of its files is missing or damaged.
     """
     folder = Path(source)
     if folder.is_dir():
@@ -42,7 +42,7 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
 
 
 def _download(repository: str, name: str) -> Path:
-    """The path of a file of the hub, which is downloaded if it is not here yet."""
+    """The path of a file of the hub, downloaded if it is not in the cache."""
     try:
         return Path(hf_hub_download(repository, name, local_files_only=True))
     except (OSError, HFValidationError):

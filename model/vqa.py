@@ -11,7 +11,7 @@ from model.decoder import IGNORE
 from model.inputs import Inputs
 from model.prismer import MAX_QUESTION_TOKENS, Prismer
 
-QUESTIONS_AT_ONCE = 32  # each keeps the keys and values of its image's tokens in every layer
+QUESTIONS_AT_ONCE = 32  # the cache of each holds keys and values of all its image's tokens, in every layer
 
 
 class PrismerVQA(Prismer):
@@ -31,13 +31,13 @@ class PrismerVQA(Prismer):
 
         Args:
             inputs: the input of `ExpertEncoder`.
-            questions: q questions: k for each of the b images, those of an image together.
+            questions: q questions: k for each of the b images; those of an image are adjacent.
             answers: q answers.
-            weights: (q,), of the answers.
+            weights: (q,), of the answers' losses.
             instance_indices: those of `ExpertEncoder`.
 
         Returns:
-            The mean over questions of the weighted, summed losses of their answers' tokens, scalar.
+            The mean over questions of the weighted sums of their answers' token losses, scalar.
         """
         question_ids, question_mask = self.question_tokens(questions)
         answer_ids, answer_mask = self.answer_tokens(self.ends(answers))
@@ -65,20 +65,19 @@ class PrismerVQA(Prismer):
 
         Args:
             inputs: the input of `ExpertEncoder`.
-            questions: q questions, those of an image together.
+            questions: q questions; those of an image are adjacent.
             num_beams: beams of each question.
             max_new: the most tokens of an answer, end token included.
             min_new: the fewest, end token excluded; None: 1, or with `compat` 2 as in the original, which
                 then cannot say `yes`.
             length_penalty: above 0 prefers long texts, below 0 short ones; the question counts.
-            return_scores: whether to return the answers' scores as well.
+            return_scores: return the answers' scores too.
             instance_indices: those of `ExpertEncoder`.
-            counts: how many questions each image has; None: all as many.
+            counts: number of questions of each image; None: all have as many.
 
         Returns:
-            q answers in lower case; with `return_scores` a pair of these and of their scores: the
-            log-probability over the number of tokens, the question's included, to the power of
-            `length_penalty`.
+            q answers in lower case; with `return_scores` also their scores: log-probability divided by the
+            number of tokens, the question's included, to the power of `length_penalty`.
         """
         if min_new is None:
             min_new = 2 if self.config.compat else 1
@@ -114,11 +113,11 @@ class PrismerVQA(Prismer):
 
         Args:
             inputs: the input of `ExpertEncoder`.
-            questions: q questions, those of an image together.
+            questions: q questions; those of an image are adjacent.
             answers: the answers to choose from, the same for all.
-            k: how many of them to score in full, those with the likeliest first token.
+            k: how many to score in full: those with the likeliest first tokens.
             instance_indices: those of `ExpertEncoder`.
-            counts: how many questions each image has; None: all as many.
+            counts: as in `generate`.
         """
         encoded = self.encode(inputs, len(questions), counts, instance_indices)
         ends = self.ends(answers)
@@ -129,9 +128,9 @@ class PrismerVQA(Prismer):
         return join_rankings(rankings)
 
     def _parts(self, questions: Sequence[str], encoded: Tensor) -> Iterator[tuple[list[str], Tensor]]:
-        """Questions with their images' tokens, so many at once that memory does not run out."""
+        """Questions with their images' tokens, in parts that fit into memory."""
         each = len(questions) // len(encoded)
-        # The original pads all questions of a batch to one length, and with `compat` that shows.
+        # With `compat` a batch is padded as a whole, as in the original: its padding changes the numbers.
         size = len(encoded) if self.config.compat else max(QUESTIONS_AT_ONCE // each, 1)  # images at once
         for start in range(0, len(encoded), size):
             yield list(questions[start * each : (start + size) * each]), encoded[start : start + size]
@@ -139,15 +138,15 @@ class PrismerVQA(Prismer):
     def prompt(self, questions: Sequence[str], encoded: Tensor) -> Prompt:
         """The questions, to be continued by their answers.
 
-        Pads come first, so that a batch gives each question what it gets alone. With `compat` they come
-        last, and the first token of an answer is predicted from a pad where there is one.
+        Pads come first, so that a question gets the same answer alone and in a batch. With `compat` pads come
+        last, and the first token of a padded question's answer is predicted from a pad.
         """
         ids, mask = (x.to(encoded.device) for x in self.question_tokens(questions))
         lengths = torch.full_like(ids[:, 0], ids.shape[1]) if self.config.compat else mask.sum(dim=1)
         return Prompt(ids, mask, lengths)
 
     def question_tokens(self, questions: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Tokenises questions alike in training and use: an answer follows what it has learned to follow."""
+        """Tokenises questions, in the same way for training and inference."""
         side = "right" if self.config.compat else "left"
         options = {"add_special_tokens": False, "padding_side": side}
         return self.cut_tokens(self.starts(questions), MAX_QUESTION_TOKENS, **options)

@@ -1,6 +1,6 @@
 """Adaptors: the small trainable layers inside the frozen towers.
 
-Neither has a bottleneck: both projections are d -> d.
+They have no bottleneck: both projections are d -> d.
 """
 
 from functools import partial
@@ -25,34 +25,36 @@ class Projections(nn.Module):
         return self.up_proj(squared_relu(self.down_proj(x)))
 
 
-class VisionAdaptor(nn.Module):
-    """Adaptor of the vision tower; its norm comes first.
-
-    Args:
-        width: of tokens.
-        std: standard deviation of new weights, beside zero biases; None: torch's uniform ones.
-    """
-
-    def __init__(self, width: int, std: float | None = None) -> None:
-        super().__init__()
-        self.adaptor = Projections(width)
-        self.adaptor_ln = LayerNorm(width)
-        if std is not None:
-            self.adaptor.apply(partial(init_weights, std=std))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(b, l, d) -> (b, l, d)."""
-        return x + self.adaptor(self.adaptor_ln(x))
-
-
-class LanguageAdaptor(nn.Module):
-    """Adaptor of the language tower; its norm comes last. `TextDecoder` makes its new weights."""
+class Adaptor(nn.Module):
+    """The parameters of either adaptor."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.adaptor = Projections(width)
         self.adaptor_ln = LayerNorm(width)
 
+
+class LanguageAdaptor(Adaptor):
+    """Adaptor of the language tower; its norm comes last. `TextDecoder` initialises it."""
+
     def forward(self, x: Tensor) -> Tensor:
         """(b, l, d) -> (b, l, d)."""
         return self.adaptor_ln(x + self.adaptor(x))
+
+
+class VisionAdaptor(Adaptor):
+    """Adaptor of the vision tower; its norm comes first.
+
+    Args:
+        width: of tokens.
+        std: standard deviation of new weights, with zero biases; None: torch's uniform initialisation.
+    """
+
+    def __init__(self, width: int, std: float | None = None) -> None:
+        super().__init__(width)
+        if std is not None:
+            self.adaptor.apply(partial(init_weights, std=std))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, l, d) -> (b, l, d)."""
+        return x + self.adaptor(self.adaptor_ln(x))

@@ -1,6 +1,7 @@
 """Multi-head attention in the parameter layout of `torch.nn.MultiheadAttention`."""
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -37,15 +38,15 @@ class Attention(nn.Module):
             (b, l, d).
         """
         out = F.scaled_dot_product_attention(*self._project(x, context))
-        return self.out_proj(out.transpose(1, 2).flatten(2))  # (b, heads, l, d / heads) -> (b, l, d)
+        return self.out_proj(rearrange(out, "b h l c -> b l (h c)"))
 
     def weights(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """How much each token attends to each, float32 (b, heads, l, m), which `forward` never makes."""
+        """The attention weights, float32 (b, heads, l, m); `forward` does not compute them."""
         q, k, _ = self._project(x, context)
         return attention_weights(q, k)
 
     def _project(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, each (b, heads, tokens, d / heads)."""
+        """Queries, keys and values."""
         if context is None:
             q, k, v = F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
         else:
@@ -54,12 +55,11 @@ class Attention(nn.Module):
             q_bias, kv_bias = self.in_proj_bias.split([width, 2 * width])
             q = F.linear(x, q_weight, q_bias)
             k, v = F.linear(context, kv_weight, kv_bias).chunk(2, dim=-1)
-        # (b, l, d) -> (b, heads, l, d / heads)
-        return tuple(t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
+        return tuple(rearrange(t, "b l (h c) -> b h l c", h=self.heads) for t in (q, k, v))
 
 
 def attention_weights(q: Tensor, k: Tensor) -> Tensor:
-    """The softmax within `scaled_dot_product_attention`, without a mask.
+    """The softmax inside `scaled_dot_product_attention`, without a mask.
 
     Args:
         q: (b, heads, l, c).

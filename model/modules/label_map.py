@@ -1,8 +1,9 @@
-"""Label maps as they travel: a byte a pixel and a small table of embeddings."""
+"""Label maps in a compact form: a byte a pixel and a small table of embeddings."""
 
 from typing import NamedTuple
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -10,9 +11,9 @@ from model.modalities import BACKGROUND
 
 
 class LabelMap(NamedTuple):
-    """A map of class, instance or word indices with the embeddings they stand for.
+    """A map of class, instance or word indices, and the embeddings they stand for.
 
-    It stands for the map (b, c, L, L) of the embedding of each pixel, which is never built.
+    It replaces the map (b, c, L, L) of each pixel's embedding, which is never built.
 
     Attributes:
         index: uint8 (b, 1, L, L). 255, and every index without a row, means background.
@@ -23,7 +24,7 @@ class LabelMap(NamedTuple):
     table: Tensor
 
     def filled(self) -> "LabelMap":
-        """The same map; where each sample has a table, with a row for every byte: shapes are alike then."""
+        """The same map with a row for every byte, if each sample has a table: all batches have one shape."""
         if self.table.dim() == 2:
             return self
         missing = max(BACKGROUND + 1 - self.table.shape[1], 0)
@@ -43,16 +44,17 @@ class LabelMap(NamedTuple):
         near = torch.stack([low, high], dim=-1)  # (side, 2)
         share = torch.stack([1 - (place - low), place - low], dim=-1)  # (side, 2)
 
-        # the 2 x 2 neighbours of each output pixel: (b, side, side, 2, 2) -> (b, side * side, 4)
-        rows = self.index[:, 0, near[:, None, :, None], near[None, :, None, :]].long().flatten(3).flatten(1, 2)
+        # The 2 x 2 neighbours of each output pixel: (b, side, side, 2, 2).
+        rows = self.index[:, 0, near[:, None, :, None], near[None, :, None, :]].long()
         rows = rows.masked_fill(rows == BACKGROUND, background).clamp(max=background)
-        weights = (share[:, None, :, None] * share[None, :, None, :]).flatten(2).flatten(0, 1)
+        weights = share[:, None, :, None] * share[None, :, None, :]  # (side, side, 2, 2)
         if self.table.dim() == 3:  # sample i has the rows from i * (n + 1) of the flattened table
-            rows = rows + torch.arange(batch, device=rows.device)[:, None, None] * (background + 1)
+            rows = rows + torch.arange(batch, device=rows.device)[:, None, None, None, None] * (background + 1)
         out = F.embedding_bag(
-            rows.flatten(0, 1),
+            rearrange(rows, "b y x i j -> (b y x) (i j)"),
             self.table.reshape(-1, self.table.shape[-1]),
             mode="sum",
-            per_sample_weights=weights.to(self.table.dtype).repeat(batch, 1),
+            per_sample_weights=repeat(weights.to(self.table.dtype), "y x i j -> (b y x) (i j)", b=batch),
         )
-        return out.view(batch, side, side, -1).permute(0, 3, 1, 2)  # channels last in memory
+        # A view: channels stay last in memory.
+        return rearrange(out, "(b y x) c -> b c y x", b=batch, y=side)

@@ -16,8 +16,8 @@ def quick_gelu(x: Tensor) -> Tensor:
 def squared_relu(x: Tensor) -> Tensor:
     """relu(x)^2, https://arxiv.org/abs/2109.08668.
 
-    A product, since autocast on a GPU computes `square` in float32, and would keep a copy in that for the
-    backward pass. The numbers are the same to the bit.
+    A product: autocast on a GPU computes `square` in float32, and keeps a float32 copy for the backward
+    pass. The numbers are the same to the bit.
     """
     positive = F.relu(x)
     return positive * positive
@@ -36,6 +36,6 @@ class MLP(nn.Module):
         """(b, l, d) -> (b, l, d)."""
         if self.activation is not quick_gelu:
             return self.c_proj(self.activation(self.c_fc(x)))
-        # The weights take quick GELU's factors: they have far fewer numbers than the activations.
+        # Quick GELU's factors go into the weights, which have far fewer numbers than the activations.
         x = F.silu(F.linear(x, QUICK * self.c_fc.weight, QUICK * self.c_fc.bias))
         return F.linear(x, self.c_proj.weight / QUICK, self.c_proj.bias)

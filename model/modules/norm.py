@@ -1,16 +1,7 @@
-"""What does not lose digits under autocast: layer normalisation, and products without it."""
+"""Layer normalisation in float32."""
 
-from contextlib import AbstractContextManager, nullcontext
-
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-
-def without_autocast(device: torch.device) -> AbstractContextManager:
-    """Meanwhile products are computed in the type of what is multiplied."""
-    available = torch.amp.is_autocast_available(device.type)  # not on meta
-    return torch.autocast(device.type, enabled=False) if available else nullcontext()
 
 
 class LayerNorm(nn.LayerNorm):

@@ -1,6 +1,7 @@
 """The experts resampler: any number of expert tokens become 64."""
 
 import torch
+from einops import repeat
 from torch import Tensor, nn
 
 from model.config import VisionConfig
@@ -12,7 +13,7 @@ LATENTS, BLOCKS, HEADS = 64, 4, 8
 
 
 class ResamplerBlock(nn.Module):
-    """Latents look at themselves and at the tokens; the latents' norm `ln_1` serves queries and keys."""
+    """Latents attend to themselves and to the tokens; `ln_1` normalises the latents as queries and as keys."""
 
     def __init__(self, width: int, attention_std: float | None) -> None:
         super().__init__()
@@ -42,7 +43,7 @@ class Resampler(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (b, l, d) -> (b, 64, d)."""
-        latents = self.latents.expand(len(x), -1, -1)  # (64, d) -> (b, 64, d)
+        latents = repeat(self.latents, "n d -> b n d", b=len(x))
         for block in self.perceiver_blocks:
             latents = block(latents, x)
         return latents

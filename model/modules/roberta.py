@@ -4,6 +4,7 @@ Child modules are named as in the released checkpoints, which follow transformer
 """
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,8 +25,8 @@ class Embeddings(nn.Module):
         self.token_type_embeddings = nn.Embedding(1, config.hidden_size)
         self.LayerNorm = LayerNorm(config.hidden_size)
         self.dropout = nn.Dropout(config.dropout)
-        # Never read: the released files have it. Real even in a model built without memory (device meta),
-        # since files that lack it load as well.
+        # Unused, but a key of the released files. It is real even in a model on the device meta, because
+        # files without it load as well.
         self.register_buffer("position_ids", torch.arange(config.max_positions, device="cpu")[None])
 
     def forward(self, ids: Tensor, positions: Tensor) -> Tensor:
@@ -59,7 +60,7 @@ class PostNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self- or cross-attention with post-norm. Keys and values are made apart, so that they can be kept."""
+    """Self- or cross-attention with post-norm. Keys and values are computed apart, for the cache."""
 
     def __init__(self, config: TextConfig, context_width: int) -> None:
         super().__init__()
@@ -72,7 +73,7 @@ class Attention(nn.Module):
         return self._split(self.self.key(context)), self._split(self.self.value(context))
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Attends from every token of `x` to the keys it may see.
+        """Attends from every token of `x` to its visible keys.
 
         Args:
             x: (b, l, d).
@@ -90,18 +91,18 @@ class Attention(nn.Module):
             attn_mask=None if visible is None else visible[:, None],  # (b, l, m) -> (b, 1, l, m)
             dropout_p=self.dropout if self.training else 0.0,
         )
-        return self.output(out.transpose(1, 2).flatten(2), x)  # (b, heads, l, d / heads) -> (b, l, d)
+        return self.output(rearrange(out, "b h l c -> b l (h c)"), x)
 
     def weights(self, x: Tensor, keys: Tensor) -> Tensor:
-        """How much each token of `x` attends to each key, float32 (b, heads, l, m); all keys are seen."""
+        """The attention weights, float32 (b, heads, l, m), with all keys visible."""
         return attention_weights(self._split(self.self.query(x)), keys)
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (b, l, d) -> (b, heads, l, d / heads)
+        return rearrange(x, "b l (h c) -> b h l c", h=self.heads)
 
 
 class RobertaLayer(nn.Module):
-    """A layer of RoBERTa. Its halves are apart, because others come between them."""
+    """A layer of RoBERTa, in two halves: `DecoderLayer` puts cross-attention and adaptor between them."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
@@ -139,7 +140,7 @@ class DecoderLayer(nn.Sequential):
             visible: (b, l, m), which of its text's m tokens so far each of the l new ones attends to; bool,
                 or what `model.decoder.as_bias` makes of it.
             encoded: (b / q, n, vision width), the encoder's tokens of each image; its q texts are together.
-            cache: what it keeps from call to call, None if there is one call.
+            cache: keys and values of earlier calls; None if this is the only call.
 
         Returns:
             (b, l, d).
@@ -150,9 +151,9 @@ class DecoderLayer(nn.Sequential):
             keys, values = cross_attention.keys_values(encoded)
         else:
             keys, values = cache.context(cross_attention.keys_values, encoded)
-        # An image's texts see it alike, so they are laid end to end: its keys are made once, and not copied.
-        laid = x.reshape(len(encoded), -1, x.shape[-1])  # (b, l, d) -> (b / q, q * l, d)
-        return roberta.transform(adaptor(cross_attention(laid, keys, values).view_as(x)))
+        # The q texts of an image become one sequence, so the image's keys are computed once and not copied.
+        sequence = rearrange(x, "(i q) l d -> i (q l) d", i=len(encoded))
+        return roberta.transform(adaptor(cross_attention(sequence, keys, values).view_as(x)))
 
 
 class LMHead(nn.Module):

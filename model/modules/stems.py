@@ -1,4 +1,4 @@
-"""Stems: the convolutions that turn an expert's label into tokens' features."""
+"""Stems: the convolutions from an expert's label to features of tokens."""
 
 import torch
 from torch import Tensor, nn
@@ -57,9 +57,9 @@ class Stem(nn.Sequential):
 
 
 def convolve_padded(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """A convolution without bias as GPUs have fast kernels for: of channels by eights, last in memory.
+    """A convolution without bias in the form with fast GPU kernels: channels last, padded to a multiple of 8.
 
-    What follows keeps that order, in which norms are several times as fast.
+    The output is channels last too, which makes the norm behind it several times as fast.
     """
     rest = (0, 0, 0, 0, 0, -x.shape[1] % 8)
     x = F.pad(x, rest).contiguous(memory_format=torch.channels_last)

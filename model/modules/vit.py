@@ -13,7 +13,7 @@ ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": F.gelu}
 
 
 class ClipBlock(nn.Module):
-    """A layer of CLIP. Its halves are apart, because the adaptor comes between them."""
+    """A layer of CLIP, in two halves: the adaptor comes between them."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
