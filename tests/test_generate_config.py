@@ -29,13 +29,6 @@ def generate(tmp_path, monkeypatch):
     return call
 
 
-def test_four_machines_of_eight_gpus(generate):
-    config = generate(gpus=8)
-    assert (config.num_machines, config.machine_rank, config.num_processes) == (4, 1, 32)
-    assert (config.main_process_ip, config.main_process_port) == ("127.0.0.1", 29500)
-    assert (config.distributed_type, config.mixed_precision, config.use_cpu) == ("MULTI_GPU", "bf16", False)
-
-
 def test_accelerate_launches_what_was_written(generate, tmp_path):
     generate("--port", "29617", gpus=8)
     arguments = ["--config_file", str(tmp_path / "machine.yaml"), "train_caption.py"]
@@ -46,20 +39,19 @@ def test_accelerate_launches_what_was_written(generate, tmp_path):
     assert (args.mixed_precision, args.use_cpu) == ("bf16", False)
 
 
-def test_one_gpu_needs_no_torchrun(generate):
-    config = generate(gpus=1, rank=0, machines=1)
-    assert (config.distributed_type, config.num_processes, config.main_process_port) == ("NO", 1, 0)
-
-
-def test_without_gpus_there_is_one_cpu_process_a_machine_or_as_many_as_are_wanted(generate):
-    config = generate()
-    assert (config.num_processes, config.use_cpu, config.mixed_precision) == (4, True, "no")
-    config = generate("--num_gpus", "2", "--mixed_precision", "bf16")
-    assert (config.num_processes, config.mixed_precision) == (8, "bf16")
-
-
-def test_fewer_gpus_than_there_are(generate):
-    assert generate("--num_gpus", "2", gpus=8).num_processes == 8
+@pytest.mark.parametrize(
+    ("flags", "machine", "expected"),
+    [
+        ([], {"gpus": 1, "rank": 0, "machines": 1}, ("NO", 1, 0, False, "bf16")),  # one GPU needs no torchrun
+        ([], {}, ("MULTI_GPU", 4, 29500, True, "no")),  # a CPU process on each machine
+        (["--num_gpus", "2", "--mixed_precision", "bf16"], {}, ("MULTI_GPU", 8, 29500, True, "bf16")),
+        (["--num_gpus", "2"], {"gpus": 8}, ("MULTI_GPU", 8, 29500, False, "bf16")),
+    ],
+)
+def test_processes_of_a_machine(generate, flags, machine, expected):
+    config = generate(*flags, **machine)
+    found = (config.distributed_type, config.num_processes, config.main_process_port)
+    assert (*found, config.use_cpu, config.mixed_precision) == expected
 
 
 def test_typographic_dashes():
