@@ -1,4 +1,4 @@
-"""Downloading the released files: those that are present are verified, the others are fetched and put in place."""
+"""Downloading the released files: verifies present files, fetches the others and puts them in place."""
 
 import os
 import re
@@ -57,7 +57,7 @@ class Step:
     hub_name: tuple[str, str] | None = None
 
     def fetch(self, force: bool, advance: Callable[[int], object]) -> None:
-        """Fetches the file, unless another run has fetched it meanwhile."""
+        """Fetches the file, unless a concurrent run has done so."""
         lock = cache() / ".locks" / "prismer" / f"{self.remote.digest}.lock"
         lock.parent.mkdir(parents=True, exist_ok=True)
         with WeakFileLock(lock):
@@ -91,7 +91,7 @@ def download(
     """Puts files into their places, complete and verified.
 
     Args:
-        files: what to download.
+        files: the files to download.
         force: fetch files that are present again, and replace them.
         overwrite: replace other files in their places.
         hide_bar: show no progress bar.

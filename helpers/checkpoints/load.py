@@ -178,7 +178,7 @@ def describe(network: PrismerConfig, tokenizer: str, class_tables: Path, usage: 
 
 
 def read_description(weights: Path, state: dict[str, Tensor]) -> Description:
-    """The description beside a weight file; of a released checkpoint, which has none, the one its shapes imply.
+    """The description beside a weight file; for a released checkpoint without one, it is inferred from the shapes.
 
     Paths of tokenizer and class tables are relative to the weights' folder, or to the project.
     """

@@ -92,8 +92,8 @@ def conclude(
         rows: the results. Each also has a `score`, which is not written; a row whose score is not finite is
             left out. A `ranking` goes into another file.
         score: scores the results; None: there are no references.
-        settings: what the scores depend on beside the weights, printed and written.
-        things: what the results are: captions, answers.
+        settings: of the evaluation, printed and written.
+        things: "captions" or "answers", for messages.
 
     Returns:
         Scores by name, without those that could not be computed.
@@ -101,18 +101,18 @@ def conclude(
     Raises:
         UserError: there are no results; or, with `--evaluate`, they cannot be scored.
     """
-    said = [row for row in rows if isfinite(row["score"])]
-    results = [{key: row[key] for key in row if key not in ("score", "ranking")} for row in said]
+    finite = [row for row in rows if isfinite(row["score"])]
+    results = [{key: row[key] for key in row if key not in ("score", "ranking")} for row in finite]
     path = numbered(run.folder / "results" / f"{name}.json", beside=("_scores", "_ranking", "_settings"))
     write_json(path, results)
     if run.args.evaluate:
         text = settings_text(run.config, run.args)
         write_text(path.with_name(f"{path.stem}_settings.yaml"), text)
-    if any("ranking" in row for row in said):
-        write_json(path.with_name(f"{path.stem}_ranking.json"), said)
+    if any("ranking" in row for row in finite):
+        write_json(path.with_name(f"{path.stem}_ranking.json"), finite)
     in_line = ", ".join(f"{key} {json.dumps(value)}" for key, value in settings.items())
     print(f"\n{name}: {len(results)} {things} in {path} ({in_line})")
-    if lost := len(rows) - len(said):
+    if lost := len(rows) - len(finite):
         print(f"warning: {lost} {things} left out: the network's output is not finite", file=sys.stderr)
     if not results:
         reason = "the network's output is not finite" if lost else "no image could be read"

@@ -1,4 +1,4 @@
-"""Penn Treebank tokens for caption metrics: by Stanford's Java tokenizer, or nearly the same in Python."""
+"""Penn Treebank tokens for caption metrics: Stanford's Java tokenizer, and an approximation in Python."""
 
 import os
 import re
@@ -32,19 +32,19 @@ _TOKEN = re.compile(
 
 
 def tokenize_java(captions: Sequence[str]) -> list[str]:
-    """The metrics' own tokens: lower case, punctuation dropped, joined by spaces.
+    """Tokens as the metrics define them: lower case, without punctuation, joined by spaces.
 
-    The same as pycocoevalcap's `PTBTokenizer`, but through pipes: no file is written into the package.
+    Same as pycocoevalcap's `PTBTokenizer`, which writes a file into its package; this uses pipes.
 
     Raises:
-        OSError: Java is missing or did not do its work; the message says why.
+        OSError: Java is missing or fails; the message gives the reason.
     """
     java = shutil.which("java")
     if java is None:
         raise OSError("no Java found on the PATH")
     command = [java, "-Dfile.encoding=UTF-8", "-cp", os.fspath(JAR)]
     command += ["edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
-    # One caption a line: no other kind of line break may stay inside one.
+    # One caption a line, so line breaks inside a caption become spaces.
     text = "".join(" ".join(caption.split()) + "\n" for caption in captions)
     done = subprocess.run(command, input=text.encode(), capture_output=True, check=False)
     lines = done.stdout.decode(errors="replace").split("\n")[:-1]
@@ -55,7 +55,7 @@ def tokenize_java(captions: Sequence[str]) -> list[str]:
 
 
 def tokenize_python(captions: Sequence[str]) -> list[str]:
-    """As `tokenize_java` without Java: the same tokens for all but about one COCO caption in 4,000."""
+    """`tokenize_java` without Java: the tokens differ for about one COCO caption in 4,000."""
     found = (_TOKEN.findall(caption.lower().translate(_QUOTES)) for caption in captions)
     return [_join([_BRACKETS.get(token, token) for token in tokens]) for tokens in found]
 

@@ -65,7 +65,7 @@ class VQAScores:
 
 
 def score_answers(results: Sequence[Mapping[str, Any]], references: Mapping[Id, Question]) -> VQAScores:
-    """Scores one answer a question against what people answered.
+    """Scores one answer a question against people's answers.
 
     Args:
         results: one {"question_id", "answer"} for each question of `references`.

@@ -9,7 +9,7 @@ TOKEN = "hf_of_the_test"
 
 
 class HubApi(BaseHTTPRequestHandler):
-    """Answers what is below `/api/`; `served` is the `Hub`. Only who has the token may write."""
+    """Answers requests below `/api/`; `served` is the `Hub`. Writing needs the token."""
 
     def do_POST(self) -> None:
         path = self.path.partition("?")[0].strip("/")
@@ -40,7 +40,7 @@ class HubApi(BaseHTTPRequestHandler):
         self.answer_json({"commitUrl": f"{self.served.url}/{repository}/commit/1", "commitOid": self.served.commit})
 
     def list_files(self, path: str) -> None:
-        """What a revision is, or what is in it: `api/models/<repository>/<revision or tree>/<name>`."""
+        """Answers `api/models/<repository>/<revision or tree>/<name>`: a revision or its files."""
         repository = path.removeprefix("api/models/").rsplit("/", 2)[0]
         contents = {
             name.removeprefix(f"{repository}/"): content

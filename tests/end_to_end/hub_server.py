@@ -1,7 +1,7 @@
-"""A stand-in for the model hub and for GitHub's raw files, on this machine, with faults to order.
+"""A local server in place of the model hub and GitHub's raw files, with faults on demand.
 
-Large files answer as the hub's do: with a redirect to another host, which serves ranges. That host is
-`localhost`, the hub itself is `127.0.0.1`.
+As on the hub, large files are a redirect to another host, which serves ranges. That host is `localhost`, the hub
+itself is `127.0.0.1`.
 """
 
 import hashlib
@@ -19,13 +19,13 @@ RENAMED = {"roberta-base": "FacebookAI/roberta-base", "roberta-large": "Facebook
 
 @dataclass
 class Fault:
-    """What goes wrong with a file, for as many times as `times` says.
+    """A fault of a file.
 
     Attributes:
-        kind: "cut" (the connection ends half-way), "stall" (it does not go on after the half),
+        kind: "cut" (the connection ends half-way), "stall" (no bytes follow the first half),
             "busy" (429), "refused" (401), "gone" (404), "other" (other bytes of the same length), "short"
             (the last byte is missing), "longer" (bytes follow) or "whole" (ranges are ignored).
-        times: how often.
+        times: how often it occurs.
     """
 
     kind: str
@@ -71,7 +71,7 @@ class _Handler(HubApi):
             self.answer(401)
         elif content := self.served.large.get(name):
             place = f"{self.served.url}/storage/{name}?signature=1".replace("127.0.0.1", "localhost")
-            # Its library would rather have it from this storage, which it must not need: there is none here.
+            # The hub's library prefers this storage, which does not exist here.
             xet = {"X-Xet-Hash": _sha256(content), "X-Xet-Refresh-Route": f"{self.served.url}/api/xet"}
             linked = {"X-Linked-Size": str(len(content)), "X-Linked-ETag": f'"{_sha256(content)}"'}
             self.answer(302, {"Location": place.replace("+", "%2B"), **linked, **xet, **commit})
@@ -123,16 +123,16 @@ class _Handler(HubApi):
 
 @dataclass
 class Hub(OnLoopback):
-    """The server's files and what it was asked for.
+    """The server, its files and the requests it received.
 
     Attributes:
         large: repository/path -> content, of files that the hub keeps in its large-file storage.
-        small: the same, of those it keeps in git.
+        small: the same, of files that it keeps in git.
         raw: repository/commit/path -> content, of GitHub.
-        faults: by the name of any of those files.
+        faults: by name of a file.
         requests: method, path and the `Range` header, in the order they came.
         stalled: set when a "stall" has sent its half.
-        repositories: those that were made, by name, with what was asked for.
+        repositories: created ones by name, with the request.
     """
 
     handler = _Handler
@@ -146,8 +146,8 @@ class Hub(OnLoopback):
     commit: str = COMMIT
 
     def fetched(self, name: str) -> list[str | None]:
-        """The ranges in which the content of files was asked for whose names end so."""
-        # `api/` is what the hub's library asks of its own accord.
+        """The requested ranges of files whose names have this ending."""
+        # The hub's library requests `api/` by itself.
         return [
             span
             for method, path, span in self.requests
@@ -155,7 +155,7 @@ class Hub(OnLoopback):
         ]
 
     def take_fault(self, name: str, *kinds: str) -> str | None:
-        """The fault to commit now, which counts it."""
+        """The fault to commit now, if any; counts it."""
         fault = self.faults.get(name)
         if fault is None or fault.kind not in kinds or not fault.times:
             return None

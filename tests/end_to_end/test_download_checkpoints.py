@@ -1,7 +1,7 @@
-"""download_checkpoints.py, run as a user does, against a stand-in for the hub and for GitHub's raw files.
+"""download_checkpoints.py, run as a user does, against a local server in place of the hub and GitHub.
 
-The files have their true names and small contents. Those of GitHub have fixed hashes, so that a run that
-fetches them is told other ones (`WRAPPER`). Nor does it wait before it tries again.
+The files have their true names and small contents. The hashes of GitHub's files are fixed, so `WRAPPER` replaces
+them with those of the contents; it also skips waiting before retries.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ def contents(name: str) -> bytes:
 
 @pytest.fixture
 def hub():
-    """Everything that is released, and some that is not asked for."""
+    """All released files, and some others."""
     names = [f"shikunl/prismer/{model}/pytorch_model.bin" for model in released.MODELS]
     names += [f"shikunl/prismer/expert_weights/{name}" for name in released.EXPERTS]
     tokenizer = ("vocab.json", "merges.txt", "tokenizer.json")
@@ -103,7 +103,7 @@ def environment(hub: Hub, folder: Path, **changes: str) -> dict[str, str]:
 
 
 def run(hub: Hub, folder: Path, *args: str, **changes: str) -> subprocess.CompletedProcess:
-    """Runs the script in a folder of its own."""
+    """Runs the script in a new folder."""
     return subprocess.run(
         command(hub, *args),
         cwd=folder,
@@ -116,7 +116,7 @@ def run(hub: Hub, folder: Path, *args: str, **changes: str) -> subprocess.Comple
 
 
 def error_of(done: subprocess.CompletedProcess) -> str:
-    """The one line on stderr of a run that failed; the hub's library warns of what it tries again."""
+    """The last line on stderr of a failed run; the hub's library warns of its retries before."""
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr.strip().splitlines()[-1]
@@ -151,14 +151,14 @@ def test_the_experts_get_all_they_read(hub, tmp_path):
     assert "10_model.pth" in done.stderr
     assert "experts/expert_weights/dpt_hybrid-midas-501f0c75.pt" in done.stdout
 
-    # A second run changes nothing, asks for no content, and says so.
+    # A second run fetches nothing, and says so.
     hub.requests.clear()
     again = run(hub, tmp_path, "--download_experts")
     assert again.returncode == 0, again.stderr
     assert "nothing to fetch: all files are present" in again.stdout
     assert not hub.fetched("")
 
-    # Without a network what is here is found, and what only the cache has is linked.
+    # Without a network, present files are found, and cached ones are linked.
     (weights / "10_model.pth").unlink()
     offline = run(hub, tmp_path, "--download_experts=True", HF_HUB_OFFLINE="1")
     assert offline.returncode == 0, offline.stderr
@@ -166,8 +166,8 @@ def test_the_experts_get_all_they_read(hub, tmp_path):
     assert (weights / "10_model.pth").read_bytes() == contents("shikunl/prismer/expert_weights/10_model.pth")
     assert not hub.fetched("")
 
-    # A fresh run mends what is damaged, if that is no one's own. Its file in the cache is the same one, and
-    # damaged with it.
+    # Damaged files are replaced with --overwrite alone, since they may be the user's own. The linked file in
+    # the cache is damaged, too.
     (weights / "scannet.pt").write_bytes(b"truncated")
     (tables / "ade_features.pt").write_bytes(b"truncated")
     assert "replace it with --overwrite" in error_of(run(hub, tmp_path, "--download_experts", "--hide_tqdm"))
@@ -278,7 +278,7 @@ def test_weights_of_ones_own_are_replaced_only_when_told_to(hub, tmp_path):
     done = run(hub, tmp_path, *args, "--force_redownload=True")
     assert done.returncode == 0, done.stderr
     assert own.read_bytes() == contents(MODEL)
-    # It fetches again what is right, too.
+    # It also fetches an intact file again.
     hub.requests.clear()
     assert run(hub, tmp_path, *args, "--force_redownload=True").returncode == 0
     assert hub.fetched(f"storage/{MODEL}") == [None]

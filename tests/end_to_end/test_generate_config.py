@@ -78,7 +78,7 @@ def make_namespaces(names: list[str], links: list[str]) -> bool:
 
 
 def run_on_all(machines: list[Machine], commands: list[list[str]], cwd: Path) -> list[str]:
-    """Runs a command on each machine at the same time; what they print."""
+    """Runs a command on each machine at the same time, and returns their output."""
     running = [machine.start(*command, cwd=cwd) for machine, command in zip(machines, commands, strict=True)]
     try:
         ended = [process.communicate(timeout=200) for process in running]

@@ -1,4 +1,4 @@
-"""--help of every script tells of every flag, and answers at once: it loads none of the heavy libraries."""
+"""--help of every script documents every flag, and imports no heavy library."""
 
 import re
 import subprocess
@@ -63,7 +63,7 @@ def test_every_flag_has_a_help_text_which_loads_nothing_heavy(script):
 
 @pytest.mark.parametrize(("flag", "known"), [("compile", Compilation), ("sharding", Sharding)])
 def test_a_flag_takes_what_the_model_does(flag, known):
-    """cli.py names the values itself: what defines them loads torch."""
+    """cli.py repeats the values: the modules that define them import torch."""
     actions = [action for action in training_parser("", config="a.yaml")._actions if action.dest == flag]
     values = {value for each in actions for value in [*(each.choices or []), each.const, each.default]}
     assert values - {None} == set(get_args(known))

@@ -1,4 +1,4 @@
-"""A model goes to the hub and comes back, by a stand-in on this machine; the README's example."""
+"""A model is pushed to a local hub and loaded from it; the README's example runs."""
 
 import os
 import re

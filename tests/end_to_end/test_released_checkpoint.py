@@ -53,7 +53,7 @@ def write_class_tables(folder: Path) -> None:
 
 
 def plain_captions(model: PrismerCaption, labels: Path, tables: Path) -> list[str]:
-    """What the model says without all that is between it and demo.py."""
+    """The model's captions without demo.py."""
     resolution = model.config.image_resolution
     visual = ImageConfig(label_path=labels, experts=EXPERTS, image_resolution=resolution, label_resolution=224)
     dataset = caption_dataset("demo", "test", "photos", visual)
@@ -63,7 +63,7 @@ def plain_captions(model: PrismerCaption, labels: Path, tables: Path) -> list[st
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_released_checkpoint_captions_images(tmp_path, monkeypatch, size):
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))  # in which there is the tokenizer, and nothing else
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))  # holds the tokenizer alone
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     disk = Disk(tmp_path)
     monkeypatch.chdir(disk.data)

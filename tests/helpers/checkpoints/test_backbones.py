@@ -1,4 +1,4 @@
-"""Training from scratch: what transformers' networks compute, ours computes with their weights."""
+"""Training from scratch: with the weights of transformers' networks, ours compute the same."""
 
 import re
 from pathlib import Path
@@ -142,7 +142,7 @@ def test_the_vision_tower_computes_what_clip_does(tmp_path, lm, patch, activatio
         imported(network(patch, activation), vision_file(tmp_path / form, clip, form), lm)
         for form in ("transformers", "hub", "openai")
     ]
-    for model in models[1:]:  # equal to the bit, what is new too: it was drawn with the same seed
+    for model in models[1:]:  # bitwise equal; new weights are drawn with the same seed
         for key, value in model.state_dict().items():
             assert torch.equal(value, models[0].state_dict()[key]), key
     encoder = models[0].expert_encoder

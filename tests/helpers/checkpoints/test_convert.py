@@ -1,4 +1,4 @@
-"""Checkpoints in other formats and precisions, and what they are said to be."""
+"""Converting checkpoints to other formats and precisions, and their summary."""
 
 import gzip
 import hashlib
@@ -32,7 +32,7 @@ def original(tmp_path: Path) -> Path:
     folder = tmp_path / "original"
     folder.mkdir()
     model = Prismer(TINY, tokenizer=None)
-    model.load_state_dict(seeded_state_dict(model.state_dict()))  # and ties what is tied
+    model.load_state_dict(seeded_state_dict(model.state_dict()))  # load_state_dict ties weights
     torch.save(model.state_dict(), folder / "pytorch_model.bin")
     torch.save({"epoch": 2}, folder / "epoch.pt")
     usage = InferenceDefaults(prefix="A photo of")
@@ -74,7 +74,7 @@ def test_matrices_in_half_precision_and_vectors_not(original, tmp_path):
 @pytest.mark.parametrize("size", ["base", "large"])
 @pytest.mark.parametrize("kind", ["prismer", "prismerz"])
 def test_every_released_key_is_used_and_written(kind, size):
-    """In order: what `convert` writes is the state dict of the restored network."""
+    """In their order: `convert` writes the state dict of the restored network."""
     specs = ROOT / "tests" / "parity" / "state_dict_specs"
     shapes = json.loads(gzip.decompress((specs / f"{kind}_{size}_480.json.gz").read_bytes()))
     state = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}

@@ -14,7 +14,6 @@ from helpers.checkpoints.released import (
     MODELS,
     PCA_ARRAYS,
     TABLES,
-    backbones,
     experts,
     models,
 )
@@ -48,10 +47,6 @@ def test_every_released_file_that_a_backend_reads_is_fetched(expert, name):
 def test_prismerz_needs_no_class_tables():
     assert not set(TABLES) & set(models(("vqa_prismerz_base",)))
     assert set(TABLES) <= set(models(("vqa_prismerz_base", "vqa_prismer_base")))
-
-
-def test_backbones_stay_in_the_cache():
-    assert all(file.target is None for file in backbones())
 
 
 def test_a_released_experiment_that_is_not_here_names_the_command(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Results are written before they are scored, whatever the scorer does."""
+"""Predicting a test set; results are written before they are scored, so a failing scorer loses none."""
 
 import json
 import math
