@@ -1,4 +1,4 @@
-"""Which images a run labels, and under which names."""
+"""The images that a run labels, and the names of their labels."""
 
 from pathlib import Path
 
@@ -25,36 +25,32 @@ def test_labels_mirror_the_paths_of_images(tmp_path):
 
 def test_chosen_folders_prefix_and_exclusion(tmp_path):
     _touch(tmp_path, "x/a.png", "y/b.png", "y/labels/depth/b.png")
-    found = images_to_label(tmp_path, ["y"], prefix="set", leave_out=tmp_path / "y" / "labels")
+    labels = tmp_path / "y" / "labels"
+    found = images_to_label(tmp_path, ["y"], prefix="set", leave_out=labels)
     assert [image.label for image in found] == ["set/y/b"]
-    found = images_to_label(tmp_path, ["./x/", "y"], prefix=".", leave_out=tmp_path / "y" / "labels")
+    found = images_to_label(tmp_path, ["./x/", "y"], prefix=".", leave_out=labels)
     assert [image.label for image in found] == ["x/a", "y/b"]
-    assert images_to_label(tmp_path, ["y", "x"], leave_out=tmp_path / "y" / "labels") == found  # by name
+    assert images_to_label(tmp_path, ["y", "x"], leave_out=labels) == found  # by name
 
 
-@pytest.mark.parametrize("name", ["..", "x/../../y", "/"])
-def test_labels_stay_in_their_folder(tmp_path, name):
-    """Of `/data/photos` the labels would lie beside the images, and be taken for them."""
-    _touch(tmp_path, "x/a.png")
-    name = str(tmp_path / "x") if name == "/" else name
-    with pytest.raises(UserError, match="name a folder below data_path"):
-        images_to_label(tmp_path, [name])
-    with pytest.raises(UserError, match="name a folder below data_path"):
-        pack(tmp_path, tmp_path / "labels", tmp_path / "out", dataset=name)
-
-
-def test_labels_do_not_lie_among_the_images(tmp_path):
-    _touch(tmp_path, "x/a.png")
-    with pytest.raises(UserError, match="labels would lie among the images"):
-        images_to_label(tmp_path / "x", leave_out=tmp_path / "x" / ".." / "x")
-
-
-def test_a_folder_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(UserError, match="missing is missing; check data_path"):
-        images_to_label(tmp_path, ["missing"])
-    _touch(tmp_path, "x/a.png")
-    with pytest.raises(UserError, match=r"a\.png is a file; check data_path"):
-        images_to_label(tmp_path / "x" / "a.png")
+@pytest.mark.parametrize(
+    ("data", "datasets", "message"),
+    [
+        ("", ["../x"], "name a folder below data_path"),
+        ("", ["x/../../y"], "name a folder below data_path"),
+        ("", ["/x"], "name a folder below data_path"),
+        ("", ["missing"], "missing is missing; check data_path"),
+        ("x/a.png", [], r"a\.png is a file; check data_path"),
+        ("labels/../labels", [], "labels would lie among the images"),
+    ],
+)
+def test_folders_that_cannot_be_labelled(tmp_path, data, datasets, message):
+    _touch(tmp_path, "x/a.png", "labels/a.png")
+    with pytest.raises(UserError, match=message):
+        images_to_label(tmp_path / data, datasets, leave_out=tmp_path / "labels")
+    if "below" in message:
+        with pytest.raises(UserError, match=message):
+            pack(tmp_path, tmp_path / "labels", tmp_path / "out", dataset=datasets[0])
 
 
 def test_a_folder_that_was_named_has_images_or_is_an_error_beside_shards_too(tmp_path):

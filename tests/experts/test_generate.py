@@ -143,13 +143,15 @@ def test_a_file_that_cannot_be_written_whole_is_not_there(config, tmp_path):
     assert done.returncode == 2
     message = done.stderr.splitlines()[-1]
     assert message == "error: cannot write labels below labels: File too large; check save_path"
-    files = [path for path in (tmp_path / "labels").rglob("*") if path.is_file()]
-    assert {path.suffix for path in files} <= {".json", ".png"}
-    for path in files:
+    assert not list((tmp_path / "labels").rglob(".*"))
+    for path in (tmp_path / "labels").rglob("*.*"):
         if path.suffix == ".json":
             json.loads(path.read_text())
         elif path.stat().st_size:
             Image.open(path).load()
+    done = label("generate.py", "--config", config, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {len(list(folder.rglob("*.png"))) for folder in (tmp_path / "labels").iterdir()} == {6}
 
 
 @pytest.mark.parametrize(

