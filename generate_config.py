@@ -31,21 +31,13 @@ def main() -> None:
     parser.add_argument("--main_ip", required=True, metavar="IP", help="address or name of machine 0")
     parser.add_argument("--rank", required=True, type=int, help="number of this machine, from 0")
     parser.add_argument("--num_machines", required=True, type=int, help="number of machines")
-    parser.add_argument(
-        "--num_gpus",
-        type=int,
-        help="processes on each machine (default: its GPUs; 1 without GPUs)",
-    )
+    parser.add_argument("--num_gpus", type=int, help="processes on each machine (default: its GPUs; 1 without GPUs)")
     parser.add_argument("--mixed_precision", choices=["no", "bf16", "fp16"], help="default: bf16 on GPUs that have it")
     parser.add_argument(
-        "--port",
-        type=int,
-        help=f"port of machine 0 (default: {PORT}; a free one for a single machine)",
+        "--port", type=int, help=f"port of machine 0 (default: {PORT}; a free one for a single machine)"
     )
     parser.add_argument(
-        "--config_file",
-        type=named_path,
-        help="the file to write (default: accelerate's default file)",
+        "--config_file", type=named_path, help="the file to write (default: accelerate's default file)"
     )
     add_flag(parser)
     args = parser.parse_args(plain_dashes(sys.argv[1:]))

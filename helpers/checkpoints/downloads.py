@@ -82,11 +82,7 @@ def cache() -> Path:
 
 
 def download(
-    files: Iterable[HubFile | WebFile],
-    *,
-    force: bool = False,
-    overwrite: bool = False,
-    hide_bar: bool = False,
+    files: Iterable[HubFile | WebFile], *, force: bool = False, overwrite: bool = False, hide_bar: bool = False
 ) -> None:
     """Puts files into their places, complete and verified.
 

@@ -61,9 +61,7 @@ class CaptionScores:
 
 
 def score_captions(
-    results: Sequence[Mapping[str, Any]],
-    references: Captions,
-    metrics: Collection[str] = METRICS,
+    results: Sequence[Mapping[str, Any]], references: Captions, metrics: Collection[str] = METRICS
 ) -> CaptionScores:
     """Scores one caption an image against its references, as `score_groups` does with one group."""
     return score_groups(results, references, {"all": references}, metrics)["all"]

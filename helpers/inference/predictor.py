@@ -230,21 +230,14 @@ class Predictor(Generic[M]):
         return self._of_each(images, batch_size, find)
 
     def _with_attribution(
-        self,
-        predictions: Sequence[Prediction],
-        inputs: Inputs,
-        starts: Sequence[Sequence[int]],
-        texts: Sequence[str],
+        self, predictions: Sequence[Prediction], inputs: Inputs, starts: Sequence[Sequence[int]], texts: Sequence[str]
     ) -> list[Prediction]:
         """Adds the attribution; the other arguments are those of `find_attribution`."""
         found = find_attribution(self.model, inputs, starts, texts)
         return [replace(each, attribution=attribution) for each, attribution in zip(predictions, found, strict=True)]
 
     def _predictions(
-        self,
-        dataset: CaptionDataset,
-        batch_size: int,
-        predict: Callable[[Inputs, list[int]], list[Prediction]],
+        self, dataset: CaptionDataset, batch_size: int, predict: Callable[[Inputs, list[int]], list[Prediction]]
     ) -> Iterator[tuple[str, Prediction]]:
         """Each readable image of a data set with its prediction, which `predict` makes from inputs and indices.
 

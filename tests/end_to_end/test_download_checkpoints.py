@@ -71,10 +71,7 @@ def pickled_pca() -> bytes:
     random = np.random.default_rng(0)
     pca.mean_, pca.components_ = random.normal(size=768), random.normal(size=(64, 768))
     pca.n_components, pca.svd_solver, pca.noise_variance_ = 64, "auto", np.float64(0.5)
-    packages = {
-        "sklearn": ModuleType("sklearn"),
-        "sklearn.decomposition": ModuleType("sklearn.decomposition"),
-    }
+    packages = {"sklearn": ModuleType("sklearn"), "sklearn.decomposition": ModuleType("sklearn.decomposition")}
     with pytest.MonkeyPatch.context() as patch:
         for name, entry in {**packages, module.__name__: module}.items():
             patch.setitem(sys.modules, name, entry)
@@ -143,10 +140,7 @@ def test_the_experts_get_all_they_read(hub, tmp_path):
         np.testing.assert_array_equal(arrays["components"], random.normal(size=(64, 768)))
     # Resumed where it was cut; asked again where the server was busy; one bar for all.
     content = hub.large["shikunl/prismer/expert_weights/scannet.pt"]
-    assert hub.fetched("storage/shikunl/prismer/expert_weights/scannet.pt") == [
-        None,
-        f"bytes={len(content) // 2}-",
-    ]
+    assert hub.fetched("storage/shikunl/prismer/expert_weights/scannet.pt") == [None, f"bytes={len(content) // 2}-"]
     assert "100%" in done.stderr
     assert "10_model.pth" in done.stderr
     assert "experts/expert_weights/dpt_hybrid-midas-501f0c75.pt" in done.stdout
@@ -294,10 +288,7 @@ def test_nothing_chosen_is_no_error(hub, tmp_path):
 def test_the_pca_alone(hub, tmp_path):
     done = run(hub, tmp_path, "--download_pca=True", "--hide_tqdm")
     assert done.returncode == 0, done.stderr
-    assert [request[:2] for request in hub.requests] == [
-        ("HEAD", ""),
-        ("GET", f"{SOURCE}/dataset/clip_pca.pkl"),
-    ]
+    assert [request[:2] for request in hub.requests] == [("HEAD", ""), ("GET", f"{SOURCE}/dataset/clip_pca.pkl")]
     folder = tmp_path / "experts" / "expert_weights"
     assert sorted(path.name for path in folder.iterdir()) == ["clip_pca.npz", "clip_pca.pkl"]
 

@@ -79,8 +79,7 @@ def test_a_released_checkpoint_captions_images(tmp_path, monkeypatch, size):
     file = disk.data / "logging" / f"caption_prismer_{size}" / "pytorch_model.bin"
     file.parent.mkdir(parents=True)
     torch.save(
-        {key: value.half() if value.is_floating_point() else value for key, value in model.state_dict().items()},
-        file,
+        {key: value.half() if value.is_floating_point() else value for key, value in model.state_dict().items()}, file
     )
     arguments = ("--exp_name", f"prismer_{size}", "--images", "photos", "--labels", disk.labels)
     arguments += ("--max_length", LENGTH)

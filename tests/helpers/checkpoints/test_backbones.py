@@ -7,14 +7,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 from torch import Tensor
-from transformers import (
-    CLIPConfig,
-    CLIPModel,
-    CLIPVisionConfig,
-    CLIPVisionModel,
-    RobertaConfig,
-    RobertaForMaskedLM,
-)
+from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModel, RobertaConfig, RobertaForMaskedLM
 
 from common.cli import training_parser
 from common.errors import UserError
@@ -91,10 +84,7 @@ def openai_names(state: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
             tower[f"{ours}.ln_2.{leaf}"] = state[f"{theirs}.layer_norm2.{leaf}"]
             tower[f"{ours}.mlp.c_fc.{leaf}"] = state[f"{theirs}.mlp.fc1.{leaf}"]
             tower[f"{ours}.mlp.c_proj.{leaf}"] = state[f"{theirs}.mlp.fc2.{leaf}"]
-    text = {
-        "positional_embedding": torch.zeros(77, 64),
-        "transformer.resblocks.0.ln_1.weight": torch.ones(64),
-    }
+    text = {"positional_embedding": torch.zeros(77, 64), "transformer.resblocks.0.ln_1.weight": torch.ones(64)}
     text |= {"logit_scale": torch.tensor(4.6), "input_resolution": torch.tensor(48)}
     return {f"visual.{key}": value for key, value in tower.items()} | text
 

@@ -9,14 +9,7 @@ from common.errors import UserError
 from experts.registry import BACKENDS
 from experts.runner import WEIGHTS
 from helpers.checkpoints.experiments import experiment_folder, find_experiment, find_model
-from helpers.checkpoints.released import (
-    EXPERT_WEIGHTS,
-    MODELS,
-    PCA_ARRAYS,
-    TABLES,
-    experts,
-    models,
-)
+from helpers.checkpoints.released import EXPERT_WEIGHTS, MODELS, PCA_ARRAYS, TABLES, experts, models
 from tests.end_to_end.conftest import ROOT
 
 

@@ -16,13 +16,7 @@ from common.errors import UserError
 from common.files import ROOT, write_json
 from common.weight_checks import is_finite
 from helpers.checkpoints.load import InferenceDefaults, describe, infer_config, restore_model, without_memory
-from helpers.checkpoints.weight_files import (
-    POSITIONS,
-    find_weights,
-    load_weights,
-    read_weights,
-    write_weights,
-)
+from helpers.checkpoints.weight_files import POSITIONS, find_weights, load_weights, read_weights, write_weights
 from model.captioning import PrismerCaption
 from model.config import PrismerConfig
 from model.prismer import Prismer

@@ -82,11 +82,7 @@ def test_a_domain_without_images_has_no_scores(read):
     references, domains = read(annotations())
     references = {image: references[image] for image in (1, 2)}
     results = [row for row in RESULTS if row["image_id"] in references]
-    assert list(score_domains(results, references, domains, ["cider"])) == [
-        "in-domain",
-        "out-domain",
-        "overall",
-    ]
+    assert list(score_domains(results, references, domains, ["cider"])) == ["in-domain", "out-domain", "overall"]
 
 
 def test_table(read):

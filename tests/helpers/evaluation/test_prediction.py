@@ -14,14 +14,7 @@ from torch import nn
 
 from common.errors import UserError
 from helpers.evaluation.caption_evaluation import evaluate_captions
-from helpers.evaluation.prediction import (
-    Results,
-    Scores,
-    conclude,
-    epoch_table,
-    predict_all,
-    say_cut_texts,
-)
+from helpers.evaluation.prediction import Results, Scores, conclude, epoch_table, predict_all, say_cut_texts
 from helpers.training.distribution.processes import start_accelerator
 from model.captioning import PrismerCaption
 from model.prismer import CutTexts

@@ -4,11 +4,7 @@ import pytest
 
 from common.errors import UserError
 from dataset.questions import Question
-from helpers.evaluation.vqa_accuracy import (
-    answer_accuracy,
-    normalise,
-    score_answers,
-)
+from helpers.evaluation.vqa_accuracy import answer_accuracy, normalise, score_answers
 from nano.scenes.questions import answer_list
 
 
