@@ -46,7 +46,7 @@ def score_constant_caption(train_list: Path, test_gt: Path, seed: int) -> None:
     """Prints the best constant caption and its scores."""
     from dataset.ground_truth import read_ground_truth
     from dataset.image_list import captions_of, read_list
-    from helpers.evaluation.caption_metrics import score_captions
+    from helpers.evaluation.caption_metrics import score_captions, score_table
 
     references = read_ground_truth(test_gt)
     train: dict[str, list[str]] = {}
@@ -56,7 +56,8 @@ def score_constant_caption(train_list: Path, test_gt: Path, seed: int) -> None:
         raise UserError(f"{train_list}: has captions of {len(train)} images; a baseline needs 4")
     caption = best_constant_caption(train, seed)
     print(f"caption: {caption}")
-    print(score_captions([{"image_id": image, "caption": caption} for image in references], references).table())
+    results = [{"image_id": image, "caption": caption} for image in references]
+    print(score_table({"all": score_captions(results, references)}))
 
 
 def best_constant_caption(train: Mapping[str, Sequence[str]], seed: int) -> str:

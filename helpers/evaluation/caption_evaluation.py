@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 from dataset.captions import CaptionDataset
 from dataset.ground_truth import DOMAINS, ImageId
 from dataset.text import as_sentence
-from helpers.evaluation.caption_metrics import METRICS, Captions, CaptionScores, score_captions, score_groups
+from helpers.evaluation.caption_metrics import METRICS, Captions, CaptionScores, score_groups, score_table
 from helpers.evaluation.prediction import Results, Scores, conclude, predict_all
 from helpers.training.run import Run
 from helpers.training.settings import DecodingConfig
@@ -45,14 +45,12 @@ def evaluate_captions(run: Run[Any, DecodingConfig], loader: DataLoader, name: s
             return None
         # Unreadable images are left out; the loader has named them.
         captioned = {row["image_id"]: references[row["image_id"]] for row in results}
-        if not dataset.domains:
-            found = score_captions(results, captioned, config.metrics)
-            return Scores(found.metrics, found.table(), {"scores": found.metrics, "notes": found.notes})
-        by_domain = score_domains(results, captioned, dataset.domains, config.metrics)
-        found = by_domain[OVERALL]
-        record = {"domains": {domain: each.metrics for domain, each in by_domain.items()}}
-        record |= {"scores": found.metrics, "notes": found.notes}
-        return Scores(found.metrics, domain_table(by_domain), record)
+        scores = score_domains(results, captioned, dataset.domains, config.metrics)
+        overall = scores[OVERALL]
+        record = {"scores": overall.metrics, "notes": overall.notes}
+        if dataset.domains:
+            record["domains"] = {domain: each.metrics for domain, each in scores.items()}
+        return Scores(overall.metrics, score_table(scores), record)
 
     rows = predict_all(run, loader, caption, "caption")
     if not run.is_main:
@@ -64,10 +62,10 @@ def evaluate_captions(run: Run[Any, DecodingConfig], loader: DataLoader, name: s
 def score_domains(
     results: Sequence[Mapping[str, Any]],
     references: Captions,
-    domains: Mapping[ImageId, str],
+    domains: Mapping[ImageId, str] | None,
     metrics: Collection[str] = METRICS,
 ) -> dict[str, CaptionScores]:
-    """Scores NoCaps: the images in, near and out of COCO's domain, then all images.
+    """Scores all images; of NoCaps, before that those in, near and out of COCO's domain.
 
     Each domain is scored as a data set of its own, as on the challenge's server. CIDEr weighs words by their
     frequency among the references, so the overall CIDEr is not the mean over the domains.
@@ -75,7 +73,7 @@ def score_domains(
     Args:
         results: one {"image_id", "caption"} for each image of `references`.
         references: the reference captions of each image.
-        domains: the domain of each image of `references`.
+        domains: the domain of each image of `references`; None: there are no domains.
         metrics: which of `METRICS` to compute.
 
     Returns:
@@ -84,18 +82,8 @@ def score_domains(
     Raises:
         UserError: images without a result, twice in the results or without references; unknown metric.
     """
-    groups = {domain: [image for image in references if domains[image] == domain] for domain in DOMAINS}
-    groups = {domain: images for domain, images in groups.items() if images}
-    return score_groups(results, references, groups | {OVERALL: list(references)}, metrics)
-
-
-def domain_table(scores: Mapping[str, CaptionScores]) -> str:
-    """The scores with a column for each domain; then the notes."""
-    names = list(dict.fromkeys(name for column in scores.values() for name in column.metrics))
-    lines = [f"{'':8s}" + "".join(f" {domain:>11s}" for domain in scores)]
-    for name in names:
-        # A metric whose program failed on one domain has no score there.
-        cells = (f"{s.metrics[name]:.4f}" if name in s.metrics else "" for s in scores.values())
-        lines.append(f"{name:8s}" + "".join(f" {cell:>11s}" for cell in cells))
-    notes = dict.fromkeys(note for column in scores.values() for note in column.notes)
-    return "\n".join(lines + [f"note: {note}" for note in notes])
+    groups: dict[str, Collection[ImageId]] = {}
+    for domain in DOMAINS if domains else ():
+        if images := [image for image in references if domains[image] == domain]:
+            groups[domain] = images
+    return score_groups(results, references, groups | {OVERALL: references}, metrics)

@@ -7,7 +7,7 @@ import os
 import subprocess
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -52,12 +52,18 @@ class CaptionScores:
     """
 
     metrics: dict[str, float]
-    notes: list[str] = field(default_factory=list)
+    notes: list[str]
 
-    def table(self) -> str:
-        """The scores and the notes, a line each."""
-        lines = [f"{name:8s} {score:8.4f}" for name, score in self.metrics.items()]
-        return "\n".join(lines + [f"note: {note}" for note in self.notes])
+
+def score_table(scores: Mapping[str, CaptionScores]) -> str:
+    """Scores as lines, with a column for each group of images if there are several; then the notes."""
+    lines = [f"{'':8s}" + "".join(f" {group:>11s}" for group in scores)] if len(scores) > 1 else []
+    for name in dict.fromkeys(name for column in scores.values() for name in column.metrics):
+        # A metric whose program failed on one group has no score there.
+        cells = (f"{s.metrics[name]:.4f}" if name in s.metrics else "" for s in scores.values())
+        lines.append(f"{name:8s}" + "".join(f" {cell:>11s}" for cell in cells))
+    notes = dict.fromkeys(note for column in scores.values() for note in column.notes)
+    return "\n".join(lines + [f"note: {note}" for note in notes])
 
 
 def score_captions(

@@ -6,8 +6,8 @@ import pytest
 
 from common.errors import UserError
 from dataset.ground_truth import read_nocaps
-from helpers.evaluation.caption_evaluation import domain_table, score_domains
-from helpers.evaluation.caption_metrics import FAST_METRICS, score_captions
+from helpers.evaluation.caption_evaluation import score_domains
+from helpers.evaluation.caption_metrics import FAST_METRICS, score_captions, score_table
 
 REFERENCES = {
     0: ("near-domain", ["a red cube on the ground", "the cube is red"]),
@@ -89,7 +89,7 @@ def test_table(read):
     """A metric that failed on one domain leaves a gap; notes that all domains share are printed once."""
     scores = score_domains(RESULTS, *read(annotations()), ["rouge", "spice"])
     del scores["near-domain"].metrics["ROUGE_L"]
-    head, rouge, approximate, spice = domain_table(scores).splitlines()
+    head, rouge, approximate, spice = score_table(scores).splitlines()
     assert head.split() == ["in-domain", "near-domain", "out-domain", "overall"]
     values = [f"{found.metrics['ROUGE_L']:.4f}" for found in scores.values() if found.metrics]
     assert rouge.split() == ["ROUGE_L", *values]
