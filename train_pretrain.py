@@ -40,13 +40,13 @@ def train(args: argparse.Namespace) -> None:
 
     # Every mistake is found here, before anything is started, loaded or written.
     config = read_config(args.config, PretrainConfig, changes=args.changes)
+    if args.evaluate and config.test_dataset is None:
+        raise UserError(f"{args.config}: --evaluate needs the key 'test_dataset'; set it to coco")
     plan = plan_run("pretrain", PrismerCaption, config, args)
     test_set, train_set = None, None
     if config.test_dataset is not None:
         data_path = config.source_path("coco")
         test_set = caption_dataset(config.test_dataset, "test", data_path, plan.image_config())
-    elif args.evaluate:
-        raise UserError(f"{args.config}: --evaluate needs the key 'test_dataset'; set it to coco")
     if not args.evaluate:
         train_set = pretraining_dataset(
             {name: config.source_path(name) for name in config.dataset},

@@ -1,9 +1,12 @@
 """A small set of scenes, and running scripts as a user does."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
 import torch
@@ -16,13 +19,26 @@ from tests.forked_script import forked_script
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def script(*args: object, cwd: Path) -> subprocess.CompletedProcess:
+def script(*args: object, cwd: Path) -> CompletedProcess:
     """Runs a script of the project, on the CPU, from a folder of the test's own."""
     path, *rest = map(str, args)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": ""}
     environment["ACCELERATE_USE_CPU"] = "true"
     command = [sys.executable, str(ROOT / path), *rest]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+def train(task: str, config: Path, cwd: Path, *flags: object, name: str = "tiny", **options: int) -> CompletedProcess:
+    """Runs a training script in forked processes, and checks that it succeeds; `forked_script`'s options."""
+    done = forked_script(f"train_{task}.py", "--exp_name", name, "--config", config, *flags, cwd=cwd, **options)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; of a file of JSON lines, a list."""
+    text = path.read_text()
+    return [json.loads(line) for line in text.splitlines()] if path.suffix == ".jsonl" else json.loads(text)
 
 
 def newest_weights(experiment: Path) -> dict[str, torch.Tensor]:

@@ -3,19 +3,17 @@
 What each mode computes and keeps in memory: tests/helpers/training/distribution/test_sharding.py.
 """
 
-import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 from helpers.training.checkpoints.folders import find_checkpoints
 from helpers.training.checkpoints.sharded_tensors import read_whole
 from helpers.training.checkpoints.training_state import OPTIMIZER, load_progress
-from tests.end_to_end.conftest import write_caption_config, write_config
+from tests.end_to_end.conftest import read_json, train, write_caption_config, write_config
 from tests.forked import ready_to_fork
-from tests.forked_script import forked_script
 
 # To train: torch shards an optimizer's step slowly, the more so the more parameters there are.
 FEW = {"experts": ["depth"], "freeze": "freeze_lang_vision"}
@@ -31,27 +29,23 @@ def _tiny() -> Iterator[None]:
 def work(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which one epoch was trained."""
     folder = tmp_path_factory.mktemp("ddp")
-    done = train(scenes, folder, 1)
+    done = train_two(scenes, folder, 1)
     assert done.stdout.count("global batch 20") == 1  # only the main process prints
     return folder
 
 
-def train(scenes: Path, work: Path, epochs: int, *flags: str) -> subprocess.CompletedProcess:
-    """Runs the script with two processes."""
+def train_two(scenes: Path, work: Path, epochs: int, *flags: str) -> CompletedProcess:
     config = write_caption_config(work / "caption.yaml", scenes, max_epoch=epochs, metrics=["cider"], **FEW)
-    arguments = ("train_caption.py", "--exp_name", "tiny", "--config", config, *flags)
-    done = forked_script(*arguments, cwd=work, processes=2)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done
+    return train("caption", config, work, *flags, processes=2)
 
 
 def test_every_image_is_captioned_once(work):
-    results = json.loads((work / "logging/caption_tiny/results/coco_epoch_1.json").read_text())
+    results = read_json(work / "logging/caption_tiny/results/coco_epoch_1.json")
     assert [row["image_id"] for row in results] == [1000000, 1000001, 1000002, 1000003]
 
 
 def test_a_run_goes_on_in_another_mode(scenes, work):
-    train(scenes, work, 2, "--from_checkpoint", "--shard_grad_op")
+    train_two(scenes, work, 2, "--from_checkpoint", "--shard_grad_op")
     newest = find_checkpoints(work / "logging" / "caption_tiny")[0]
     assert load_progress(newest).epoch == 2
     optimizer = read_whole(newest, OPTIMIZER)
@@ -63,12 +57,9 @@ def test_answers_of_a_sharded_model_are_those_of_one_process(scenes, tmp_path):
     """Processes write answers of different lengths: a gather in each step would hang."""
     changes = {"inference": "generate", "from_scratch": True, "max_epoch": 1, "batch_size_test": 1, **FEW}
     config = write_config(tmp_path / "vqa.yaml", scenes, data_path=str(scenes), **changes)
-    arguments = ("train_vqa.py", "--exp_name", "tiny", "--config", config)
-    done = forked_script(*arguments, "--full_shard", cwd=tmp_path, processes=2)
-    assert done.returncode == 0, done.stderr[-3000:]
-    done = forked_script(*arguments, "--from_checkpoint", "--evaluate", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr[-3000:]
+    train("vqa", config, tmp_path, "--full_shard", processes=2)
+    train("vqa", config, tmp_path, "--from_checkpoint", "--evaluate")
     results = tmp_path / "logging" / "vqa_tiny" / "results"
-    sharded, alone = (json.loads((results / f"vqa_{name}.json").read_text()) for name in ("epoch_1", "test"))
+    sharded, alone = (read_json(results / f"vqa_{name}.json") for name in ("epoch_1", "test"))
     assert len(alone) == 40
     assert sharded == alone

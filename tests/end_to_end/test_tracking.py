@@ -1,25 +1,19 @@
 """A run with a tracker: two processes, of which one writes."""
 
-import json
-
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.end_to_end.conftest import write_config
+from tests.end_to_end.conftest import read_json, train, write_config
 from tests.forked import ready_to_fork
-from tests.forked_script import forked_script
 
 
 def test_tensorboard_shows_what_metrics_jsonl_holds(scenes, tmp_path):
     changes = {"dataset": ["coco"], "coco_data_path": str(scenes), "test_dataset": None}
     changes |= {"batch_size_train": 1, "captions_per_image": 1, "max_epoch": 2}
     config = write_config(tmp_path / "pretrain.yaml", scenes, **changes)
-    arguments = ("train_pretrain.py", "--exp_name", "tiny", "--config", config, "--log_with", "tensorboard")
     with ready_to_fork():
-        done = forked_script(*arguments, cwd=tmp_path, processes=2)
-    assert done.returncode == 0, done.stderr[-3000:]
-
+        train("pretrain", config, tmp_path, "--log_with", "tensorboard", processes=2)
     folder = tmp_path / "logging" / "pretrain_tiny"
-    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    records = read_json(folder / "metrics.jsonl")
     assert ["train_loss" in record for record in records] == [True, False, True]
     assert [record["step"] for record in records] == [30, 50, 60]
     (events,) = (folder / "tensorboard").glob("events.out.tfevents.*")

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import write_config
-from tests.forked_script import forked_script
+from tests.end_to_end.conftest import read_json, train, write_config
 
 
 @pytest.fixture(scope="module")
@@ -45,51 +44,17 @@ def sources(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data
 
 
-def config_for(sources: Path, work: Path, **changes: object) -> Path:
-    defaults = {
-        "dataset": ["cc12m", "cc3m_sgu", "coco", "vg"],
-        **{f"{source}_data_path": str(sources) for source in ("cc12m", "cc3m", "coco", "vg")},
-        "captions_per_image": 1,
-        "batch_size_train": 4,
-        "max_length": 16,
-        "metrics": ["cider"],
-    }
-    return write_config(work / "pretrain.yaml", sources, **{**defaults, **changes})
-
-
 def test_four_sources_train_and_evaluate(sources, tmp_path):
-    arguments = ("train_pretrain.py", "--exp_name", "tiny", "--config", config_for(sources, tmp_path))
-    done = forked_script(*arguments, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    settings = {f"{source}_data_path": str(sources) for source in ("cc12m", "cc3m", "coco", "vg")}
+    settings |= {"dataset": ["cc12m", "cc3m_sgu", "coco", "vg"], "captions_per_image": 1, "batch_size_train": 4}
+    config = write_config(tmp_path / "pretrain.yaml", sources, **settings, max_length=16, metrics=["cider"])
+    done = train("pretrain", config, tmp_path)
     assert "12 samples, global batch 4, 6 steps" in done.stdout
     assert "skipped so far: 2 samples" in done.stdout
     assert "000000001.txt: it has no words" in done.stderr
     folder = tmp_path / "logging" / "pretrain_tiny"
-    epochs = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
+    epochs = read_json(folder / "metrics.jsonl")
     assert [record["skipped"] for record in epochs] == [2, 2]
     assert epochs[1]["train_loss"] < epochs[0]["train_loss"]
-    assert len(json.loads((folder / "results" / "coco_epoch_2.json").read_text())) == 4
-
-    done = forked_script(*arguments, "--evaluate", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "CIDEr" in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("changes", "flags", "message"),
-    [
-        ({"cc3m_data_path": None}, (), "key 'cc3m_data_path' is missing"),
-        ({"cc12m_data_path": "nowhere"}, (), "data_path nowhere is missing"),
-        ({"test_dataset": None}, ("--evaluate",), "--evaluate needs"),
-    ],
-)
-def test_a_mistake_is_one_line(sources, tmp_path, changes, flags, message):
-    if "--evaluate" in flags:  # it needs weights; the mistake is found before they are read
-        pretrained = tmp_path / "logging" / "pretrain_tiny"
-        pretrained.mkdir(parents=True)
-        (pretrained / "model.safetensors").touch()
-    config = config_for(sources, tmp_path, **changes)
-    done = forked_script("train_pretrain.py", "--exp_name", "tiny", "--config", config, *flags, cwd=tmp_path)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert len(read_json(folder / "results" / "coco_epoch_2.json")) == 4
+    assert "CIDEr" in train("pretrain", config, tmp_path, "--evaluate").stdout

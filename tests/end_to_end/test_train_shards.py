@@ -1,6 +1,5 @@
 """Pre-training from shards over HTTP, killed and gone on with, beside the same from a folder."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ import pytest
 
 from benchmarks.file_server import FileServer
 from dataset.shards.pack import pack
-from tests.end_to_end.conftest import assert_same_weights, write_config
+from tests.end_to_end.conftest import assert_same_weights, read_json, write_config
 from tests.forked import ready_to_fork
 from tests.forked_script import forked_script
 
@@ -45,13 +44,12 @@ def pretrain(config: Path, *flags: str, last: int = 0) -> CompletedProcess:
 
 
 def noted(folder: Path, rank: int) -> list[dict]:
-    file = folder / f"samples_{rank}.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()]
+    return read_json(folder / f"samples_{rank}.jsonl")
 
 
 def losses(folder: Path) -> list[float]:
-    lines = (folder / "logging/pretrain_tiny/metrics.jsonl").read_text().splitlines()
-    return [record["train_loss"] for record in map(json.loads, lines) if "train_loss" in record]
+    records = read_json(folder / "logging/pretrain_tiny/metrics.jsonl")
+    return [record["train_loss"] for record in records if "train_loss" in record]
 
 
 def test_killed_and_resumed_every_sample_counts_once(scenes: Path, tmp_path: Path) -> None:
