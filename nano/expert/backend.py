@@ -26,7 +26,7 @@ from nano.expert import decode
 from nano.expert.network import NanoConfig, NanoNetwork
 
 FOLDER = Path(__file__).resolve().parent.parent / "experts"
-CHUNK = 8  # images per forward; always so many, so that a label does not depend on the others'
+CHUNK = 8  # images per forward; a fixed number, so that a label does not depend on the other images
 
 LABELS = {
     "depth": lambda raw, size: decode.depth_label(raw["depth"], size),
@@ -39,7 +39,7 @@ LABELS = {
 
 
 def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Path]:
-    """They come with the project."""
+    """The files of the weights, which come with the project."""
     return [FOLDER / "config.json", FOLDER / "model.safetensors"]
 
 
@@ -60,7 +60,7 @@ def read_network(folder: Path) -> NanoNetwork:
         check_weights(state, weights)
         if others := no_floats(state, network.state_dict()):
             raise ValueError(others[0])
-        network.load_state_dict(state)  # copies into float32
+        network.load_state_dict(state)  # converts to float32
     except (SafetensorError, ValueError, RuntimeError) as error:
         reason = one_line(error)[:200]
         raise UserError(f"{folder}: damaged nano experts ({reason}); fetch or train them again") from None
@@ -91,7 +91,7 @@ class NanoExpert:
 
     @torch.inference_mode()
     def predict(self, inputs: list[Tensor]) -> list[dict[str, Any]]:
-        """Per image: arrays at the network's side for surfaces, at half of it for things; the word."""
+        """Per image: the maps of `NanoNetwork` as arrays, with probabilities for logits, and the word or None."""
         raw = []
         for images, count in fixed_chunks(inputs, CHUNK):
             with self.lower_precision:
@@ -99,33 +99,19 @@ class NanoExpert:
         return raw
 
     def _predict_chunk(self, images: Tensor) -> list[dict[str, Any]]:
-        side = self.network.config.side
         maps = self.network(images)
         check_finite(maps)
-        semantic = F.interpolate(maps["semantic"], (side, side), mode="bilinear").argmax(1)
-        arrays = {
-            "depth": maps["depth"][:, 0],
-            "normal": maps["normal"],
-            "edge": maps["edge"][:, 0].sigmoid(),
-            "semantic": semantic.byte(),
-            "classes": maps["classes"],
-            "centre": maps["centre"][:, 0].sigmoid(),
-            "offset": maps["offset"],
-            "text": maps["text"][:, 0].sigmoid(),
-        }
-        arrays = {
-            name: (values.float() if values.is_floating_point() else values).cpu().numpy()
-            for name, values in arrays.items()
-        }
-        words = self._read(images, arrays["text"])
-        return [
-            {name: values[index] for name, values in arrays.items()} | {"word": words[index]}
-            for index in range(len(images))
-        ]
+        for name in ("edge", "centre", "text"):
+            maps[name] = maps[name].sigmoid()
+        arrays = {name: values.squeeze(1).float().cpu().numpy() for name, values in maps.items() if name != "semantic"}
+        classes = F.interpolate(maps["semantic"], images.shape[-2:], mode="bilinear").argmax(1)
+        arrays["semantic"] = classes.byte().cpu().numpy()
+        arrays["word"] = self._read(images, arrays["text"])
+        return [{name: values[index] for name, values in arrays.items()} for index in range(len(images))]
 
     def _read(self, images: Tensor, text: np.ndarray) -> list[Word | None]:
         boxes = [decode.text_box(cells) for cells in text]
-        # Where there is no word, any box: the reader too always sees the same number of images.
+        # Without a word any box: the reader's batch has a fixed size, too.
         rows = [[index, *(2 * x for x in box or (0, 0, 8, 8))] for index, box in enumerate(boxes)]
         logits = self.network.read(images, torch.tensor(rows, dtype=torch.float32, device=self.device))
         features = self.network.word_features.cpu().numpy()

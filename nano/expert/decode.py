@@ -1,4 +1,4 @@
-"""From the network's maps to labels, for one image. What is not finite is refused (`NotFinite`)."""
+"""From the network's maps to labels, for one image. Values that are not finite raise `NotFinite`."""
 
 import numpy as np
 from PIL import Image
@@ -9,19 +9,19 @@ from experts.finite import check_finite
 from model.modalities import BACKGROUND
 
 CENTRE_THRESHOLD = 0.25
-MINIMAL_CELLS = 4  # smaller instances are taken for noise
-MINIMAL_TEXT = 12
+MINIMAL_CELLS = 4  # smaller instances are noise
+MINIMAL_TEXT = 12  # cells
 
 
 def stretch(values: np.ndarray) -> np.ndarray:
-    """Brings a map to bytes, its minimum to 0 and its maximum to 255; a flat one to zeros."""
+    """Scales a map to bytes, its minimum to 0 and its maximum to 255; a constant map gives zeros."""
     check_finite(values)
     low, high = float(values.min()), float(values.max())
     return np.rint((values - low) * (255 / max(high - low, 1e-6))).astype(np.uint8)
 
 
 def depth_label(depth: np.ndarray, size: tuple[int, int]) -> Label:
-    """(h, w) inverse depth -> bytes, near is bright."""
+    """(h, w) inverse depth -> bytes; near is bright."""
     return Label(stretch(_resize(depth.astype(np.float32), size, Image.Resampling.BILINEAR)))
 
 
@@ -35,7 +35,7 @@ def normal_label(normal: np.ndarray, size: tuple[int, int]) -> Label:
 
 
 def edge_label(strength: np.ndarray, size: tuple[int, int]) -> Label:
-    """(h, w) strength -> bytes, strong edges are dark."""
+    """(h, w) strength -> bytes; strong edges are dark."""
     return Label(255 - stretch(_resize(strength.astype(np.float32), size, Image.Resampling.BILINEAR)))
 
 
@@ -49,8 +49,8 @@ def instance_label(logits: np.ndarray, centre: np.ndarray, offset: np.ndarray, s
     """Groups the cells of objects around centres (Panoptic-DeepLab, arXiv 1911.10194).
 
     Args:
-        logits: (classes + 1, h, w); the last is background.
-        centre: (h, w) probability that an instance has its centre there.
+        logits: (classes + 1, h, w); the last class is background.
+        centre: (h, w) probability of an instance's centre.
         offset: (2, h, w) from each cell to the centre of its instance, x and y, in cells.
         size: of the label.
     """
@@ -93,13 +93,13 @@ def text_box(text: np.ndarray) -> tuple[float, float, float, float] | None:
     rows, columns = np.nonzero(text > 0.5)
     if len(rows) < MINIMAL_TEXT:
         return None
-    left, right = np.quantile(columns, [0.01, 0.99])  # a stray cell does not count
+    left, right = np.quantile(columns, [0.01, 0.99])  # without stray cells
     top, bottom = np.quantile(rows, [0.01, 0.99])
     return float(left), float(top), float(right) + 1, float(bottom) + 1
 
 
 def words_label(text: np.ndarray, word: Word | None, size: tuple[int, int]) -> Label:
-    """(h, w) probability of text and the word that was read, if any -> a label of one word or none."""
+    """(h, w) probability of text, and the word that was read or None -> a label of one word or none."""
     if word is None:
         return Label(None)
     check_finite(text, word)

@@ -1,4 +1,4 @@
-"""What the network is trained to minimise."""
+"""The losses of the nano experts, and their augmentation."""
 
 import torch
 import torch.nn.functional as F
@@ -21,15 +21,7 @@ WEIGHTS = {
 
 
 def map_losses(maps: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The loss of each map.
-
-    Args:
-        maps: output of `NanoNetwork.forward`.
-        targets: stacked `SceneTargets`.
-
-    Returns:
-        A scalar for each head.
-    """
+    """The loss of each map of `NanoNetwork.forward`, a scalar; `targets` are stacked `SceneTargets`."""
     maps = {name: values.float() for name, values in maps.items()}
     normal = targets["normal"].float() / 127.5 - 1
     classes = targets["classes"].long()
@@ -50,9 +42,9 @@ def map_losses(maps: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str,
 
 
 def word_loss(network: NanoNetwork, targets: dict[str, Tensor], generator: torch.Generator) -> Tensor:
-    """The reader's loss on the exact boxes, their sides moved by up to 4 pixels: found ones are not exact."""
+    """The reader's loss on the exact boxes with their sides moved by up to 4 pixels, as predicted boxes are."""
     which = (targets["word"] != NO_WORD).nonzero()[:, 0]
-    if len(which) < 2:  # too few for a batch norm
+    if len(which) < 2:  # too few for batch norm
         return torch.zeros(())
     boxes = targets["box"][which] + torch.rand((len(which), 4), generator=generator) * 8 - 4
     logits = network.read(targets["images"], torch.cat([which[:, None].float(), boxes], dim=1))

@@ -1,4 +1,4 @@
-"""How good predicted labels are, against the exact ones."""
+"""Scores of predicted labels against exact ones."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from nano.expert.training_data import Truth
 
 
 class Scores:
-    """Sums over scenes."""
+    """Accumulates scores over scenes."""
 
     def __init__(self, semantic_classes: int) -> None:
         self.means: dict[str, list[float]] = {"depth_error": [], "normal_degrees": [], "edge_error": []}
@@ -37,7 +37,7 @@ class Scores:
             self.counts["invented"] += len(words)
 
     def summary(self) -> dict[str, float]:
-        """The scores, rounded; errors of depth and edges are parts of the full range."""
+        """The scores, rounded; errors of depth and edges are shares of the full range."""
         hits = np.diag(self.confusion)
         union = self.confusion.sum(0) + self.confusion.sum(1) - hits
         counts = self.counts
@@ -51,7 +51,7 @@ class Scores:
 
 
 def count_found(ids: np.ndarray, classes: dict, exact_ids: np.ndarray, exact: dict) -> int:
-    """How many exact instances have a predicted one of their class with an overlap (IoU) above 0.5."""
+    """The number of exact instances that match a predicted one of their class with IoU above 0.5."""
     found = 0
     for key, index in exact.items():
         mask = exact_ids == key

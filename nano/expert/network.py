@@ -1,4 +1,4 @@
-"""The network: an encoder-decoder over the whole image and a reader of the word found in it."""
+"""The network of the nano experts: an encoder-decoder for the image, and a reader for the word in it."""
 
 from dataclasses import dataclass
 
@@ -8,18 +8,18 @@ from pydantic import ConfigDict
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
-READER_SIZE = (24, 72)  # height and width to which a word is brought before it is read
+READER_SIZE = (24, 72)  # height and width of a word that is read
 
 
 @dataclass(frozen=True)
 class NanoConfig:
-    """What fixes the network.
+    """The settings of the network.
 
     Attributes:
-        words: what the reader knows.
+        words: the reader's vocabulary.
         semantic_classes: classes of the segmentation.
         instance_classes: classes of the detection.
-        side: images are squashed to side x side.
+        side: images are resized to side x side.
         widths: channels at 1/2, 1/4, 1/8 and 1/16 of the side.
         head_width: channels of the decoder at 1/2.
     """
@@ -54,7 +54,7 @@ class Residual(nn.Module):
 
 
 class Merge(nn.Module):
-    """Adds a coarse map, enlarged twice, to a fine one."""
+    """Adds a coarse map, upsampled by two, to a fine one."""
 
     def __init__(self, coarse: int, fine: int, outputs: int) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class Reader(nn.Sequential):
             ConvNormAct(16, 32, stride=2),
             ConvNormAct(32, 48, stride=2),
             ConvNormAct(48, 48),
-            nn.AdaptiveAvgPool2d((2, 9)),  # letters stay in their places
+            nn.AdaptiveAvgPool2d((2, 9)),  # keeps the order of the letters
             nn.Flatten(),
             nn.Dropout(0.2),
             nn.Linear(48 * 2 * 9, words),
@@ -84,7 +84,7 @@ class Reader(nn.Sequential):
 
 
 class NanoNetwork(nn.Module):
-    """All heads; maps come at half the side s of the input, the edges at the full side."""
+    """All heads; maps have half the side s of the input, edges the full side."""
 
     def __init__(self, config: NanoConfig) -> None:
         super().__init__()
@@ -113,9 +113,9 @@ class NanoNetwork(nn.Module):
             images: uint8 (b, 3, s, s).
 
         Returns:
-            `depth` (b, 1, s/2, s/2); `normal` (b, 3, ...), not yet of unit length; `edge` (b, 1, s, s)
-            logits of its strength; `semantic` and `classes` logits, the last of `classes` is background;
-            `centre` logits of an instance's centre; `offset` to it in cells, x and y; `text` logits.
+            `depth` (b, 1, s/2, s/2); `normal` (b, 3, s/2, s/2), not normalised; `edge` (b, 1, s, s), logits of
+            the strength; logits (b, ..., s/2, s/2) of `semantic`, `classes` (the last is background), `text` and
+            an instance's `centre`; `offset` (b, 2, s/2, s/2) to the centre, x and y in cells.
         """
         half = self.stem(scale(images))
         quarter = self.down4(half)
@@ -129,18 +129,15 @@ class NanoNetwork(nn.Module):
         return maps
 
     def read(self, images: Tensor, boxes: Tensor) -> Tensor:
-        """Reads words.
+        """Reads words: logits (n, words).
 
         Args:
             images: uint8 (b, 3, s, s).
             boxes: (n, 5): index of the image, then left, top, right, bottom in its pixels.
-
-        Returns:
-            Logits over the words, (n, words).
         """
         return self.reader(roi_align(scale(images), boxes, READER_SIZE, sampling_ratio=2, aligned=True))
 
 
 def scale(images: Tensor) -> Tensor:
-    """Bytes to about -2 .. 2, channels last in memory (faster on a CPU)."""
+    """Scales bytes to -2 .. 2, and stores channels last (faster on a CPU)."""
     return ((images.float() - 128) / 64).contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Scenes with exact labels, as the network's targets."""
+"""Scenes with exact labels as targets of the nano experts."""
 
 import json
 from dataclasses import dataclass
@@ -19,17 +19,17 @@ from model.modalities import BACKGROUND
 from nano.expert.backend import prepare
 
 NO_WORD = -1
-_CENTRE_SPREAD = 2.0  # standard deviation of the bump at a centre, in cells
+_CENTRE_SPREAD = 2.0  # standard deviation of the peak at a centre, in cells
 
 
 @dataclass(frozen=True)
 class Truth:
-    """The exact labels of a scene, at its image's size; `word` is None if there is no sign.
+    """The exact labels of a scene, at the size of its image.
 
     Attributes:
-        maps: label map by modality; `ocr_detection` is absent if there is no word.
+        maps: label map by modality; without a word there is no `ocr_detection`.
         instances: class of each instance id.
-        word: text and embedding.
+        word: text and embedding; None without a sign.
     """
 
     maps: dict[str, np.ndarray]
@@ -108,7 +108,7 @@ class SceneTargets(Dataset):
 def instance_targets(
     ids: np.ndarray, instances: dict[int, int], background: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What the detection's heads are to predict.
+    """The targets of the detection's heads.
 
     Args:
         ids: uint8 (h, w) instance ids.
@@ -116,8 +116,8 @@ def instance_targets(
         background: the class of cells without an instance.
 
     Returns:
-        Classes uint8 (h, w); bumps at the instances' centres uint8 (h, w), 255 at the top; float16
-        (2, h, w), the way from each cell to the centre of its instance, x and y, in cells.
+        Classes uint8 (h, w); peaks at the instances' centres uint8 (h, w), 255 at the top; offsets float16
+        (2, h, w) from each cell to the centre of its instance, x and y, in cells.
     """
     classes = np.full(ids.shape, background, np.uint8)
     centre = np.zeros(ids.shape, np.float32)
@@ -130,20 +130,20 @@ def instance_targets(
         middle_x, middle_y = x[mask].mean(), y[mask].mean()
         classes[mask] = index
         offset[:, mask] = middle_x - x[mask], middle_y - y[mask]
-        # The bump's top is on a cell, so that it is a maximum of 1.
+        # The peak is on a cell, so that its maximum is 1.
         distance = (x - round(float(middle_x))) ** 2 + (y - round(float(middle_y))) ** 2
         centre = np.maximum(centre, np.exp(-distance / (2 * _CENTRE_SPREAD**2)))
     return classes, (centre * 255).astype(np.uint8), offset
 
 
 def load_targets(dataset: SceneTargets, workers: int) -> dict[str, Tensor]:
-    """All scenes at once, stacked: about 0.2 MB each at side 160."""
+    """All scenes, stacked: about 0.2 MB each at side 160."""
     batches = list(Loader(dataset, 64, num_workers=workers))
     return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
 
 
 def find_words(data: Path, images: list[ImageFile]) -> dict[str, list[float]]:
-    """Every word on the signs of the scenes, in order, with its embedding."""
+    """All words on the signs of the scenes, sorted, with their embeddings."""
     words = {}
     for image in images:
         sidecar = label_png(data / "labels", "ocr_detection", image.label).with_suffix(".json")
