@@ -338,10 +338,6 @@ def rows() -> dict[str, tuple[Callable[..., dict[str, Any]], tuple]]:
     return found
 
 
-def shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=[""], help="rows whose names contain one of these")

@@ -1,10 +1,10 @@
-"""Blocks that compute wholly in autocast's type.
+"""Blocks that compute in autocast's type throughout.
 
-autocast casts each float32 weight on its own: the trainable ones once a step, the frozen ones whenever they
-are used; it gives norms float32, and so sums of residuals, each of which is cast again for the next product.
-Here a block's weights are cast together, the frozen ones once and for all, and it runs without autocast on
-inputs of its type: norms and softmax are float32 inside, as torch's kernels are, and give that type.
-Parameters, gradients and what is saved stay float32.
+autocast casts each float32 weight by itself: trainable weights once a step, frozen ones at each use. It runs
+norms in float32, so sums of residuals are float32 too, and each product casts them again. Here a block casts
+its weights together (frozen ones once and for all), and runs without autocast on inputs of its type. Norms and
+softmax still compute in float32 inside, as torch's kernels do. Parameters, gradients and checkpoints stay
+float32.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from model.prismer import Prismer
 
 
 def lower_blocks(model: Prismer) -> None:
-    """Makes every repeated unit compute in autocast's type where autocast is on.
+    """Makes every repeated unit compute in autocast's type, while autocast is on.
 
     Args:
         model: its blocks' `forward` is replaced; names of parameters stay.
@@ -28,24 +28,26 @@ def lower_blocks(model: Prismer) -> None:
 
 
 def kept_copies(model: Prismer) -> list[Tensor]:
-    """The copies that blocks keep from one forward to the next."""
-    lowered = [block.forward for block in model.blocks() if isinstance(block.forward, _Lowered)]
-    return [copy for each in lowered for store in (each.frozen, each.inference) for copy in store.copies]
+    """The copies of weights that blocks keep from one forward pass to the next."""
+    return [copy for each in _lowered(model) for store in (each.frozen, each.inference) for copy in store.copies]
 
 
 def forget_inference(model: Prismer) -> None:
-    """Lets go of what an evaluation has kept: where graphs are replayed, no block notices that it is over."""
-    for block in model.blocks():
-        if isinstance(block.forward, _Lowered):
-            block.forward.inference.forget()
+    """Drops the copies of an evaluation. Where graphs are replayed, blocks do not notice its end themselves."""
+    for each in _lowered(model):
+        each.inference.forget()
+
+
+def _lowered(model: Prismer) -> "list[_Lowered]":
+    return [block.forward for block in model.blocks() if isinstance(block.forward, _Lowered)]
 
 
 class _Lowered:
-    """The forward of a block in autocast's type. It is called for every token: it does little by itself.
+    """The forward of a block in autocast's type. Generation calls it for every token, so it does little itself.
 
     Attributes:
-        frozen: copies of the weights that do not train.
-        inference: of all of them, while no gradients are asked for.
+        frozen: copies of the frozen weights.
+        inference: copies of all weights, used without gradients.
     """
 
     def __init__(self, block: nn.Module) -> None:
@@ -58,7 +60,7 @@ class _Lowered:
         if not torch.is_autocast_enabled(device):
             return self.forward(*args)
         dtype = torch.get_autocast_dtype(device)
-        # Looked up each time: sharding puts gathered ones here, which have the type already.
+        # Looked up at each call: sharding puts gathered weights here, which have the type already.
         weights = [parameters[name] for parameters, name in self._places]
         args = [x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x for x in args]
         self._put(self._cast(weights, dtype))
@@ -75,7 +77,7 @@ class _Lowered:
 
     def _cast(self, weights: list[Tensor], dtype: torch.dtype) -> Sequence[Tensor]:
         """The weights in a type."""
-        # In training, a first run under checkpointing asks for no gradients either.
+        # In training, the first run of a checkpointed block has no gradients either, but keeps no copies.
         if not (torch.is_grad_enabled() or self.block.training):
             return self.inference.of(weights, dtype)
         self.inference.forget()
@@ -93,21 +95,18 @@ class _Copies:
         self.forget()
 
     def forget(self) -> None:
-        """Keeps nothing."""
         self.copies: tuple[Tensor, ...] = ()
         self._state: tuple | None = None
 
     def of(self, weights: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
-        """The weights, as copies where they have another type."""
-        state = 0  # changes when one gets other values, or another place
-        for x in weights:
-            if x.dtype != dtype:
-                state += x._version + x.data_ptr()
+        """The weights, with copies of those in another type."""
+        # Changes when a weight gets other values or other memory.
+        state = sum(x._version + x.data_ptr() for x in weights if x.dtype != dtype)
         if not state:
             return weights
         if (state, dtype) != self._state:
             other = [x.detach() for x in weights if x.dtype != dtype]
-            with torch.inference_mode(False), torch.no_grad():  # they may serve training later
+            with torch.inference_mode(False), torch.no_grad():  # the copies may serve training later
                 self.copies = _cast_together(dtype, other)
             self._state = state, dtype
         copies = iter(self.copies)
@@ -118,13 +117,11 @@ class _Cast(torch.autograd.Function):
     """Casts weights together, and their gradients back."""
 
     @staticmethod
-    def forward(
-        _context: torch.autograd.function.FunctionCtx, dtype: torch.dtype, *weights: Tensor
-    ) -> tuple[Tensor, ...]:
+    def forward(_context: Any, dtype: torch.dtype, *weights: Tensor) -> tuple[Tensor, ...]:
         return _cast_together(dtype, weights)
 
     @staticmethod
-    def backward(_context: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(_context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         return None, *_cast_together(torch.float32, gradients)
 
 

@@ -10,15 +10,15 @@ from helpers.training.distribution.batch_norm import SynchronisedBatchNorm2d
 from model.prismer import Prismer
 
 Compilation = Literal["none", "blocks", "graphs", "both"]  # graphs: helpers/performance/training_graphs.py
-MULTIPLE = 16  # texts have two or three lengths then
+MULTIPLE = 16  # with it, texts have two or three lengths
 
 
 def compile_model(model: Prismer) -> None:
     """Compiles the stems, the repeated units of both towers, and the loss, in place.
 
-    Layer by layer, so that all layers of a kind share one compilation. In training texts are padded to few
-    lengths; the cache of generated ones grows with every token, so their decoder stays as it is. So do stems
-    whose norms ask other processes.
+    Layers are compiled one by one, so all layers of a kind share one compilation. In training, texts are
+    padded to few lengths. In generation the cache grows with every token, so a decoder layer with a cache runs
+    uncompiled. So do stems with synchronised norms, which communicate.
     """
     model.multiple = MULTIPLE
     torch._dynamo.config.recompile_limit = 32  # of one function: kinds of layers times shapes

@@ -1,4 +1,4 @@
-"""Recording CUDA graphs: work on a GPU that is done again without the host, on tensors that stay in place."""
+"""CUDA graphs: a GPU repeats recorded work without the host, on tensors that stay in place."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,20 +14,20 @@ T = TypeVar("T")
 
 
 def alike(inputs: Inputs) -> dict[str, Tensor | LabelMap]:
-    """The encoder's input with one shape for all batches of a size, whatever objects and words are seen."""
+    """The encoder's input with one shape for all batches of a size, however many objects and words they have."""
     return {name: x.filled() if isinstance(x, LabelMap) else x for name, x in inputs.items()}
 
 
 @contextmanager
 def recordable() -> Iterator[None]:
-    """Meanwhile autocast keeps no copies of weights: they would be gone when a graph is replayed."""
+    """Keeps autocast from caching copies of weights, which would be freed before a graph is replayed."""
     precision, enabled = torch.get_autocast_dtype("cuda"), torch.is_autocast_enabled("cuda")
     with torch.autocast("cuda", precision, enabled, cache_enabled=False):
         yield
 
 
 def warm_up(work: Callable[[], Any]) -> None:
-    """Does work once as it must be before it is captured: it compiles, and takes work spaces."""
+    """Runs work once before its capture, because it may compile or allocate work spaces."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -36,17 +36,17 @@ def warm_up(work: Callable[[], Any]) -> None:
 
 
 def capture(work: Callable[[], T], pool: Any = None) -> tuple[Callable[[], None], T]:
-    """Records work, without doing it.
+    """Records work without running it.
 
     Args:
-        work: reads and changes tensors that stay where they are.
-        pool: of memory, for graphs that are replayed in turn and may share it.
+        work: reads and changes tensors that stay in place.
+        pool: of memory, shared by graphs that never run at the same time.
 
     Returns:
-        What does it, and the tensors where its results will be.
+        A function that replays the work, and the tensors that will hold its results.
     """
     graph = torch.cuda.CUDAGraph()
-    # Others may use the GPU meanwhile: a loader's thread pins memory.
+    # "thread_local": the loader's thread may pin memory during the capture.
     with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
         results = work()
     return graph.replay, results

@@ -1,6 +1,6 @@
-"""CUDA graphs of inference: the encoder and a step of a beam search are recorded once a shape, and replayed.
+"""CUDA graphs of inference: the encoder and the step of a beam search, recorded once for each shape.
 
-A small batch waits for the host otherwise, which starts hundreds of kernels for every token.
+Without graphs a small batch waits for the host, which launches hundreds of kernels for every token.
 """
 
 from collections import Counter
@@ -17,30 +17,27 @@ from model.beam_search import Beams
 from model.inputs import Inputs
 from model.prismer import Prismer
 
-MOST_IMAGES, MOST_BEAMS = 64, 192  # larger batches keep the GPU busy by themselves
-MOST_SHAPES = 4  # each keeps a batch
-TIMES = 2  # a shape that comes so often may come again
+MOST_IMAGES, MOST_BEAMS = 64, 192  # larger batches keep the GPU busy without graphs
+MOST_SHAPES = 4  # each graph keeps a batch
+TIMES = 2  # a shape is recorded when it comes for the second time
 
 
 def replay_inference(model: Prismer) -> None:
-    """Makes a model on its GPU, ready for use, replay its encoder and its beam searches.
-
-    The decoder's layers must not be sharded.
-    """
+    """Makes a model replay its encoder and its beam searches. It must be on its GPU and not sharded."""
     model.text_decoder.replay = _Searches(model)
     encoder = model.expert_encoder
     encoder.forward = _Encoder(model, encoder.forward)
 
 
 def record(work: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
-    """Records work, which is done once meanwhile; see `capture`."""
+    """Runs work once, then records it; see `capture`."""
     with recordable():
         warm_up(work)
         return capture(work)
 
 
 class _Kept:
-    """Graphs of the present weights; the shapes and the precision of its inputs lead to each."""
+    """The graphs of the current weights, by shapes and precision of their inputs."""
 
     def __init__(self, model: Prismer) -> None:
         self._model = model
@@ -49,16 +46,12 @@ class _Kept:
         self._weights = 0
 
     def of(self, tensors: list[Tensor], make: Callable[[], Any], *more: Any) -> Any | None:
-        """What `make` records of these tensors, or has recorded of such; None when they are new."""
+        """The recording of `make` for tensors of these shapes; None while the shapes are new."""
         shapes = tuple((x.shape, x.dtype, x.stride()) for x in tensors)
-        precision = (
-            torch.is_autocast_enabled("cuda"),
-            torch.get_autocast_dtype("cuda"),
-            torch.is_inference_mode_enabled(),
-        )
+        precision = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
         weights = sum(x._version + x.data_ptr() for x in self._model.parameters())
         weights += sum(x.data_ptr() for x in kept_copies(self._model))
-        if weights != self._weights:  # nothing of what was recorded is of use any more
+        if weights != self._weights:  # the recordings are of old weights
             self._kept.clear()
             self._seen.clear()
             self._weights = weights
@@ -74,7 +67,7 @@ class _Kept:
 
 
 class _Encoder:
-    """The encoder's forward."""
+    """The encoder's forward, replayed."""
 
     def __init__(self, model: Prismer, forward: Callable[..., Tensor]) -> None:
         self._encoder, self._forward, self._kept = model.expert_encoder, forward, _Kept(model)
@@ -101,7 +94,7 @@ class _Encoder:
 
 
 class _Searches:
-    """`TextDecoder.replay`."""
+    """`TextDecoder.replay`, see there."""
 
     def __init__(self, model: Prismer) -> None:
         self._kept = _Kept(model)
@@ -115,7 +108,7 @@ class _Searches:
 
 
 class _Recorded:
-    """Beams whose step is replayed. `logits` are overwritten by the next step."""
+    """Beams with a replayed step, which overwrites `logits`."""
 
     def __init__(self, beams: Beams, count: int) -> None:
         self.logits = beams.logits
@@ -127,7 +120,7 @@ class _Recorded:
             place.copy_(value)
 
     def begin(self, beams: Beams) -> "_Recorded":
-        """Goes on from these beams, which are of the same shapes."""
+        """Starts from beams of the same shapes."""
         for place, value in zip(self._tensors, beams.tensors(), strict=True):
             if place is not value:
                 place.copy_(value)
@@ -135,7 +128,7 @@ class _Recorded:
         return self
 
     def advance(self, parents: Tensor, ids: Tensor) -> None:
-        """As those of `Beams`."""
+        """As `Beams.advance`."""
         self._parents.copy_(parents)
         self._ids.copy_(ids)
         self._replay()

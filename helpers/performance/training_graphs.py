@@ -1,8 +1,8 @@
-"""CUDA graphs: forward and backward pass of a training step are recorded, and replayed for later batches.
+"""CUDA graphs of training: forward and backward pass are recorded, and replayed for later batches.
 
-What a small batch waits for is the host, which starts thousands of kernels a step. A graph is of one shape
-of batches; `Prismer.multiple` makes them few. The mean of the texts' losses, the gradient's norm and the
-optimizer stay outside.
+Without graphs a small batch waits for the host, which launches thousands of kernels a step. Each shape of
+batches needs its graph; `Prismer.multiple` keeps the shapes few. The mean of the texts' losses, the gradient's
+norm and the optimizer stay outside.
 """
 
 from collections.abc import Callable
@@ -21,13 +21,13 @@ from model.decoder import Places
 from model.inputs import Inputs
 from model.prismer import Prismer
 
-MOST_SHAPES = 8  # each keeps a batch and its gradients
+MOST_SHAPES = 8  # each graph keeps a batch and its gradients
 
 
 def why_not(accelerator: Accelerator, activation_checkpointing: ActivationCheckpointing) -> str | None:
-    """Why training cannot be recorded here; None if it can."""
+    """The reason why training cannot be recorded; None if it can."""
     if accelerator.device.type != "cuda":
-        return "they are a GPU's"
+        return "they need a GPU"
     if accelerator.num_processes > 1:
         return "there are several processes"
     if activation_checkpointing != "none":
@@ -36,18 +36,18 @@ def why_not(accelerator: Accelerator, activation_checkpointing: ActivationCheckp
 
 
 def record_losses(model: Prismer) -> None:
-    """Makes a model, on its GPU and otherwise ready for training, replay graphs of its losses."""
+    """Makes a model replay graphs of its losses. It must be on its GPU and otherwise ready for training."""
     model.multiple = MULTIPLE
     model.losses_at = _Recorded(model)
 
 
 class _Recorded:
-    """`Prismer.losses_at` by graphs; outside of training, and of batches of a shape too many, without."""
+    """`Prismer.losses_at` by graphs, in training; the first `MOST_SHAPES` shapes have graphs, others run without."""
 
     def __init__(self, model: Prismer) -> None:
         self._model, self._losses_at = model, model.losses_at
         self._steps: dict[tuple, _Step] = {}
-        self._pool = torch.cuda.graph_pool_handle()  # shared by all graphs: one at a time is in use
+        self._pool = torch.cuda.graph_pool_handle()  # shared, because one graph runs at a time
 
     def __call__(
         self,
@@ -69,14 +69,14 @@ class _Recorded:
         return self._steps[key](batch)
 
     def _key(self, batch: tuple) -> tuple:
-        """What a graph is for: shapes, precision, and the values of frozen weights, which it has copied."""
+        """A graph's key: shapes, precision, and the version of frozen weights, which the graph has copied."""
         leaves, spec = _pytree.tree_flatten(batch)
         autocast = torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda")
         frozen = (p._version for p in self._model.parameters() if not p.requires_grad)
         return spec, *((x.shape, x.dtype, x.stride()) for x in leaves), autocast, sum(frozen)
 
     def _record(self, batch: tuple) -> "_Step":
-        """Records a batch's passes. They run meanwhile: running statistics and random state are put back."""
+        """Records the passes of a batch. They run once, so running statistics and random state are restored."""
         buffers = [(x, x.clone()) for x in self._model.buffers()]
         random_state = torch.cuda.get_rng_state()
         with recordable():
@@ -90,8 +90,8 @@ class _Recorded:
 class _Step:
     """The recorded passes of batches of one shape.
 
-    Not `torch.cuda.make_graphed_callables`: it hands each of hundreds of gradients to autograd, on another
-    stream, and where gradients of several batches are summed, it overwrites them.
+    `torch.cuda.make_graphed_callables` would hand hundreds of gradients to autograd one by one, on another
+    stream, and overwrite gradients that accumulate over batches.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class _Step:
     ) -> None:
         self._batch = _pytree.tree_map(torch.clone, batch)
         self._parameters = [p for p in parameters if p.requires_grad]
-        # Something that needs a gradient, without which autograd would not call `backward`.
+        # autograd calls `backward` only if some input needs a gradient.
         self._anchor = torch.zeros((), device=batch[1].device, requires_grad=True)
         self._gradient = torch.ones(len(batch[1]), device=batch[1].device)
         losses: Tensor
@@ -141,7 +141,7 @@ class _Step:
 
 
 def _laid_out(gradient: Tensor | None, parameter: Tensor) -> Tensor | None:
-    """A gradient in its parameter's order in memory, as fused optimizers take it."""
+    """A gradient in its parameter's memory format, which fused optimizers need."""
     if gradient is None or gradient.stride() == parameter.stride():
         return gradient
     return torch.empty_like(parameter).copy_(gradient)

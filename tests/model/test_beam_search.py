@@ -104,15 +104,6 @@ def test_equals_the_plain_loop_on_many_chains(num_beams, min_new, max_new):
             assert found.scores[row].item() == pytest.approx(score, rel=1e-5)
 
 
-def test_pads_follow_the_end():
-    model = tiny.build(PrismerCaption, end=50.0)
-    prompt = Prompt(torch.zeros(1, 1).long(), torch.ones(1, 1).long(), torch.ones(1).long())
-    encoded = model.expert_encoder(tiny.images(1))
-    found = beam_search(model.text_decoder, encoded, prompt, num_beams=2, max_new=5, min_new=1, length_penalty=1.0)
-    assert found.ids[0, 1] == model.text_decoder.eos_id
-    assert found.ids[0, 2:].tolist() == [1, 1, 1]
-
-
 def test_stops_where_positions_end():
     model = tiny.build(PrismerCaption, end=-50.0)
     prompt = Prompt(torch.full((1, 60), 7), torch.ones(1, 60).long(), torch.full((1,), 60))

@@ -20,11 +20,6 @@ TINY = PrismerConfig(
     image_resolution=24,
     label_resolution=16,
 )
-HUGE = replace(
-    TINY,
-    vision=VisionConfig(width=1280, layers=2, heads=16, patch_size=14, activation="gelu"),
-    label_resolution=224,
-)
 
 
 def random_inputs(batch: int = 2, ids: int = 5) -> dict[str, torch.Tensor | LabelMap]:
@@ -47,10 +42,6 @@ def first(inputs: dict) -> dict:
 def encoder():
     torch.manual_seed(0)
     return ExpertEncoder(TINY)
-
-
-def test_output_is_rgb_tokens_then_latents(encoder):
-    assert encoder(random_inputs()).shape == (2, 3 * 3 + 64, 32)
 
 
 @torch.no_grad()
@@ -110,26 +101,6 @@ def test_every_parameter_gets_a_gradient(encoder):
     assert [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
-@torch.no_grad()
-def test_without_experts_only_rgb_counts():
-    encoder = ExpertEncoder(replace(TINY, experts=())).eval()
-    assert not any("resampler" in key or "instance" in key for key in encoder.state_dict())
-    assert encoder({"rgb": torch.randn(2, 3, 24, 24)}).shape == (2, 9, 32)
-
-
-def test_instance_embedding_exists_only_for_instance_experts():
-    assert not hasattr(ExpertEncoder(replace(TINY, experts=("depth",))), "instance_embedding")
-
-
-@torch.no_grad()
-def test_runs_in_bfloat16_under_autocast(encoder):
-    encoder.eval()
-    expected = encoder(random_inputs())
-    with torch.autocast("cpu", torch.bfloat16):
-        out = encoder(random_inputs())
-    assert (out - expected).abs().mean() < 0.03 * expected.abs().mean()
-
-
 @pytest.mark.parametrize("side", [24, 29])
 def test_patches_as_a_product_are_those_of_the_convolution(side):
     torch.manual_seed(0)
@@ -161,18 +132,13 @@ def test_resize_positions_is_bicubic_and_keeps_its_own_size():
     assert torch.equal(resize_positions(table, 6), plane[0].permute(1, 2, 0).reshape(36, 8))
 
 
-def test_huge_is_what_openclip_trained():
+@pytest.mark.parametrize(("compat", "heads", "activation"), [(False, 16, F.gelu), (True, 20, quick_gelu)])
+def test_huge_is_openclips_and_with_compat_the_originals(compat, heads, activation):
+    vision = VisionConfig(width=1280, layers=1, heads=16, patch_size=14, activation="gelu")
     with torch.device("meta"):
-        layer = ExpertEncoder(HUGE).transformer.resblocks[0]
-    assert layer[0].attn.heads == 16
-    assert layer[0].mlp.activation is F.gelu
-
-
-def test_compat_builds_huge_as_the_original_does():
-    with torch.device("meta"):
-        layer = ExpertEncoder(replace(HUGE, compat=True)).transformer.resblocks[0]
-    assert layer[0].attn.heads == 20
-    assert layer[0].mlp.activation is quick_gelu
+        encoder = ExpertEncoder(replace(TINY, vision=vision, label_resolution=224, compat=compat))
+    block = encoder.transformer.resblocks[0][0]
+    assert (block.attn.heads, block.mlp.activation) == (heads, activation)
 
 
 def test_label_resolution_must_fit_the_patches():

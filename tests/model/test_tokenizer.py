@@ -10,31 +10,27 @@ from model import tokenizer
 from tests.model.tiny import TOKENIZER
 
 
-def test_special_tokens():
+def test_special_tokens_and_a_text_that_comes_back_unchanged():
     loaded = tokenizer.load_tokenizer(TOKENIZER)
     assert (loaded.bos_token_id, loaded.pad_token_id, loaded.eos_token_id) == (0, 1, 2)
-    ids = loaded("A picture of").input_ids
-    assert (ids[0], ids[-1]) == (0, 2)
-    assert loaded("<s>A picture of</s>", add_special_tokens=False).input_ids == ids
-    assert loaded.decode(ids, skip_special_tokens=True) == "A picture of"
-
-
-def test_text_comes_back_unchanged():
-    loaded = tokenizer.load_tokenizer(TOKENIZER)
     text = "two cats , n't 3 . ünïcode"
-    assert loaded.decode(loaded(text).input_ids, skip_special_tokens=True) == text
+    ids = loaded(text).input_ids
+    assert (ids[0], ids[-1]) == (0, 2)
+    assert loaded(f"<s>{text}</s>", add_special_tokens=False).input_ids == ids
+    assert loaded.decode(ids, skip_special_tokens=True) == text
 
 
-def test_missing_file(tmp_path):
-    shutil.copy(TOKENIZER / "vocab.json", tmp_path)
-    with pytest.raises(UserError, match=r"merges\.txt: no such file"):
-        tokenizer.load_tokenizer(tmp_path)
-
-
-def test_damaged_file(tmp_path):
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [("merges.txt", None, r"merges\.txt: no such file"), ("vocab.json", '{"a": 0', r"vocab\.json: damaged")],
+)
+def test_missing_or_damaged_file(tmp_path, file, content, message):
     shutil.copytree(TOKENIZER, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "vocab.json").write_text('{"a": 0')
-    with pytest.raises(UserError, match=r"vocab\.json: damaged"):
+    if content is None:
+        (tmp_path / file).unlink()
+    else:
+        (tmp_path / file).write_text(content)
+    with pytest.raises(UserError, match=message):
         tokenizer.load_tokenizer(tmp_path)
 
 

@@ -44,35 +44,6 @@ def test_texts_that_do_not_divide_need_counts():
         model.rank(tiny.images(2), QUESTIONS, ["yes"], 1)
 
 
-def test_several_questions_an_image_have_the_loss_of_as_many_images():
-    model = tiny.build(PrismerVQA)
-    images, questions, answers = tiny.images(2), (QUESTIONS * 2)[:4], ["red", "yes", "no", "two"]
-    weights = torch.tensor([1.0, 0.5, 2.0, 1.0])
-    repeated = {"rgb": images["rgb"].repeat_interleave(2, dim=0)}
-    expected = model(repeated, questions, answers, weights)
-    torch.testing.assert_close(model(images, questions, answers, weights), expected)
-
-
-def test_compat_continues_a_padded_question():
-    images = {"rgb": tiny.images(1)["rgb"].repeat(2, 1, 1, 1)}
-    scores = [
-        tiny.build(PrismerVQA, compat=compat).generate(images, QUESTIONS[:2], return_scores=True)[1]
-        for compat in (False, True)
-    ]
-    assert scores[0][0] != pytest.approx(scores[1][0], rel=0.01)  # the short question
-    assert scores[0][1] == pytest.approx(scores[1][1])  # no pads
-
-
-def test_weights_scale_the_losses():
-    model = tiny.build(PrismerVQA)
-    images, answers = tiny.images(2), ["red", "yes"]
-    first, second, both = (
-        model(images, QUESTIONS[:2], answers, torch.tensor(weights)).item()
-        for weights in ([1.0, 0.0], [0.0, 1.0], [0.3, 2.0])
-    )
-    assert both == pytest.approx(0.3 * first + 2 * second)
-
-
 @pytest.mark.parametrize("compat", [False, True])
 def test_training_pads_where_use_does(compat):
     """An answer follows its question; with `compat` the pads of a short one are in between, as originally."""
@@ -119,12 +90,6 @@ def test_answers_are_written_small_and_without_spaces_around():
     assert model.generate(tiny.images(2), QUESTIONS[:2]) == ["red cat"] * 2
 
 
-def test_a_length_penalty_above_0_prefers_long_answers():
-    model, images = tiny.build(PrismerVQA, end=4.0), tiny.images(3)
-    short, long = (model.generate(images, QUESTIONS, length_penalty=penalty) for penalty in (-4.0, 4.0))
-    assert sum(map(len, short)) < sum(map(len, long))
-
-
 def test_long_questions_are_cut():
     model = tiny.build(PrismerVQA)
     prompt = model.prompt(["is the man " * 30], torch.zeros(1, 1, 1))
@@ -132,13 +97,3 @@ def test_long_questions_are_cut():
     assert prompt.ids[0, 0] == 0
     assert model.question_ids("is the man " * 30) == prompt.ids[0].tolist()
     assert model.cut_texts == CutTexts(35, 1, 1)
-
-
-def test_under_bfloat16_autocast():
-    model = tiny.build(PrismerVQA)
-    images = tiny.images(3)
-    with torch.autocast("cpu", torch.bfloat16):
-        loss = model(images, QUESTIONS, ["no", "yes", "red"], torch.ones(3))
-        answers = model.generate(images, QUESTIONS)
-    assert loss.item() == pytest.approx(model(images, QUESTIONS, ["no", "yes", "red"], torch.ones(3)).item(), rel=0.02)
-    assert len(answers) == 3

@@ -119,7 +119,7 @@ def test_evaluation_does_without(recorder):
 @pytest.mark.parametrize(
     ("device", "processes", "checkpointing", "reason"),
     [
-        ("cpu", 1, "none", "a GPU's"),
+        ("cpu", 1, "none", "a GPU"),
         ("cuda", 2, "none", "several processes"),
         ("cuda", 1, "full", "checkpointed"),
         ("cuda", 1, "none", None),
@@ -133,4 +133,4 @@ def test_where_it_cannot_be(device, processes, checkpointing, reason):
 
 def test_says_so_in_a_line(capsys):
     prepare_model(network("none"), start_accelerator("no"), freeze="none", compiled="graphs")
-    assert "--compile graphs: no CUDA graphs are recorded: they are a GPU's" in capsys.readouterr().out
+    assert "--compile graphs: no CUDA graphs are recorded: they need a GPU" in capsys.readouterr().out

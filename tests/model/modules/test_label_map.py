@@ -36,13 +36,6 @@ def test_equals_the_plain_way_in_the_stem(side, patch, per_sample):
     torch.testing.assert_close(Resize(4, patch)(label), expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("side", [1, 5, 20, 41])
-def test_equals_the_plain_way_at_any_size(side):
-    label = random_map(20, 9, per_sample=True)
-    expected = F.interpolate(plain(label), size=(side, side), mode="bilinear", align_corners=True)
-    torch.testing.assert_close(label.resize(side), expected, rtol=1e-5, atol=1e-5)
-
-
 @pytest.mark.parametrize("per_sample", [False, True])
 def test_filled_it_is_the_same(per_sample):
     label = random_map(20, 9, per_sample)
@@ -54,13 +47,18 @@ def test_filled_it_is_the_same(per_sample):
         assert torch.equal(filled.filled().table, filled.table)
 
 
-def test_an_index_without_a_row_is_background():
-    table = torch.arange(3.0)[:, None].expand(3, 64)  # rows 0 and 1, background 2
-    index = torch.tensor([[0, 1], [2, 200]], dtype=torch.uint8)[None, None]
-    assert LabelMap(index, table).resize(2)[0, 0].tolist() == [[0, 1], [2, 2]]
+@pytest.mark.parametrize("side", [1, 5, 20, 41])
+def test_equals_the_plain_way_at_any_size(side):
+    label = random_map(20, 9, per_sample=True)
+    expected = F.interpolate(plain(label), size=(side, side), mode="bilinear", align_corners=True)
+    torch.testing.assert_close(label.resize(side), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_255_is_background_in_a_table_of_many_rows_too():
-    table = torch.arange(301.0)[:, None].expand(301, 64)
-    index = torch.tensor([[254, 255], [255, 0]], dtype=torch.uint8)[None, None]
-    assert LabelMap(index, table).resize(2)[0, 0].tolist() == [[254, 300], [300, 0]]
+@pytest.mark.parametrize(
+    ("rows", "index", "found"),
+    [(2, [[0, 1], [2, 200]], [[0, 1], [2, 2]]), (300, [[254, 255], [255, 0]], [[254, 300], [300, 0]])],
+)
+def test_255_and_an_index_without_a_row_are_background(rows, index, found):
+    table = torch.arange(rows + 1.0)[:, None].expand(-1, 64)
+    label = LabelMap(torch.tensor(index, dtype=torch.uint8)[None, None], table)
+    assert label.resize(2)[0, 0].tolist() == found
