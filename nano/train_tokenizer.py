@@ -1,8 +1,8 @@
-"""Trains a byte-level BPE tokenizer with RoBERTa's special tokens on the texts of lists of images.
+"""Trains a byte-level BPE tokenizer with RoBERTa's special tokens on lists of images.
 
     python -m nano.train_tokenizer --lists a.json b.json --out nano/tokenizer --vocab_size 1000
 
-Only a network that is trained from scratch can use another tokenizer than roberta-base's.
+Only networks that are trained from scratch can use another tokenizer than roberta-base's.
 """
 
 import argparse
@@ -19,11 +19,7 @@ SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>"]  # RoBERTa's ids 0 to 3
 
 
 def texts(path: Path, prefix: str) -> Iterator[str]:
-    """Every caption, question and answer of a list, as the model is fed them.
-
-    Raises:
-        UserError: the list cannot be read, see `read_list`.
-    """
+    """All captions, questions and answers of a list as the model reads them; raises as `read_list`."""
     for row in read_list(path, ()):
         for caption in captions_of(row):
             yield f"{prefix} {caption}"

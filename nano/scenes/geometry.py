@@ -1,11 +1,11 @@
-"""Camera, primitives and the ray caster: what is seen at each ray."""
+"""The camera, the primitives, and the ray caster."""
 
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-SKY, GROUND = -2, -1  # owners of a ray that are no primitive; primitives count from 0
+SKY, GROUND = -2, -1  # owners of a ray beside the primitives, which count from 0
 
 
 @dataclass(frozen=True)
@@ -14,8 +14,8 @@ class Camera:
 
     Attributes:
         height: metres above the ground.
-        azimuth: direction it looks in, radians from the x axis.
-        pitch: radians it looks down.
+        azimuth: viewing direction, radians from the x axis.
+        pitch: radians below the horizon.
         focal: focal length in units of the image's long side.
         size: image width and height in pixels.
     """
@@ -46,12 +46,12 @@ class Camera:
         return width * scale, height * scale
 
     def on_ground(self, distance: float, lateral: float) -> tuple[float, float]:
-        """World x, y of a ground point at a distance ahead and so far to the right."""
+        """World x, y of the ground point at a distance ahead and `lateral` to the right."""
         c, s = np.cos(self.azimuth), np.sin(self.azimuth)
         return float(distance * c + lateral * s), float(distance * s - lateral * c)
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """World points (n, 3) -> (n, 3): right, up on the plane at distance 1, and depth."""
+        """World points (n, 3) -> (n, 3): right and up on the plane at distance 1, and depth."""
         x, y, z = self.axes @ (points - self.position).T
         return np.stack([x / z, y / z, z], axis=1)
 
@@ -63,7 +63,7 @@ class Camera:
         return x.astype(np.float32), y.astype(np.float32)
 
     def rays(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Directions (3, rows, columns) with depth 1: a ray's parameter is the depth it reaches."""
+        """Directions (3, rows, columns) of depth 1, so that a ray's parameter is its depth."""
         right, up, forward = self.axes.astype(np.float32)
         column = forward[:, None] + right[:, None] * x  # [3, columns]
         return column[:, None, :] + (up[:, None] * y)[:, :, None]
@@ -76,8 +76,8 @@ class Primitive:
     Attributes:
         shape: one of the four.
         centre: centre of its bounding box.
-        half: half extents of its bounding box before the turn.
-        yaw: turn about the vertical, radians.
+        half: half extents of its bounding box before the rotation.
+        yaw: rotation about the vertical, radians.
     """
 
     shape: str
@@ -87,12 +87,12 @@ class Primitive:
 
     @property
     def radius(self) -> float:
-        """Radius of a sphere about its centre that holds it."""
+        """Radius of its bounding sphere."""
         return self.half[0] if self.shape == "sphere" else float(np.linalg.norm(self.half))
 
     @property
     def corners(self) -> np.ndarray:
-        """Corners of its turned bounding box, (8, 3)."""
+        """Corners of its rotated bounding box, (8, 3)."""
         signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, 8).T
         x, y, z = (signs * self.half).T
         c, s = np.cos(self.yaw), np.sin(self.yaw)
@@ -110,7 +110,7 @@ class Primitive:
         return self.turn(points - centre)
 
     def hit(self, origin: np.ndarray, direction: np.ndarray) -> np.ndarray:
-        """The parameter at which rays enter it, inf where they miss or start within.
+        """The parameter at which rays enter it; inf if they miss it or start inside.
 
         Args:
             origin: world points (3, ...), or one point with trailing axes of 1.
@@ -133,19 +133,19 @@ class Primitive:
         else:
             slope = half[0] / (2 * half[2]) if self.shape == "cone" else np.zeros(1, np.float32)
             normal = np.stack([p[0], p[1], np.hypot(p[0], p[1]) * slope])
-            if self.shape == "cylinder":  # bases stand on the ground: no ray from above it meets one
+            if self.shape == "cylinder":  # its base is on the ground, where no ray meets it
                 top = p[2] > half[2] * np.float32(1 - 1e-4)
                 normal[:, top] = np.float32([[0], [0], [1]])
         normal = normal / np.maximum(np.linalg.norm(normal, axis=0), np.float32(1e-6))
         return self.turn(normal, back=True)
 
 
-def _slab(o, d, half):  # span of the parameter within |coordinate| <= half
+def _slab(o, d, half):  # parameters between which |coordinate| <= half
     a, b = (-half - o) / d, (half - o) / d
     return np.minimum(a, b), np.maximum(a, b)
 
 
-def _roots(a, b, c):  # of a t^2 + 2 b t + c, nan if none
+def _roots(a, b, c):  # of a t^2 + 2 b t + c; nan if there are none
     root = np.sqrt(b * b - a * c)
     return (-b - root) / a, (-b + root) / a
 
@@ -168,13 +168,13 @@ def _cylinder(o, d, half):
 
 def _cone(o, d, half):
     slope = (half[0] / (2 * half[2])) ** 2
-    below = half[2] - o[2]  # how far the apex is above the origin
+    below = half[2] - o[2]  # height of the apex above the origin
     a = d[0] ** 2 + d[1] ** 2 - slope * d[2] ** 2
     first, second = _roots(
         a, o[0] * d[0] + o[1] * d[1] + slope * below * d[2], o[0] ** 2 + o[1] ** 2 - slope * below**2
     )
     low, high = np.minimum(first, second), np.maximum(first, second)
-    # A ray steeper than the cone is in the lower half of the double cone before or after both roots.
+    # A ray steeper than the cone is inside the lower half of the double cone before or after both roots.
     steep, down = a < 0, d[2] < 0
     enter = np.where(steep, np.where(down, high, np.float32(-np.inf)), low)
     leave = np.where(steep, np.where(down, np.float32(np.inf), low), high)
@@ -187,13 +187,13 @@ _SPANS = {"sphere": _sphere, "cube": _cube, "cylinder": _cylinder, "cone": _cone
 
 @dataclass(frozen=True)
 class Trace:
-    """What a grid of rays meets first.
+    """The first hits of a grid of rays.
 
     Attributes:
         rays: directions (3, rows, columns).
         depth: camera depth (rows, columns), inf in the sky.
         owner: primitive index, GROUND or SKY, int8 (rows, columns).
-        full: per primitive, the number of rays that meet it were it alone.
+        full: for each primitive, the number of rays that would hit it alone.
     """
 
     rays: np.ndarray

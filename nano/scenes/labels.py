@@ -1,4 +1,4 @@
-"""The exact labels of a rendered world, in the layout the experts write."""
+"""The exact labels of a rendered world, in the layout of the experts."""
 
 from dataclasses import dataclass
 
@@ -16,8 +16,8 @@ class Labels:
     """Labels of one image (height h, width w).
 
     Attributes:
-        maps: modality -> uint8 (h, w), normal (h, w, 3); no `ocr_detection` when there is no word.
-        sidecars: modality -> what the JSON beside its map holds; ids are strings.
+        maps: modality -> uint8 (h, w), normal (h, w, 3); without a word no `ocr_detection`.
+        sidecars: modality -> content of the JSON file beside its map; ids are strings.
     """
 
     maps: dict[str, np.ndarray]
@@ -27,7 +27,7 @@ class Labels:
 def make_labels(world: World, render: Render) -> Labels:
     """All six labels of a world.
 
-    Maps of ids and quantities are those of the upper left ray of each pixel; edges use all rays.
+    Maps of ids and quantities take the upper left ray of each pixel; edges use all rays.
     """
     step = slice(None, None, SUPERSAMPLING)
     thing = render.thing[step, step]
@@ -48,14 +48,14 @@ def make_labels(world: World, render: Render) -> Labels:
 
 
 def _depth(depth) -> np.ndarray:
-    """Inverse depth stretched to 0..255: the nearest point is 255, the sky 0 where there is one."""
+    """Inverse depth scaled to 0..255: the nearest point is 255, the farthest (the sky) 0."""
     inverse = 1 / depth
     low, high = inverse.min(), inverse.max()
     return ((inverse - low) / max(high - low, 1e-12) * 255 + 0.5).astype(np.uint8)
 
 
 def _normal(world, normal, thing) -> np.ndarray:
-    """Normals in camera space: x right, y up, z towards the camera; the sky looks at the camera."""
+    """Normals in camera space: x right, y up, z towards the camera; the sky faces the camera."""
     right, up, forward = world.camera.axes.astype(np.float32)
     local = np.einsum("kc,chw->hwk", np.stack([right, up, -forward]), normal)
     local[thing == SKY] = (0, 0, 1)

@@ -1,4 +1,4 @@
-"""Turns a world into an image, and into the maps its labels are made of."""
+"""Renders a world: its image, and the maps for its labels."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,7 +10,7 @@ from nano.scenes.geometry import GROUND, SKY, trace
 from nano.scenes.vocabulary import COLOURS
 from nano.scenes.world import Sign, World
 
-SUPERSAMPLING = 2  # rays a pixel, per side
+SUPERSAMPLING = 2  # rays per side of a pixel
 _FONT_SIZE = 44
 
 
@@ -23,7 +23,7 @@ class Render:
         depth: camera depth (h, w), inf in the sky.
         normal: world normals (3, h, w), 0 in the sky.
         thing: index into the world's objects, GROUND or SKY, int8 (h, w).
-        ink: how much of the word's ink covers the point, 0..1 (h, w).
+        ink: coverage by the word's ink, 0..1 (h, w).
         word: whether the point is in the word's rectangle (h, w).
     """
 
@@ -37,7 +37,7 @@ class Render:
 
 @lru_cache(maxsize=64)
 def word_texture(word: str) -> np.ndarray:
-    """The word in bold capitals, cut to its ink with a thin margin; float (height, width), 1 = ink."""
+    """The word in bold capitals, cropped to its ink with a thin margin; float (height, width), 1 is ink."""
     font = ImageFont.load_default(_FONT_SIZE)
     letters = []
     for letter in word.upper():
@@ -58,7 +58,7 @@ def word_texture(word: str) -> np.ndarray:
 
 
 def render(world: World) -> Render:
-    """Casts the rays of a world, shades what they meet and averages them into pixels."""
+    """Casts the rays of a world, shades their hits and averages them into pixels."""
     camera = world.camera
     parts = [(index, body) for index, thing in enumerate(world.objects) for body in thing.primitives]
     bodies = [body for _, body in parts]
@@ -95,7 +95,7 @@ def render(world: World) -> Render:
 
 
 def _linear(colour) -> np.ndarray:
-    """A display colour 0..255 as light; the display's curve is taken as a square."""
+    """A display colour 0..255 as light, with a gamma of 2."""
     return (np.asarray(colour, np.float32) / 255) ** 2
 
 
@@ -119,7 +119,7 @@ def _albedo(world, points, things) -> np.ndarray:
 
 
 def _lettering(sign, local) -> tuple[np.ndarray, np.ndarray]:
-    """Whether points (3, n) of the board are in the word's rectangle, and how much ink is on them."""
+    """For points (3, n) of the board: whether they are in the word's rectangle, and their ink."""
     half_width, half_height = sign.text_half
     inside = (np.abs(local[0]) < half_width) & (np.abs(local[2]) < half_height) & (local[1] < -0.04)
     texture = word_texture(sign.word)
@@ -134,13 +134,13 @@ def _lettering(sign, local) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _light(world, bodies, seen, points, normal, parts) -> np.ndarray:
-    """Light on each point (h, w): sun where no body is in its way, and the sky's."""
+    """Light on each point (h, w): of the sun, where no body blocks it, and of the sky."""
     sun = np.asarray(world.light, np.float32)
     facing = np.einsum("c,chw->hw", sun, normal)
     side = np.cross(sun, [0.0, 0.0, 1.0]).astype(np.float32)
     side /= np.linalg.norm(side)
     across = np.stack([side, np.cross(sun, side)]).astype(np.float32)  # [2, 3]
-    flat = np.einsum("kc,chw->khw", across, points)  # points as the sun sees them
+    flat = np.einsum("kc,chw->khw", across, points)  # the points seen from the sun
     open_sky = np.where(normal[2] > 0.99, np.float32(1), 0.72 + 0.28 * normal[2])
     lit = facing > 0
     for index, body in enumerate(bodies):

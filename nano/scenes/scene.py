@@ -1,4 +1,4 @@
-"""One scene in memory: image, exact labels, captions, questions."""
+"""A scene in memory: image, exact labels, captions, questions."""
 
 from dataclasses import dataclass
 
@@ -12,20 +12,12 @@ from nano.scenes.world import World, sample_world
 
 LONG_SIDE = 192
 
-Seed = int | list[int]  # as np.random.SeedSequence takes it; the data set uses [seed, split, index]
+Seed = int | list[int]  # of np.random.SeedSequence; the data set uses [seed, split, index]
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A scene.
-
-    Attributes:
-        world: what is in it.
-        image: uint8 (h, w, 3).
-        labels: the six label maps and their sidecars.
-        captions: five captions.
-        questions: ten questions.
-    """
+    """A scene with an image, uint8 (h, w, 3), its labels, five captions and ten questions."""
 
     world: World
     image: np.ndarray
@@ -35,7 +27,7 @@ class Scene:
 
 
 def describe_scene(seed: Seed, long_side: int = LONG_SIDE) -> tuple[World, list[str], list[Question]]:
-    """World, captions and questions of a seed, without rendering it."""
+    """The world, captions and questions of a seed, without rendering."""
     world_seed, caption_seed, question_seed = np.random.SeedSequence(seed).spawn(3)
     world = sample_world(np.random.default_rng(world_seed), long_side)
     captions = make_captions(world, np.random.default_rng(caption_seed))
