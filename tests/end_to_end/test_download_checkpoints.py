@@ -172,50 +172,43 @@ def test_the_experts_get_all_they_read(hub, tmp_path):
     assert mended.stderr == ""
 
 
+def cached_files(folder: Path) -> dict[tuple[str, str], Path]:
+    """The files in the hub's cache, by repository and name."""
+    repositories = (folder / "cache" / "hub").glob("models--*")
+    return {
+        (repository.name.removeprefix("models--").replace("--", "/"), "/".join(path.parts[-depth:])): path
+        for repository in repositories
+        for depth in (1, 2)
+        for path in repository.glob("snapshots/*" + depth * "/*")
+        if path.is_file()
+    }
+
+
+TOKENIZER = ("vocab.json", "merges.txt", "tokenizer.json")
+
+
 def test_models_by_name_are_linked_to_the_cache_with_their_tokenizer(hub, tmp_path):
-    names = "['vqa_prismerz_base', 'caption_prismer_large']"
+    names = ["vqa_prismerz_base", "caption_prismer_large"]
     done = run(hub, tmp_path, f"--download_models={names}", "--hide_tqdm=True")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    model = tmp_path / MODEL_FILE
-    assert model.read_bytes() == contents(MODEL)
-    assert {path.parent.name for path in (tmp_path / "logging").rglob("*.bin")} == {
-        "vqa_prismerz_base",
-        "caption_prismer_large",
-    }
-    cached = "import sys; from huggingface_hub import hf_hub_download as get; print(get(sys.argv[1], sys.argv[2]))"
-    for repository, name, same in (
-        ("shikunl/prismer", "vqa_prismerz_base/pytorch_model.bin", True),
-        ("roberta-base", "vocab.json", False),
-        ("roberta-base", "merges.txt", False),
-    ):
-        found = subprocess.run(
-            [sys.executable, "-c", cached, repository, name],
-            env=environment(hub, tmp_path, HF_HUB_OFFLINE="1"),
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        path = Path(found.stdout.strip())
-        assert path.is_relative_to(tmp_path / "cache")
-        assert path.samefile(model) == same
+    found = cached_files(tmp_path)
+    weights = {("shikunl/prismer", f"{name}/pytorch_model.bin") for name in names}
+    assert found.keys() == weights | {("roberta-base", name) for name in TOKENIZER}
+    assert (tmp_path / MODEL_FILE).read_bytes() == contents(MODEL)
+    assert (tmp_path / MODEL_FILE).samefile(found["shikunl/prismer", "vqa_prismerz_base/pytorch_model.bin"])
+    assert {path.parent.name for path in (tmp_path / "logging").rglob("*.bin")} == set(names)
 
 
 def test_all_models_and_the_backbones(hub, tmp_path):
     done = run(hub, tmp_path, "--download_models=True", "--download_backbones=True", "--hide_tqdm=True")
     assert done.returncode == 0, done.stderr
     assert {path.parent.name for path in (tmp_path / "logging").rglob("pytorch_model.bin")} == set(released.MODELS)
-    snapshots = (tmp_path / "cache" / "hub").glob("models--*/snapshots/*/*")
-    found = {(path.parts[-4].removeprefix("models--").replace("--", "/"), path.name) for path in snapshots}
-    found = {(repository, name) for repository, name in found if repository != released.REPOSITORY}
-    tokenizer = ("vocab.json", "merges.txt", "tokenizer.json")
+    found = {(repository, name) for repository, name in cached_files(tmp_path) if repository != released.REPOSITORY}
+    text = ("roberta-base", "roberta-large", released.TEXT_EMBEDDING)
     assert found == {
         *((name, file) for name in released.VISION_BACKBONES for file in ("config.json", "pytorch_model.bin")),
-        *(
-            (name, file)
-            for name in ("roberta-base", "roberta-large", released.TEXT_EMBEDDING)
-            for file in ("config.json", "model.safetensors", *tokenizer)
-        ),
+        *((name, file) for name in text for file in ("config.json", "model.safetensors", *TOKENIZER)),
     }
 
 

@@ -23,6 +23,7 @@ from model.config import PrismerConfig, VisionConfig
 from model.encoder import resize_positions
 from model.prismer import Prismer
 from model.sizes import Backbones, ModelSize, read_model_size
+from tests.helpers.checkpoints.hub_cache import cache_file
 from tests.parity import goldens
 from tests.parity.seeded_weights import seeded_state_dict
 
@@ -238,16 +239,9 @@ def test_backbones_of_the_hub_come_from_its_cache(tmp_path, monkeypatch):
         find_backbones(names)
     with pytest.raises(UserError, match=r"a/b/no such\.bin: no such file or folder"):
         find_backbones(Backbones("a/b/no such.bin", "roberta-tiny"))
-    for folder, file in (
-        ("models--openai--clip-tiny", "pytorch_model.bin"),
-        ("models--roberta-tiny", "model.safetensors"),
-    ):
-        snapshot = tmp_path / folder / "snapshots" / ("0" * 40)
-        snapshot.mkdir(parents=True)
-        (snapshot / file).touch()
-        (tmp_path / folder / "refs").mkdir()
-        (tmp_path / folder / "refs" / "main").write_text("0" * 40)
-    assert [path.name for path in find_backbones(names)] == ["pytorch_model.bin", "model.safetensors"]
+    vision = cache_file(tmp_path, names.vision, "pytorch_model.bin")
+    text = cache_file(tmp_path, names.text, "model.safetensors")
+    assert find_backbones(names) == (vision, text)
 
 
 def test_another_network_is_one_line(tmp_path, lm):

@@ -19,6 +19,7 @@ from helpers.checkpoints.downloads import download
 from helpers.checkpoints.pca import convert_pca
 from helpers.checkpoints.released import SOURCE, HubFile, WebFile
 from tests.end_to_end.hub_server import Fault, Hub
+from tests.helpers.checkpoints.hub_cache import cache_file
 
 NAME = f"{SOURCE}/dataset/file.bin"
 CONTENT = bytes(range(256)) * 100
@@ -70,14 +71,10 @@ def test_a_disk_without_room_is_named_before_the_download(hub, tmp_path):
 def test_a_copy_without_room_names_its_place(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    snapshot = tmp_path / "cache" / "models--a--b" / "snapshots" / ("0" * 40)
-    snapshot.mkdir(parents=True)
-    (snapshot / "file.bin").write_bytes(CONTENT)
-    (snapshot.parents[1] / "refs").mkdir()
-    (snapshot.parents[1] / "refs" / "main").write_text("0" * 40)
+    cached = cache_file(tmp_path / "cache", "a/b", "file.bin", CONTENT)
 
     def fail(code: int, *_: object) -> None:
-        raise OSError(code, os.strerror(code), str(snapshot / "file.bin"))
+        raise OSError(code, os.strerror(code), str(cached))
 
     monkeypatch.setattr(os, "link", partial(fail, errno.EXDEV))
     target = tmp_path / "target.bin"
