@@ -1,6 +1,7 @@
 """Networks with the weights of released files."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,19 +13,22 @@ from common.pickles import FETCH, read_torch
 from common.weight_checks import check_weights, no_floats
 
 Network = TypeVar("Network", bound=nn.Module)
+# The beginning of a name, as a pattern -> the new one: a template, a function of the match, several templates if
+# the tensor is split into as many, or none if it is dropped. The first rule that matches holds.
+Rules = Mapping[str, str | Callable[[re.Match], str] | tuple[str, ...]]
 
 
 def released_network(
     path: Path,
     build: Callable[[], Network],
-    rename: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict,
+    convert: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict,
 ) -> Network:
     """Builds a network with the weights of a file, which are not copied.
 
     Args:
         path: holds a state dict, or one under "model". Keys may have the prefix "module." of parallel training.
         build: makes the network.
-        rename: gives the weights the network's names.
+        convert: gives the weights the network's names.
 
     Raises:
         UserError: the file is missing, damaged, or of another network; the message names a key.
@@ -34,7 +38,7 @@ def released_network(
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{path}: holds no state dict; fetch it again: {FETCH}")
     check_weights(state, path)
-    state = rename({name.removeprefix("module."): value for name, value in state.items()})
+    state = convert({name.removeprefix("module."): value for name, value in state.items()})
     with torch.device("meta"):
         network = build()
     expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
@@ -49,3 +53,21 @@ def released_network(
         raise UserError(f"{path}: weights of another kind ({others[0]}); fetch it again: {FETCH}")
     network.load_state_dict(state, assign=True)
     return network.requires_grad_(False).eval()
+
+
+def renamed(state: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
+    """Renames, splits and drops tensors; unknown ones stay as they are."""
+    found: dict[str, Tensor] = {}
+    for name, value in state.items():
+        names = new_names(name, rules)
+        found |= zip(names, value.chunk(len(names)) if len(names) > 1 else [value] * len(names), strict=True)
+    return found
+
+
+def new_names(name: str, rules: Rules) -> tuple[str, ...]:
+    """The names of a tensor after `renamed`."""
+    for pattern, new in rules.items():
+        if match := re.match(rf"{pattern}(?=\.|$)", name):
+            templates = (new(match),) if callable(new) else (new,) if isinstance(new, str) else new
+            return tuple(match.expand(template) + name[match.end() :] for template in templates)
+    return (name,)

@@ -3,7 +3,6 @@
 The network is `DPTForDepthEstimation` of transformers, so the released weights get its names.
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,41 +15,41 @@ from experts.base import NoOptions as Options
 from experts.base import RuntimeConfig
 from experts.dense import SIDE, DenseExpert
 from experts.depth.label import depth_label
-from experts.weight_loading import released_network
+from experts.weight_loading import Rules, released_network, renamed
 
 FILE = "dpt_hybrid-midas-501f0c75.pt"
-DROPPED = ("pretrained.model.head.weight", "pretrained.model.head.bias")  # the classifier of the pre-training
 _TRAINED_GRID = 24  # patches along a side of the images of the pre-training, 384 pixels
-_QKV = re.compile(r"pretrained\.model\.blocks\.(\d+)\.attn\.qkv\.(weight|bias)")
 _POSITIONS = "dpt.embeddings.position_embeddings"
 _BIT = "dpt.embeddings.backbone.bit"
 _LAYER = r"dpt.encoder.layer.\1"
 _NECK = "neck.reassemble_stage"
-# Beginnings of released keys -> ours. Functions change numbers that count from 1, or backwards.
-_RENAMED = [
-    (r"pretrained\.model\.cls_token", "dpt.embeddings.cls_token"),
-    (r"pretrained\.model\.pos_embed", _POSITIONS),
-    (r"pretrained\.model\.patch_embed\.backbone\.stem\.conv", f"{_BIT}.embedder.convolution"),
-    (r"pretrained\.model\.patch_embed\.backbone\.stem\.norm", f"{_BIT}.embedder.norm"),
-    (r"pretrained\.model\.patch_embed\.backbone\.stages\.(\d+)\.blocks", rf"{_BIT}.encoder.stages.\1.layers"),
-    (r"pretrained\.model\.patch_embed\.proj", "dpt.embeddings.projection"),
-    (r"pretrained\.model\.blocks\.(\d+)\.attn\.proj", f"{_LAYER}.attention.output.dense"),
-    (r"pretrained\.model\.blocks\.(\d+)\.norm1", f"{_LAYER}.layernorm_before"),
-    (r"pretrained\.model\.blocks\.(\d+)\.norm2", f"{_LAYER}.layernorm_after"),
-    (r"pretrained\.model\.blocks\.(\d+)\.mlp\.fc1", f"{_LAYER}.intermediate.dense"),
-    (r"pretrained\.model\.blocks\.(\d+)\.mlp\.fc2", f"{_LAYER}.output.dense"),
-    (r"pretrained\.model\.norm", "dpt.layernorm"),
-    (r"pretrained\.act_postprocess(\d)\.0\.project\.0", lambda m: f"{_NECK}.readout_projects.{int(m[1]) - 1}.0"),
-    (r"pretrained\.act_postprocess(\d)\.3", lambda m: f"{_NECK}.layers.{int(m[1]) - 1}.projection"),
-    (r"pretrained\.act_postprocess(\d)\.4", lambda m: f"{_NECK}.layers.{int(m[1]) - 1}.resize"),
-    (r"scratch\.layer(\d)_rn", lambda m: f"neck.convs.{int(m[1]) - 1}"),
-    (r"scratch\.refinenet(\d)\.out_conv", lambda m: f"neck.fusion_stage.layers.{4 - int(m[1])}.projection"),
-    (
-        r"scratch\.refinenet(\d)\.resConfUnit(\d)\.conv(\d)",
-        lambda m: f"neck.fusion_stage.layers.{4 - int(m[1])}.residual_layer{m[2]}.convolution{m[3]}",
+_RULES: Rules = {
+    r"pretrained\.model\.head": (),  # the classifier of the pre-training
+    r"pretrained\.model\.cls_token": "dpt.embeddings.cls_token",
+    r"pretrained\.model\.pos_embed": _POSITIONS,
+    r"pretrained\.model\.patch_embed\.backbone\.stem\.conv": f"{_BIT}.embedder.convolution",
+    r"pretrained\.model\.patch_embed\.backbone\.stem\.norm": f"{_BIT}.embedder.norm",
+    r"pretrained\.model\.patch_embed\.backbone\.stages\.(\d+)\.blocks": rf"{_BIT}.encoder.stages.\1.layers",
+    r"pretrained\.model\.patch_embed\.proj": "dpt.embeddings.projection",
+    r"pretrained\.model\.blocks\.(\d+)\.attn\.qkv": tuple(
+        f"{_LAYER}.attention.attention.{name}" for name in ("query", "key", "value")
     ),
-    (r"scratch\.output_conv", "head.head"),
-]
+    r"pretrained\.model\.blocks\.(\d+)\.attn\.proj": f"{_LAYER}.attention.output.dense",
+    r"pretrained\.model\.blocks\.(\d+)\.norm1": f"{_LAYER}.layernorm_before",
+    r"pretrained\.model\.blocks\.(\d+)\.norm2": f"{_LAYER}.layernorm_after",
+    r"pretrained\.model\.blocks\.(\d+)\.mlp\.fc1": f"{_LAYER}.intermediate.dense",
+    r"pretrained\.model\.blocks\.(\d+)\.mlp\.fc2": f"{_LAYER}.output.dense",
+    r"pretrained\.model\.norm": "dpt.layernorm",
+    r"pretrained\.act_postprocess(\d)\.0\.project\.0": lambda m: f"{_NECK}.readout_projects.{int(m[1]) - 1}.0",
+    r"pretrained\.act_postprocess(\d)\.3": lambda m: f"{_NECK}.layers.{int(m[1]) - 1}.projection",
+    r"pretrained\.act_postprocess(\d)\.4": lambda m: f"{_NECK}.layers.{int(m[1]) - 1}.resize",
+    r"scratch\.layer(\d)_rn": lambda m: f"neck.convs.{int(m[1]) - 1}",
+    r"scratch\.refinenet(\d)\.out_conv": lambda m: f"neck.fusion_stage.layers.{4 - int(m[1])}.projection",
+    r"scratch\.refinenet(\d)\.resConfUnit(\d)\.conv(\d)": lambda m: (
+        f"neck.fusion_stage.layers.{4 - int(m[1])}.residual_layer{m[2]}.convolution{m[3]}"
+    ),
+    r"scratch\.output_conv": "head.head",
+}
 
 
 def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Path]:
@@ -79,29 +78,13 @@ def build_network() -> DPTForDepthEstimation:
 
 def converted(released: dict[str, Tensor]) -> dict[str, Tensor]:
     """Renames the released weights, and resizes the position embeddings to SIDE. Unknown keys stay."""
-    state = {}
-    for key, value in released.items():
-        if key in DROPPED:
-            continue
-        if found := _QKV.fullmatch(key):
-            for name, part in zip(("query", "key", "value"), value.chunk(3), strict=True):
-                state[f"dpt.encoder.layer.{found[1]}.attention.attention.{name}.{found[2]}"] = part
-        else:
-            state[_renamed(key)] = value
+    state = renamed(released, _RULES)
     positions = state.get(_POSITIONS)
     if positions is not None and positions.ndim == 3 and positions.shape[1] == 1 + _TRAINED_GRID**2:
         rows = positions[:, 1:].unflatten(1, (_TRAINED_GRID, _TRAINED_GRID)).permute(0, 3, 1, 2)  # (1, d, h, w)
         rows = F.interpolate(rows, (SIDE // 16, SIDE // 16), mode="bilinear").flatten(2).transpose(1, 2)
         state[_POSITIONS] = torch.cat([positions[:, :1], rows], dim=1)  # the first is that of the class token
     return state
-
-
-def _renamed(key: str) -> str:
-    for pattern, name in _RENAMED:
-        new, times = re.subn(f"^{pattern}(?=\\.|$)", name, key)
-        if times:
-            return new
-    return key
 
 
 class Dpt(DenseExpert):

@@ -5,8 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import clip_boxes_to_image, roi_align
 
-from experts.detection.boxes import move
-from experts.detection.proposals import CHANNELS, STRIDES
+from experts.detection.proposals import CHANNELS, STRIDES, move
 from experts.finite import check_finite
 
 CLASSES = 722

@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor
 from torchvision.ops import box_convert, clip_boxes_to_image, remove_small_boxes
-from transformers import AutoTokenizer, Owlv2ForObjectDetection
+from transformers import AutoTokenizer, BatchEncoding, Owlv2ForObjectDetection
 
 from common.validation import STRICT
 from dataset.class_tables import class_names
@@ -56,8 +56,8 @@ def load(modalities: Sequence[str], options: Options, setting: RuntimeConfig) ->
     tokenizer = load_checkpoint(AutoTokenizer.from_pretrained, options.checkpoint)
     length = network.config.text_config.max_position_embeddings
     texts = [TEMPLATE.format(name) for name in class_names("detection")]
-    tokens = tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
-    return Owlv2Expert(network, tokens["input_ids"], tokens["attention_mask"], options, setting)
+    names = tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+    return Owlv2Expert(network, names, options, setting)
 
 
 def prepare(image: Image.Image, side: int) -> Tensor:
@@ -68,23 +68,10 @@ def prepare(image: Image.Image, side: int) -> Tensor:
 
 
 class Owlv2Expert:
-    """Labels with OWLv2; see `experts.base.Expert`.
-
-    Args:
-        network: on any device.
-        token_ids: the names of the classes, int64 (classes, l). They are embedded once.
-        attention_mask: (classes, l).
-        options: those of the config.
-        setting: its device and precision.
-    """
+    """Labels with OWLv2, which embeds the names of the classes once; see `experts.base.Expert`."""
 
     def __init__(
-        self,
-        network: Owlv2ForObjectDetection,
-        token_ids: Tensor,
-        attention_mask: Tensor,
-        options: Options,
-        setting: RuntimeConfig,
+        self, network: Owlv2ForObjectDetection, names: BatchEncoding, options: Options, setting: RuntimeConfig
     ) -> None:
         self.network = network.to(setting.device, setting.dtype).eval()
         self.setting = setting
@@ -93,9 +80,7 @@ class Owlv2Expert:
         self.prepare = partial(prepare, side=self.side)
         self.label = InstanceLabels(options.masks)
         with torch.inference_mode():
-            texts = self.network.owlv2.get_text_features(
-                token_ids.to(setting.device), attention_mask.to(setting.device)
-            )
+            texts = self.network.owlv2.get_text_features(**names.to(setting.device))
         self.queries = F.normalize(texts.pooler_output, dim=-1)  # (classes, d)
 
     @torch.inference_mode()

@@ -1,11 +1,9 @@
 """The backend `unidet`: the detector that made the labels of the released models."""
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from re import Match
 
 import torch
 from torch import Tensor
@@ -17,36 +15,36 @@ from experts.detection.label import InstanceLabels, Masks
 from experts.detection.network import UniDet, normalise_and_pad
 from experts.fixed_batches import by_shape
 from experts.prepare import ChannelOrder, keep_shape
-from experts.weight_loading import released_network
+from experts.weight_loading import Rules, released_network, renamed
 
 FILE = "Unified_learned_OCIM_RS200_6x+2x.pth"
 
-# Beginnings of released names -> ours; the first rule that matches holds.
-_STEM, _BLOCK = r"backbone\.bottom_up\.stem\.conv1_", r"backbone\.bottom_up\.res(\d)\.(\d+)\."
-_HEAD, _PREDICTOR = r"roi_heads\.box_head\.(\d)\.", r"roi_heads\.box_predictor\.(\d)\."
-_PARTS = {"lateral": "inner_blocks", "output": "layer_blocks"}
-_BEGINNINGS: dict[str, Callable[[Match], str]] = {
-    _STEM + r"3\.norm\.": lambda m: "pyramid.body.bn1.",
-    _STEM + r"(\d)\.norm\.": lambda m: f"pyramid.body.conv1.{3 * int(m[1]) - 2}.",
-    _STEM + r"(\d)\.": lambda m: f"pyramid.body.conv1.{3 * int(m[1]) - 3}.",
-    _BLOCK + r"shortcut\.norm\.": lambda m: f"pyramid.body.layer{int(m[1]) - 1}.{m[2]}.downsample.2.",
-    _BLOCK + r"shortcut\.": lambda m: f"pyramid.body.layer{int(m[1]) - 1}.{m[2]}.downsample.1.",
-    _BLOCK + r"conv(\d)\.norm\.": lambda m: f"pyramid.body.layer{int(m[1]) - 1}.{m[2]}.bn{m[3]}.",
-    _BLOCK: lambda m: f"pyramid.body.layer{int(m[1]) - 1}.{m[2]}.",
-    r"backbone\.fpn_(lateral|output)(\d)\.norm\.": lambda m: f"pyramid.fpn.{_PARTS[m[1]]}.{int(m[2]) - 3}.1.",
-    r"backbone\.fpn_(lateral|output)(\d)\.": lambda m: f"pyramid.fpn.{_PARTS[m[1]]}.{int(m[2]) - 3}.0.",
-    r"backbone\.top_block\.": lambda m: "pyramid.fpn.extra_blocks.",
-    r"proposal_generator\.rpn_head\.conv\.": lambda m: "proposals.conv.",
-    r"proposal_generator\.rpn_head\.objectness_logits\.": lambda m: "proposals.objectness.",
-    r"proposal_generator\.rpn_head\.anchor_deltas\.": lambda m: "proposals.deltas.",
-    _HEAD + r"conv(\d)\.norm\.": lambda m: f"cascade.heads.{m[1]}.convs.{3 * int(m[2]) - 2}.",
-    _HEAD + r"conv(\d)\.": lambda m: f"cascade.heads.{m[1]}.convs.{3 * int(m[2]) - 3}.",
-    _HEAD + r"fc1\.": lambda m: f"cascade.heads.{m[1]}.hidden.",
-    _PREDICTOR + r"cls_score\.": lambda m: f"cascade.heads.{m[1]}.classes.",
-    _PREDICTOR + r"bbox_pred\.": lambda m: f"cascade.heads.{m[1]}.deltas.",
+_STEM, _BLOCK = r"backbone\.bottom_up\.stem\.conv1_", r"backbone\.bottom_up\.res(\d)\.(\d+)"
+_HEAD, _PREDICTOR = r"roi_heads\.box_head\.(\d)", r"roi_heads\.box_predictor\.(\d)"
+_FPN = {"lateral": "inner_blocks", "output": "layer_blocks"}
+_RULES: Rules = {
+    _STEM + r"3\.norm": "pyramid.body.bn1",
+    _STEM + r"(\d)\.norm": lambda m: f"pyramid.body.conv1.{3 * int(m[1]) - 2}",
+    _STEM + r"(\d)": lambda m: f"pyramid.body.conv1.{3 * int(m[1]) - 3}",
+    _BLOCK + r"\.shortcut\.norm": lambda m: f"pyramid.body.layer{int(m[1]) - 1}.{m[2]}.downsample.2",
+    _BLOCK + r"\.shortcut": lambda m: f"pyramid.body.layer{int(m[1]) - 1}.{m[2]}.downsample.1",
+    _BLOCK + r"\.conv(\d)\.norm": lambda m: f"pyramid.body.layer{int(m[1]) - 1}.{m[2]}.bn{m[3]}",
+    _BLOCK: lambda m: f"pyramid.body.layer{int(m[1]) - 1}.{m[2]}",
+    r"backbone\.fpn_(lateral|output)(\d)\.norm": lambda m: f"pyramid.fpn.{_FPN[m[1]]}.{int(m[2]) - 3}.1",
+    r"backbone\.fpn_(lateral|output)(\d)": lambda m: f"pyramid.fpn.{_FPN[m[1]]}.{int(m[2]) - 3}.0",
+    r"backbone\.top_block": "pyramid.fpn.extra_blocks",
+    r"proposal_generator\.rpn_head\.conv": "proposals.conv",
+    r"proposal_generator\.rpn_head\.objectness_logits": "proposals.objectness",
+    r"proposal_generator\.rpn_head\.anchor_deltas": "proposals.deltas",
+    _HEAD + r"\.conv(\d)\.norm": lambda m: f"cascade.heads.{m[1]}.convs.{3 * int(m[2]) - 2}",
+    _HEAD + r"\.conv(\d)": lambda m: f"cascade.heads.{m[1]}.convs.{3 * int(m[2]) - 3}",
+    _HEAD + r"\.fc1": r"cascade.heads.\1.hidden",
+    _PREDICTOR + r"\.cls_score": r"cascade.heads.\1.classes",
+    _PREDICTOR + r"\.bbox_pred": r"cascade.heads.\1.deltas",
+    # Constants that some versions of the framework save with the weights; ours are in the code.
+    r"pixel_(mean|std)": (),
+    r"proposal_generator\.anchor_generator\.cell_anchors": (),
 }
-# Constants that some versions of the framework save with the weights; ours are in the code.
-_DROPPED = r"pixel_(mean|std)$|proposal_generator\.anchor_generator\.cell_anchors\."
 
 
 @dataclass(frozen=True)
@@ -76,14 +74,7 @@ def load(modalities: Sequence[str], options: Options, setting: RuntimeConfig) ->
 
 def converted(released: dict[str, Tensor]) -> dict[str, Tensor]:
     """The released state dict with our names; unknown names stay."""
-    return {_our_name(name): value for name, value in released.items() if not re.match(_DROPPED, name)}
-
-
-def _our_name(released: str) -> str:
-    for beginning, rename in _BEGINNINGS.items():
-        if match := re.match(beginning, released):
-            return rename(match) + released[match.end() :]
-    return released
+    return renamed(released, _RULES)
 
 
 class UniDetExpert:

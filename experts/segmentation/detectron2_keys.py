@@ -1,20 +1,14 @@
 """The names of a released Mask2Former's weights, and their names in checkpoints of `transformers`."""
 
 import re
-from collections.abc import Mapping
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from common.errors import UserError
+from experts.weight_loading import Rules
 
 _BLOCK = r"(layers\.\d+\.blocks\.\d+)"
 _PIXEL_LAYER = r"transformer\.(encoder\.layers\.\d+)"
 
 # For each part of the network: the beginning of its names in the file and in the library, and the rest of each
-# (a pattern and its replacement) up to a final `.weight` or `.bias`. Where there are several names, the file
-# holds these matrices as one, in this order.
+# (see `Rules`). Where there are several names, the file holds these matrices as one, in this order.
 _PARTS: tuple[tuple[str, str, dict[str, str | tuple[str, ...]]], ...] = (
     (
         "backbone.",
@@ -22,6 +16,8 @@ _PARTS: tuple[tuple[str, str, dict[str, str | tuple[str, ...]]], ...] = (
         {
             r"patch_embed\.proj": "embeddings.patch_embeddings.projection",
             r"patch_embed\.norm": "embeddings.norm",
+            # The library computes these from the size of the window.
+            _BLOCK + r"\.attn\.relative_position_index": (),
             _BLOCK + r"\.norm1": r"encoder.\1.layernorm_before",
             _BLOCK + r"\.attn\.qkv": tuple(rf"encoder.\1.attention.self.{name}" for name in ("query", "key", "value")),
             _BLOCK + r"\.attn\.relative_position_bias_table": (
@@ -48,8 +44,8 @@ _PARTS: tuple[tuple[str, str, dict[str, str | tuple[str, ...]]], ...] = (
             _PIXEL_LAYER + r"\.norm1": r"\1.self_attn_layer_norm",
             _PIXEL_LAYER + r"\.linear([12])": r"\1.fc\2",
             _PIXEL_LAYER + r"\.norm2": r"\1.final_layer_norm",
-            "(adapter_1|layer_1)": r"\1.0",
             r"(adapter_1|layer_1)\.norm": r"\1.1",
+            "(adapter_1|layer_1)": r"\1.0",
             "mask_features": "mask_projection",
         },
     ),
@@ -80,34 +76,8 @@ _PARTS: tuple[tuple[str, str, dict[str, str | tuple[str, ...]]], ...] = (
     ("sem_seg_head.predictor.", "", {"class_embed": "class_predictor"}),
     ("criterion.", "criterion.", {"empty_weight": "empty_weight"}),
 )
-_RULES = tuple(
-    (re.compile(re.escape(released) + pattern + r"(?P<leaf>\.weight|\.bias|)"), library, names)
+RULES: Rules = {
+    re.escape(released) + pattern: tuple(library + name for name in ((names,) if isinstance(names, str) else names))
     for released, library, part in _PARTS
     for pattern, names in part.items()
-)
-# The library computes these from the size of the window.
-_DROPPED = re.compile(r"backbone\.layers\.\d+\.blocks\.\d+\.attn\.relative_position_index")
-
-
-def library_names(key: str) -> tuple[str, ...]:
-    """The names in the library of an entry of a released file; none if the library computes it.
-
-    Raises:
-        UserError: no part of this network has such a name.
-    """
-    if _DROPPED.fullmatch(key):
-        return ()
-    for pattern, prefix, names in _RULES:
-        if match := pattern.fullmatch(key):
-            names = (names,) if isinstance(names, str) else names
-            return tuple(prefix + match.expand(name) + match["leaf"] for name in names)
-    raise UserError(f"'{key}' is no part of a Mask2Former")
-
-
-def convert(released: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    """The weights of a released file under the library's names; they share its memory."""
-    weights: dict[str, Tensor] = {}
-    for key, values in released.items():
-        if names := library_names(key):
-            weights |= zip(names, torch.from_numpy(values).chunk(len(names)), strict=True)
-    return weights
+}

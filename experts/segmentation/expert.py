@@ -61,6 +61,23 @@ def on_device(network: PreTrainedModel, setting: RuntimeConfig) -> PreTrainedMod
     return network
 
 
+def run_queries(
+    network: PreTrainedModel, pixels: Tensor, columns: Tensor | None = None, **inputs: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The output of a Mask2Former or OneFormer as a `Network`.
+
+    Args:
+        network: on its device.
+        pixels: normalised images (b, 3, h, w).
+        columns: the order of its classes; None means its own.
+        inputs: its other inputs, (1, n).
+    """
+    inputs = {name: values.expand(len(pixels), -1) for name, values in inputs.items()}
+    output = network(pixel_values=pixels, **inputs)
+    classes = output.class_queries_logits
+    return classes if columns is None else classes[..., columns], output.masks_queries_logits
+
+
 class SegmentationExpert:
     """Labels with a network for each modality, all of which see the same input; see `experts.base.Expert`.
 

@@ -14,7 +14,6 @@ from transformers import (
     AutoModelForUniversalSegmentation,
     AutoTokenizer,
     OneFormerConfig,
-    PreTrainedModel,
 )
 
 from common.errors import UserError
@@ -22,7 +21,7 @@ from common.validation import STRICT
 from dataset.class_tables import class_names
 from experts.base import RuntimeConfig
 from experts.hub_networks import from_hub, load_checkpoint, local_files
-from experts.segmentation.expert import UNUSED, Network, SegmentationExpert, on_device
+from experts.segmentation.expert import UNUSED, Network, SegmentationExpert, on_device, run_queries
 from model.modalities import MODALITIES
 
 CHECKPOINTS = {
@@ -123,12 +122,4 @@ def _load_network(checkpoint: str, modality: str, setting: RuntimeConfig) -> Net
         inputs["task_inputs"] = (task["input_ids"] * task["attention_mask"]).to(setting.device)  # (1, length)
     # The last class is "no object".
     columns = torch.tensor([*order, len(order)], device=setting.device)
-    return partial(_forward, on_device(network, setting), columns, inputs)
-
-
-def _forward(
-    network: PreTrainedModel, columns: Tensor, inputs: dict[str, Tensor], pixels: Tensor
-) -> tuple[Tensor, Tensor]:
-    inputs = {name: values.expand(len(pixels), -1) for name, values in inputs.items()}
-    output = network(pixel_values=pixels, **inputs)
-    return output.class_queries_logits[..., columns], output.masks_queries_logits
+    return partial(run_queries, on_device(network, setting), columns=columns, **inputs)

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
 
 from common.errors import UserError, one_line
@@ -21,8 +20,9 @@ from dataset.class_tables import class_names
 from experts.base import RuntimeConfig
 from experts.hub_networks import quiet
 from experts.prepare import ChannelOrder, keep_shape
-from experts.segmentation.detectron2_keys import convert
-from experts.segmentation.expert import UNUSED, SegmentationExpert, on_device
+from experts.segmentation.detectron2_keys import RULES
+from experts.segmentation.expert import UNUSED, SegmentationExpert, on_device, run_queries
+from experts.weight_loading import renamed
 from model.modalities import MODALITIES
 
 FILES = {"seg_coco": "model_final_f07440.pkl", "seg_ade": "model_final_e0c58e.pkl"}
@@ -55,7 +55,7 @@ def load(modalities: Sequence[str], options: Options, setting: RuntimeConfig) ->
     for name in modalities:
         classes = len(class_names(MODALITIES[name].classes))
         network = read_network(setting.weights / FILES[name], classes)
-        networks[name] = partial(_forward, on_device(network, setting))
+        networks[name] = partial(run_queries, on_device(network, setting))
     prepare = partial(keep_shape, order=options.channel_order)
     return SegmentationExpert(networks, prepare, MEAN, STD, setting.device)
 
@@ -80,11 +80,13 @@ def read_network(path: Path, classes: int) -> Mask2FormerForUniversalSegmentatio
             network, report = Mask2FormerForUniversalSegmentation.from_pretrained(
                 None,
                 config=config,
-                state_dict=convert(released),
+                state_dict=renamed({name: torch.from_numpy(values) for name, values in released.items()}, RULES),
                 dtype=torch.float32,
                 ignore_mismatched_sizes=True,  # the report lists them
                 output_loading_info=True,
             )
+        if unknown := sorted(report["unexpected_keys"]):
+            raise UserError(f"'{unknown[0]}' is no part of a Mask2Former")
         if missing := sorted(report["missing_keys"] - UNUSED):
             raise UserError(f"without {missing[0]}")
         for name, found, wanted in sorted(report["mismatched_keys"]):
@@ -128,8 +130,3 @@ def network_config(shapes: Mapping[str, Sequence[int]]) -> Mask2FormerConfig:
         num_queries=shapes[f"{queries}.query_feat.weight"][0],
         num_labels=shapes[f"{queries}.class_embed.weight"][0] - 1,
     )
-
-
-def _forward(network: Mask2FormerForUniversalSegmentation, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    output = network(pixel_values=pixels)
-    return output.class_queries_logits, output.masks_queries_logits

@@ -52,8 +52,9 @@ def test_every_released_key_of_depth_is_used_or_dropped():
     assert {key: x.shape for key, x in converted.items()} == {key: x.shape for key, x in network.items()}
     blocks = 12
     split = 2 * 2 * blocks  # query, key and value for one weight and one bias
-    assert set(dpt.DROPPED) <= set(state)
-    assert len(converted) == len(state) - len(dpt.DROPPED) + split
+    dropped = {"pretrained.model.head.weight", "pretrained.model.head.bias"}
+    assert dropped <= set(state)
+    assert len(converted) == len(state) - len(dropped) + split
 
 
 def test_positions_are_resized_but_for_the_class_tokens():

@@ -14,8 +14,9 @@ from experts.base import RuntimeConfig, Target
 from experts.hub_networks import quiet
 from experts.prepare import normalise
 from experts.segmentation import mask2former
-from experts.segmentation.detectron2_keys import library_names
+from experts.segmentation.detectron2_keys import RULES
 from experts.segmentation.expert import UNUSED, SegmentationExpert, semantic_scores
+from experts.weight_loading import new_names
 from tests.parity.goldens import assert_matches
 from tests.parity.released_segmentation import reduced_weights, segmentation_spec, write_released
 
@@ -51,7 +52,7 @@ def test_every_released_weight_has_its_place(name):
     spec = segmentation_spec(name)
     weights, dropped = {}, []
     for key, shape in spec.items():
-        if names := library_names(key):
+        if names := new_names(key, RULES):
             weights |= zip(names, torch.empty(shape, device="meta").chunk(len(names)), strict=True)
         else:
             dropped.append(key)
