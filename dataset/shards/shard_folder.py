@@ -10,10 +10,8 @@ img2dataset's `--output_format webdataset` is this layout.
 import errno
 import logging
 import os
-from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import cached_property, lru_cache
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -92,6 +90,7 @@ class ShardFolder:
 
     def __init__(self, root: Path | Url, shards: Sequence[str]) -> None:
         self.root, self.shards = root, list(shards)
+        self._numbers = {shard: number for number, shard in enumerate(self.shards)}
         self._log = SparingLog(__name__)
         # Shared memory: a worker spares the others the attempts.
         self._broken = torch.zeros(len(self.shards), dtype=torch.bool).share_memory_()
@@ -105,7 +104,7 @@ class ShardFolder:
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
-        self._opened: OrderedDict[int, _OpenShard] = OrderedDict()
+        self._opened: dict[int, _OpenShard] = {}  # the last used one last
         self._last: tuple[int, dict[str, bytes]] = (-1, {})  # shard and files of the record that was read last
         self._lock = RLock()
 
@@ -115,10 +114,6 @@ class ShardFolder:
     def number(self, shard: str) -> int | None:
         """The number of a shard by its name."""
         return self._numbers.get(shard)
-
-    @cached_property
-    def _numbers(self) -> dict[str, int]:
-        return {shard: number for number, shard in enumerate(self.shards)}
 
     def index(self, number: int) -> TarIndex:
         """The index of a shard.
@@ -212,16 +207,6 @@ class ShardFolder:
                 self._last = (shard, self._read_record(name, shard))
             return self._last[1][name]
 
-    def read_ahead(self, name: str, shard: int) -> None:
-        """Begins to read the next record from a server, so that several servers answer at the same time."""
-
-        def read() -> None:
-            with suppress(OSError):  # which `read` raises, too
-                self.read(name, shard)
-
-        if not isinstance(self.root, Path):
-            _threads(os.getpid()).submit(read)
-
     def _read_record(self, name: str, shard: int) -> dict[str, bytes]:
         opened = self._open(shard)
         index = opened.index
@@ -235,9 +220,7 @@ class ShardFolder:
         except TruncatedShard:
             raise
         except OSError as error:
-            self._give_up(shard, error)
-            # Not as a missing file, which for some labels means "nothing here".
-            raise OSError(errno.EIO, _reason(error), str(opened.place)) from None
+            raise self._given_up(shard, error) from None
         return {index.names[i]: content[index.offsets[i] - start :][: index.sizes[i]] for i in members}
 
     def has(self, name: str, shard: int | None = None) -> bool:
@@ -251,29 +234,29 @@ class ShardFolder:
             return False
 
     def _open(self, number: int) -> _OpenShard:
-        shard = self._opened.get(number)
-        if shard is not None:
-            self._opened.move_to_end(number)
-            return shard
-        place = self.root / self.shards[number]
-        if self._broken[number]:
-            raise OSError(errno.EIO, "could not be read before", str(place))
-        try:
-            shard = _OpenShard(place, self._load_index(number))
-        except (OSError, ValueError) as error:
-            self._give_up(number, error)
-            raise OSError(errno.EIO, _reason(error), str(place)) from None
+        shard = self._opened.pop(number, None)
+        if shard is None:
+            place = self.root / self.shards[number]
+            if self._broken[number]:
+                raise OSError(errno.EIO, "could not be read before", str(place))
+            try:
+                shard = _OpenShard(place, self._load_index(number))
+            except (OSError, ValueError) as error:
+                raise self._given_up(number, error) from None
         self._opened[number] = shard
-        while len(self._opened) > _OPEN_SHARDS:
-            self._opened.popitem(last=False)
+        if len(self._opened) > _OPEN_SHARDS:
+            del self._opened[next(iter(self._opened))]
         return shard
 
-    def _give_up(self, number: int, error: Exception) -> None:
+    def _given_up(self, number: int, error: Exception) -> OSError:
+        """Marks a shard as broken; the error of its records."""
+        where, reason = self.root / self.shards[number], _reason(error)
         if not self._broken[number]:
-            where = self.root / self.shards[number]
-            self._log.warning("shard %s: cannot be read (%s); its samples are skipped", where, _reason(error))
+            self._log.warning("shard %s: cannot be read (%s); its samples are skipped", where, reason)
         self._broken[number] = True
         self._opened.pop(number, None)
+        # Not a missing file, which for some labels means "nothing here".
+        return OSError(errno.EIO, reason, str(where))
 
 
 def _reason(error: Exception) -> str:
@@ -310,9 +293,9 @@ class ShardFile:
         return self.folder.has(str(self._name), self.shard)
 
     def read_ahead(self) -> None:
-        """Begins to read it, if it comes from a server and its shard is known."""
-        if self.shard is not None:
-            self.folder.read_ahead(str(self._name), self.shard)
+        """Begins to read it from a server, if its shard is known; `read_bytes` will raise the errors."""
+        if self.shard is not None and not isinstance(self.folder.root, Path):
+            _threads(os.getpid()).submit(self.read_bytes)
 
     def read_bytes(self) -> bytes:
         """All of it; see `ShardFolder.read`."""

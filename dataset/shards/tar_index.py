@@ -31,8 +31,7 @@ class TarIndex:
 
     Attributes:
         names: of the members.
-        offsets: where their bytes begin, int64 (n,).
-        sizes: how many they are, int64 (n,).
+        offsets, sizes: of their bytes, int64 (n,).
         tar: size and time of change (ns) of the tar file that was indexed, int64 (2,).
     """
 
@@ -70,11 +69,7 @@ class TarIndex:
 
 
 def read_index(content: bytes) -> TarIndex:
-    """An index from its file.
-
-    Raises:
-        ValueError: damaged.
-    """
+    """An index from the content of its file; a `ValueError` if it is damaged."""
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             names, *numbers = (arrays[key] for key in _ARRAYS)
@@ -89,12 +84,9 @@ def read_index(content: bytes) -> TarIndex:
 
 
 def index_of(tar: Path) -> TarIndex:
-    """The index beside a tar file, made anew if the file has changed or has none.
+    """The index beside a tar file, made anew if the file has changed or has none; an `OSError` if it cannot be read.
 
     In a folder that cannot be written to, the index stays in memory.
-
-    Raises:
-        OSError: the tar cannot be read.
     """
     status = tar.stat()
     path = tar.with_name(tar.name + SUFFIX)
