@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import re
 import time
 from dataclasses import dataclass
 from functools import lru_cache
@@ -72,16 +73,22 @@ def _read(address: str, start: int | None, size: int) -> Part:
     except FileNotFoundError:
         raise FileNotFoundError(errno.ENOENT, "not found there", address) from None
     except PermissionError as error:
-        raise Unreachable(errno.EACCES, one_line(error)[:80], address) from None
+        raise Unreachable(errno.EACCES, _reason(error), address) from None
     except (Unreachable, _TryAgainError):
         raise
     except TimeoutError:
         raise _TryAgainError("no answer in time") from None
     except Exception as error:  # each store has errors of its own
-        raise _TryAgainError(one_line(error)[:80]) from None
+        raise _TryAgainError(_reason(error)) from None
     if start is not None and len(content) != size:
         raise Unreachable(errno.EIO, f"{len(content)} bytes instead of {size}", address)
     return Part(content, total)
+
+
+def _reason(error: Exception) -> str:
+    """An error's message without the query of an address, which may hold a key."""
+    text = getattr(getattr(error, "os_error", None), "strerror", None) or one_line(error)  # aiohttp wraps errors
+    return re.sub(r"\?[^\s'\"]+", "", text)[:80]
 
 
 def _read_web(store: fsspec.AbstractFileSystem, address: str, start: int | None, end: int | None) -> tuple[bytes, int]:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from http.server import BaseHTTPRequestHandler
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 import dataset.location
-from benchmarks.file_server import FileServer
+from benchmarks.file_server import FileServer, OnLoopback
 from common.errors import UserError
 from dataset.location import Unreachable, Url, as_place, fetch
 from dataset.shards.shard_folder import ShardFile, ShardFolder, open_folder
@@ -222,8 +223,30 @@ def test_mistakes_are_one_line(folder: Path) -> None:
 
 
 def test_no_server_is_not_waited_for_long() -> None:
-    with pytest.raises(Unreachable, match="attempts"):
-        fetch("http://127.0.0.1:9/none")
+    with pytest.raises(Unreachable, match=r"Connect call failed .* attempts") as caught:
+        fetch("http://127.0.0.1:9/none?key=secret")
+    assert "secret" not in caught.value.strerror
+
+
+def test_redirects_are_followed_but_not_for_ever(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Elsewhere(OnLoopback):
+        class handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(302)
+                self.send_header("Location", f"{self.served.target}{self.path}")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+    with FileServer(folder) as server, Elsewhere() as elsewhere:
+        elsewhere.target = server.url
+        assert fetch(f"{elsewhere.url}/shards.json").content == (folder / "shards.json").read_bytes()
+        elsewhere.target = f"{elsewhere.url}/?key=secret&"
+        with pytest.raises(Unreachable) as caught:
+            fetch(f"{elsewhere.url}/shards.json")
+        assert "secret" not in caught.value.strerror
 
 
 def test_a_store_is_tried_again_and_what_it_does_not_have_is_said(folder, monkeypatch, caplog) -> None:
