@@ -8,11 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import nn
 
 from common.errors import UserError
-from helpers.training.distribution.processes import start_accelerator
 from helpers.training.optimizer_step import MeanLoss, OptimizerStep
 from helpers.training.schedule import build_optimizer
 from helpers.training.skipped_steps import SkippedSteps
@@ -157,10 +155,3 @@ def test_too_many_skipped_steps_in_a_row_end_the_run(tmp_path, capsys):
     expected = [{"step": 3, "samples": ["image_3"]}, {"step": 4, "samples": ["image_4"]}]
     assert json.loads(steps.file.read_text()) == expected
     assert capsys.readouterr().out.count("skipped: its loss or gradient is not finite") == 3
-
-
-def test_float16_is_refused_on_a_cpu():
-    AcceleratorState._reset_state()
-    with pytest.raises(UserError, match="fp16 needs a GPU"):
-        start_accelerator("fp16")
-    AcceleratorState._reset_state()

@@ -29,46 +29,30 @@ def test_processes_share_the_samples_equally(world_size, shuffle):
     parts = split(10, world_size, shuffle=shuffle)
     assert {len(part) for part in parts} == {-(-10 // world_size)}
     assert {index for part in parts for index in part} == set(range(10))
-
-
-def test_the_order_is_the_same_for_any_number_of_processes():
-    (alone,) = split(12, 1)
-    for world_size in (2, 3, 4):
-        assert interleaved(split(12, world_size)) == alone
+    assert split(10, world_size, consumed=10) == [[]] * world_size
 
 
 def test_the_order_depends_on_the_epoch_alone():
-    assert split(50, 1, epoch=1) == split(50, 1, epoch=1)
-    assert split(50, 1, epoch=1) != split(50, 1, epoch=2)
+    (alone,) = split(12, 1)
+    for world_size in (2, 3, 4):
+        assert interleaved(split(12, world_size)) == alone
+    assert split(12, 1, epoch=1) != [alone]
 
 
 def test_without_shuffling_the_order_is_the_lists():
-    assert split(5, 1, shuffle=False) == [[0, 1, 2, 3, 4]]
-
-
-@pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_from_a_position_the_rest_of_the_epoch_is_read_padding_included(world_size):
-    whole = split(11, world_size, epoch=4)
-    steps = 2
-    rest = split(11, world_size, epoch=4, consumed=steps * world_size)
-    assert rest == [part[steps:] for part in whole]
+    assert interleaved(split(5, 1, shuffle=False)) == [0, 1, 2, 3, 4]
+    assert interleaved(split(2, 5, shuffle=False)) == [0, 1, 0, 1, 0]  # fewer samples than processes
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 5])
-def test_a_position_means_the_same_for_another_number_of_processes(world_size):
+def test_from_a_position_the_rest_of_the_epoch_is_read(world_size):
+    """The position means the same for any number of processes; the same number goes on as it would have."""
     (alone,) = split(11, 1, epoch=2)
     rest = interleaved(split(11, world_size, epoch=2, consumed=4))
     assert rest[:7] == alone[4:]
     assert rest[7:] == alone[: len(rest) - 7]
-
-
-@pytest.mark.parametrize("world_size", [1, 3])
-def test_at_the_end_of_an_epoch_nothing_is_left(world_size):
-    assert split(10, world_size, consumed=10) == [[]] * world_size
-
-
-def test_fewer_samples_than_processes():
-    assert interleaved(split(2, 5, shuffle=False)) == [0, 1, 0, 1, 0]
+    whole = split(11, world_size, epoch=4)
+    assert split(11, world_size, epoch=4, consumed=2 * world_size) == [part[2:] for part in whole]
 
 
 @pytest.mark.parametrize("workers", [0, 2])

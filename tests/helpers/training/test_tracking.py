@@ -73,15 +73,13 @@ def test_tensorboard_forgets_what_a_resumed_run_does_again(tmp_path):
     assert [(point.step, point.value) for point in shown] == [(50, 50), (100, 150)]
 
 
-def test_a_tracker_that_is_not_installed_is_named_with_its_remedy(monkeypatch):
+def test_a_tracker_that_is_not_installed_or_does_not_start_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(tracking, "get_available_trackers", lambda: ["tensorboard"])
     tracking.check_tracker("tensorboard")
     tracking.check_tracker(None)
     with pytest.raises(UserError, match="--log_with trackio: is not installed; install it with: pip install trackio"):
         tracking.check_tracker("trackio")
 
-
-def test_a_tracker_that_does_not_start_is_one_line(tmp_path):
     def refuse(*_args: object) -> None:
         raise RuntimeError("no API key,\n  log in first")
 

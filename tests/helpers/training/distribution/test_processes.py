@@ -1,4 +1,4 @@
-"""Threads by the cores there are, unless the environment chooses."""
+"""Threads by the cores there are, unless the environment chooses; the precision that a device has."""
 
 import os
 from collections.abc import Iterator
@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
+from common.errors import UserError
 from helpers.training.distribution import processes as started
 
 
@@ -39,16 +41,14 @@ def test_cores_are_those_of_affinity_and_quota(monkeypatch, tmp_path: Path, file
     assert started.available_cores(tmp_path) == cores
 
 
-@pytest.mark.parametrize(
-    ("cores", "processes", "workers", "chosen"), [(8, 1, 4, 4), (2, 1, 4, 1), (8, 2, 0, 4), (8, 1, 0, 8)]
-)
-def test_workers_and_other_processes_have_theirs(monkeypatch, cores, processes, workers, chosen):
-    monkeypatch.setattr(started, "available_cores", lambda: cores)
+@pytest.mark.parametrize(("processes", "workers", "chosen"), [(1, 4, 4), (1, 8, 1), (2, 0, 4), (1, 0, 8)])
+def test_workers_and_other_processes_have_theirs(monkeypatch, processes, workers, chosen):
+    monkeypatch.setattr(started, "available_cores", lambda: 8)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
     said = started.choose_threads(workers)
     assert torch.get_num_threads() == chosen
     shared = f" for {processes} processes" if processes > 1 else ""
-    assert said.startswith(f"threads: {chosen} of {cores} cores{shared}, workers {workers} ")
+    assert said.startswith(f"threads: {chosen} of 8 cores{shared}, workers {workers} ")
 
 
 @pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "MKL_NUM_THREADS"])
@@ -57,3 +57,10 @@ def test_the_environment_chooses(monkeypatch, name):
     before = torch.get_num_threads()
     assert started.choose_threads(0) is None
     assert torch.get_num_threads() == before
+
+
+def test_float16_is_refused_on_a_cpu():
+    AcceleratorState._reset_state()
+    with pytest.raises(UserError, match="fp16 needs a GPU"):
+        started.start_accelerator("fp16")
+    AcceleratorState._reset_state()
