@@ -22,6 +22,7 @@ from torch import Tensor
 import helpers.training.plan
 import helpers.training.run
 import helpers.training.trainer
+from common.cli import training_parser
 from common.errors import UserError
 from common.yaml_config import read_config
 from dataset.samples import ImageLabelDataset
@@ -30,6 +31,7 @@ from helpers.checkpoints.weight_files import find_weights, read_weights
 from helpers.training.checkpoints.folders import find_checkpoints
 from helpers.training.distribution import preparation
 from helpers.training.optimizer_step import OptimizerStep
+from helpers.training.plan import plan_run
 from helpers.training.settings import CaptionConfig
 from model.captioning import PrismerCaption
 from model.freeze import LANGUAGE_LAYERS
@@ -74,31 +76,18 @@ PER_TASK = {
 
 @dataclass
 class Seen:
-    """What a run did.
+    """What a run did; `losses`, `seeds`, `forward` and `modes` by batch."""
 
-    Attributes:
-        read: epoch and index of each sample that was read to train on, in order.
-        dataset: that was trained on last.
-        seeds: of torch's generator, by batch.
-        rates: learning rates of the steps.
-        losses: of the batches.
-        forward: arguments of the model's forward after the images, by batch.
-        asked: arguments of `generate` or `rank` after the images, by batch.
-        modes: whether the model was in training mode, by batch; False for those it is asked about.
-        step: the last one.
-        prepared: how the model was made ready.
-    """
-
-    read: list[tuple[int, int]] = field(default_factory=list)
-    dataset: ImageLabelDataset | None = None
-    seeds: list[int] = field(default_factory=list)
-    rates: list[float] = field(default_factory=list)
+    read: list[tuple[int, int]] = field(default_factory=list)  # epoch and index of each training sample
+    dataset: ImageLabelDataset | None = None  # the last one that was trained on
+    seeds: list[int] = field(default_factory=list)  # of torch's generator
+    rates: list[float] = field(default_factory=list)  # learning rates of the steps
     losses: list[float] = field(default_factory=list)
-    forward: list[tuple[Any, ...]] = field(default_factory=list)
-    asked: list[tuple[tuple, dict]] = field(default_factory=list)
-    modes: list[tuple[str, bool]] = field(default_factory=list)
+    forward: list[tuple[Any, ...]] = field(default_factory=list)  # arguments after the images
+    asked: list[tuple[tuple, dict]] = field(default_factory=list)  # those of `generate` or `rank`
+    modes: list[tuple[str, bool]] = field(default_factory=list)  # method and training mode
     step: OptimizerStep | None = None
-    prepared: dict[str, Any] = field(default_factory=dict)
+    prepared: dict[str, Any] = field(default_factory=dict)  # options of `prepare_model`
 
 
 @dataclass
@@ -123,7 +112,7 @@ class Scripts:
 
 
 def write_data(data: Path) -> None:
-    """Ten images to train on, of which some look alike to nobody, and four to test on; lists of all tasks."""
+    """Ten images to train on and four to test on; lists of all tasks."""
     draw = np.random.default_rng(0)
     folders = ("vg", "vqav2", "imagenet_train/n1", "imagenet_train/n2", "imagenet/n1", "imagenet/n2", "")
     for folder in folders:
@@ -289,10 +278,10 @@ class Lost(Exception):
 
 @pytest.mark.parametrize(
     ("task", "steps"),  # inside the first epoch, after its last step, in the second
-    [("caption", 2), ("caption", 3), ("caption", 4), ("vqa", 4), ("pretrain", 4), ("classification", 2)],
+    [("caption", 2), ("caption", 3), ("caption", 4), ("vqa", 4)],
 )
 def test_a_run_that_goes_on_does_what_was_left(scripts, task, steps, monkeypatch):
-    changes = {"save_every_steps": 1, "experts": "none", "max_epoch": 2}
+    changes = {"save_every_steps": 1, "max_epoch": 2}
     whole = scripts.run(task, **changes)
     expected, records = scripts.seen, (whole / "metrics.jsonl").read_text()
     weights = load_file(whole / "model.safetensors")
@@ -327,17 +316,17 @@ def test_a_run_that_goes_on_does_what_was_left(scripts, task, steps, monkeypatch
 
 def test_an_evaluation_takes_the_weights_it_is_told_and_trains_nothing(scripts):
     folder = scripts.run("caption", max_epoch=1)
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-    scripts.run("caption", "--from_checkpoint", "--evaluate", max_epoch=1)
+    before = times(folder)
+    scripts.run("caption", "--from_checkpoint", "--evaluate", "--set", "batch_size_test=2", max_epoch=1)
     assert {mode for _, mode in scripts.seen.modes} == {False}
-    trained, again = (
-        json.loads((folder / "results" / f"mine_{name}.json").read_text()) for name in ("epoch_1", "test")
-    )
+    results = folder / "results"
+    trained, again = (json.loads((results / f"mine_{name}.json").read_text()) for name in ("epoch_1", "test"))
     assert again == trained
     assert [row["image_id"] for row in trained] == ["0.png", "1.png", "2.png", "3.png"]
     assert all(row["caption"] == row["caption"].capitalize() for row in trained)
     assert all(row["caption"].endswith(".") for row in trained)
-    assert before == {path: path.stat().st_mtime_ns for path in before}
+    assert times(folder).items() >= {path: time for path, time in before.items() if path.is_file()}.items()
+    assert read_config(results / "mine_test_settings.yaml", CaptionConfig, "mine").batch_size_test == 2
 
 
 @pytest.mark.parametrize(
@@ -419,6 +408,23 @@ def test_epochs_are_counted_from_1_and_a_few_steps_traced(scripts, capsys, monke
     assert json.loads((folder / "trace.json").read_text())["traceEvents"]
 
 
+@pytest.mark.parametrize("flags", [(), ("--from_checkpoint",), ("--overwrite",)])
+def test_a_plan_starts_locks_and_writes_nothing(scripts, flags):
+    folder = scripts.run("caption", max_epoch=1)
+    before = times(scripts.work)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    config = read_config(scripts.work / "config.yaml", CaptionConfig, "mine")
+    args = training_parser("", config="").parse_args(["--exp_name", "tiny", *flags])
+    if flags:
+        plan = plan_run("caption", PrismerCaption, config, args)
+        assert plan.checkpoints == (find_checkpoints(folder) if "--from_checkpoint" in flags else [])
+    else:
+        with pytest.raises(UserError, match="has checkpoints of an earlier run"):
+            plan_run("caption", PrismerCaption, config, args)
+    assert times(scripts.work) == before
+    assert not AcceleratorState._shared_state
+
+
 def times(folder: Path) -> dict[Path, int]:
     """When each file was written, but for the test's own."""
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != "config.yaml"}
@@ -436,14 +442,6 @@ def test_a_dry_run_checks_all_and_writes_nothing(scripts, capsys, flags):
     assert capsys.readouterr().out.endswith("dry run: all is in order, nothing is written\n")
     with pytest.raises(UserError, match="k_test"):
         scripts.run("vqa", "--dry_run", "--set", "k_test=0")
-
-
-def test_an_evaluation_leaves_its_settings_beside_its_results(scripts):
-    folder = scripts.run("caption")
-    kept = (folder / "settings.yaml").read_text()
-    scripts.run("caption", "--evaluate", "--from_checkpoint", "--set", "num_beams=1")
-    assert (folder / "settings.yaml").read_text() == kept
-    assert read_config(folder / "results" / "mine_test_settings.yaml", CaptionConfig, "mine").num_beams == 1
 
 
 def test_settings_that_someone_edited_are_kept(scripts, capsys):
