@@ -26,9 +26,8 @@ from PIL import Image
 from common.cli import natural, run
 from common.errors import UserError
 from common.files import ROOT, write_json
-from helpers.checkpoints.experiments import LOGGING
-from nano.scenes.facts import read_captions, score
 
+LOGGING = Path("logging")  # of nano.train and train_caption.py
 OUT = LOGGING / "ablation"
 CONFIG = ROOT / "configs" / "caption_nano.yaml"
 EXPERTS = ("depth", "normal", "seg_scenes", "edge", "obj_detection", "ocr_detection")  # the paper's order
@@ -141,6 +140,8 @@ def write_noisy_labels(source: Path, target: Path, share: float) -> None:
 
 def train(one: Run, batch_size: int) -> int:
     """Trains, unless there are weights, scores the captions, and writes the result; returns the exit code."""
+    from nano.scenes.facts import read_captions, score
+
     experiment, config = f"ablation_{one.file('').name}", str(one.file(".yaml"))
     folder = LOGGING / f"caption_{experiment}"
     teach = ["-m", "nano.train", "--caption", config, "--vqa", str(ROOT / "configs" / "vqa_nano.yaml")]

@@ -13,13 +13,14 @@ from tempfile import TemporaryDirectory
 from common.cli import named_path, natural, run
 from common.files import write_bytes
 from common.overwrite import Outputs, add_flag
-from dataset.image_list import captions_of, read_list
 
 SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>"]  # RoBERTa's ids 0 to 3
 
 
 def texts(path: Path, prefix: str) -> Iterator[str]:
     """All captions, questions and answers of a list as the model reads them; raises as `read_list`."""
+    from dataset.image_list import captions_of, read_list
+
     for row in read_list(path, ()):
         for caption in captions_of(row):
             yield f"{prefix} {caption}"

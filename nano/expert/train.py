@@ -19,9 +19,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m nano.expert.train", description=__doc__)
     parser.add_argument("--data", type=named_path, required=True, help="a folder of Scenes with exact labels")
     parser.add_argument("--out", type=named_path, required=True, help="folder for weights, config and scores")
-    parser.add_argument("--seed", type=whole, default=0)
-    parser.add_argument("--epochs", type=natural, default=8)
-    parser.add_argument("--batch_size", type=natural, default=16)
+    parser.add_argument("--seed", type=whole, default=0, help="of weights and batches (default: %(default)s)")
+    parser.add_argument("--epochs", type=natural, default=8, help="default: %(default)s")
+    parser.add_argument("--batch_size", type=natural, default=16, help="scenes (default: %(default)s)")
     parser.add_argument("--learning_rate", type=positive, default=3e-3, help="the schedule's maximum")
     parser.add_argument(
         "--precision", choices=["auto", "no", "bf16"], default="auto", help="auto: bf16 where the CPU has it"

@@ -23,6 +23,10 @@ SCRIPTS = [
     *sorted(map(str, (ROOT / "experts").glob("generate*.py"))),
     "experts/build_class_tables.py",
     "experts/inspect_labels.py",
+    *(
+        f"nano/{name}.py"
+        for name in ("ablation", "baselines", "expert/train", "scenes/facts", "train", "train_tokenizer")
+    ),
 ]
 HELP = """
 import argparse, runpy, sys

@@ -15,8 +15,9 @@ from model.captioning import PrismerCaption
 from model.config import PrismerConfig
 from model.sizes import read_model_size
 from model.vqa import PrismerVQA
-from nano import train
+from nano import multi_task
 from nano.scenes_in_memory import read_images, read_texts, shifted
+from nano.train import main
 from tests.end_to_end.conftest import ROOT, write_caption_config, write_config
 
 EXPERTS = ("depth", "obj_detection", "ocr_detection")
@@ -36,12 +37,12 @@ def task(scenes):
     model = build_model(PrismerVQA, PrismerConfig(size.vision, size.text, EXPERTS, 32, 32), size.tokenizer)
     data = read_images(captions, workers=0) | {"texts": read_texts(model, captions, questions, PREFIX)}
     prepare = prepare_inputs(EXPERTS, ROOT / "nano" / "tables")
-    return train.MultiTaskLoss(model, prepare, data, chosen=15).eval(), captions, questions
+    return multi_task.MultiTaskLoss(model, prepare, data, chosen=15).eval(), captions, questions
 
 
 def test_losses_are_those_of_the_tasks(task, monkeypatch):
     task, captions, questions = task
-    monkeypatch.setattr(train, "SHIFT", 0)
+    monkeypatch.setattr(multi_task, "SHIFT", 0)
     index = torch.tensor([7, 2])
     with torch.no_grad():
         total, _, _, words, _ = task(index)
@@ -53,8 +54,8 @@ def test_losses_are_those_of_the_tasks(task, monkeypatch):
         pairs = [[text for row in asked for text in row[key]] for key in ("question", "answer")]
         expected = len(told) * captioner(inputs, told, PREFIX)
         answers = task.model(inputs, *pairs, torch.ones(len(pairs[0])))
-        expected += train.ANSWERS * len(pairs[0]) * answers
-    assert total - train.WORDS * words == pytest.approx(float(expected / 30), rel=1e-4)
+        expected += multi_task.ANSWERS * len(pairs[0]) * answers
+    assert total - multi_task.WORDS * words == pytest.approx(float(expected / 30), rel=1e-4)
 
 
 def test_the_words_are_those_of_the_signs(task):
@@ -82,7 +83,7 @@ def test_both_tasks_get_the_weights(scenes, tmp_path, monkeypatch, capsys):
     flags = ["--caption", str(caption), "--vqa", str(vqa), "--exp_name", "mine", "--steps", "2"]
     flags += ["--batch_size", "5", "--workers", "0"]
     monkeypatch.setattr(sys, "argv", ["nano.train", *flags])
-    train.main()
+    main()
     assert "2 steps" in capsys.readouterr().out
     captioner = load_model(PrismerCaption, tmp_path / "logging" / "caption_mine")
     answerer = load_model(PrismerVQA, tmp_path / "logging" / "vqa_mine")
