@@ -87,7 +87,7 @@ def demo(args: argparse.Namespace) -> int:
     from experts.preflight import check_usable, unavailable
     from experts.runner import WEIGHTS, generate_labels
     from helpers.checkpoints.experiments import find_model
-    from helpers.inference.attribution_file import Told, attribution_file, write_attribution
+    from helpers.inference.attribution_file import AttributedText, attribution_file, write_attribution
     from helpers.inference.captioner import Answerer, Captioner
     from helpers.training.distribution.processes import use_device
     from helpers.training.settings import DemoConfig
@@ -140,7 +140,7 @@ def demo(args: argparse.Namespace) -> int:
         if found.attribution is not None:
             path = attribution_file(args.attribution, dataset.folder.label_key(image))
             with outputs.writing(path):
-                write_attribution(path, Told(found.text, question, found.attribution))
+                write_attribution(path, AttributedText(found.text, question, found.attribution))
         rows.append({"image": image, kind: found.text, "score": found.score})
         if found.ranked:
             rows[-1]["ranked"] = dict(found.ranked)

@@ -18,7 +18,7 @@ from common.errors import UserError
 from common.overwrite import Outputs, add_flag
 
 if TYPE_CHECKING:
-    from helpers.inference.attribution_file import Told
+    from helpers.inference.attribution_file import AttributedText
     from model.attribution import Attribution
 
 SHEET, REPORT = "contact_sheet", "report.html"
@@ -115,7 +115,7 @@ def draw(args: argparse.Namespace) -> int:
     return code
 
 
-def text_and_attribution(image: Path, found: "Told | None") -> "tuple[str | None, Attribution | None]":
+def text_and_attribution(image: Path, found: "AttributedText | None") -> "tuple[str | None, Attribution | None]":
     """The text of an image and its attribution, if there is one.
 
     The text is the caption in the text file beside the image, or that of the attribution's file: an answer,

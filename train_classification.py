@@ -28,7 +28,7 @@ def train(args: argparse.Namespace) -> None:
     from common.yaml_config import read_config
     from dataset.classification import classification_dataset
     from helpers.checkpoints.load import InferenceDefaults
-    from helpers.evaluation.prediction import Results, Scores, conclude, predict_all
+    from helpers.evaluation.prediction import Results, Scores, predict_all, report_results
     from helpers.training.plan import plan_run
     from helpers.training.run import Run
     from helpers.training.settings import ClassificationConfig
@@ -71,7 +71,7 @@ def train(args: argparse.Namespace) -> None:
         if not run.is_main:
             return {}
         settings = {"shots": config.shots, "classes": len(test_set.names), "k_test": config.k_test}
-        return conclude(run, f"imagenet_{name}", rows, score, settings, "images")
+        return report_results(run, f"imagenet_{name}", rows, score, settings, "images")
 
     usage = InferenceDefaults(prefix=config.prefix)
     train_or_evaluate(run, Task(loss, evaluate, usage, score="top1", evaluate_every=config.eval_every))

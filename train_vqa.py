@@ -35,7 +35,7 @@ def train(args: argparse.Namespace) -> None:
     from dataset.questions import question_dataset, read_answers
     from dataset.text import MAX_WORDS
     from helpers.checkpoints.load import InferenceDefaults
-    from helpers.evaluation.prediction import Results, Scores, conclude, predict_all, say_cut_texts
+    from helpers.evaluation.prediction import Results, Scores, predict_all, report_results, say_cut_texts
     from helpers.evaluation.vqa_accuracy import score_answers
     from helpers.training.plan import plan_run
     from helpers.training.run import Run
@@ -106,7 +106,7 @@ def train(args: argparse.Namespace) -> None:
             return {}
         how = {"answers": len(answers), "k_test": config.k_test} if rank else config.decoding
         settings = {"inference": config.inference, "image_resolution": config.image_resolution, **how}
-        return conclude(run, f"vqa_{name}", rows, score, settings, "answers")
+        return report_results(run, f"vqa_{name}", rows, score, settings, "answers")
 
     usage = InferenceDefaults(prefix="", answers=answers, k=config.k_test, answering=config.decoding)
     train_or_evaluate(run, Task(loss, evaluate, usage, score="accuracy", lr_by_epoch=True))

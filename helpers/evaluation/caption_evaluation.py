@@ -9,7 +9,7 @@ from dataset.captions import CaptionDataset
 from dataset.ground_truth import DOMAINS, ImageId
 from dataset.text import as_sentence
 from helpers.evaluation.caption_metrics import METRICS, Captions, CaptionScores, score_groups, score_table
-from helpers.evaluation.prediction import Results, Scores, conclude, predict_all
+from helpers.evaluation.prediction import Results, Scores, predict_all, report_results
 from helpers.training.run import Run
 from helpers.training.settings import DecodingConfig
 from model.inputs import Inputs
@@ -56,7 +56,7 @@ def evaluate_captions(run: Run[Any, DecodingConfig], loader: DataLoader, name: s
     if not run.is_main:
         return {}
     settings = {"prefix": prefix, "image_resolution": config.image_resolution, **config.decoding}
-    return conclude(run, name, rows, score, settings, "captions")
+    return report_results(run, name, rows, score, settings, "captions")
 
 
 def score_domains(

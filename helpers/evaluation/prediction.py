@@ -73,7 +73,7 @@ class Scores:
     record: dict[str, Any]
 
 
-def conclude(
+def report_results(
     run: Run,
     name: str,
     rows: Results,

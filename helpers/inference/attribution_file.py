@@ -18,7 +18,7 @@ from model.attribution import Attribution
 
 
 @dataclass(frozen=True)
-class Told:
+class AttributedText:
     """A caption, or an answer with its question, as printed, and its attribution."""
 
     text: str
@@ -31,7 +31,7 @@ def attribution_file(folder: Path, key: str) -> Path:
     return folder / f"{key}.json"
 
 
-def write_attribution(path: Path, told: Told) -> None:
+def write_attribution(path: Path, told: AttributedText) -> None:
     """Writes a text and its attribution, rounded to four digits."""
     attribution = told.attribution
     content: dict[str, Any] = {"text": told.text, "question": told.question, "words": attribution.words}
@@ -41,7 +41,7 @@ def write_attribution(path: Path, told: Told) -> None:
     write_json(path, content)
 
 
-def read_attribution(path: Path) -> Told | None:
+def read_attribution(path: Path) -> AttributedText | None:
     """Reads the file of `write_attribution`; None if there is none, UserError if it is damaged."""
     try:
         content = parse_json(path.read_bytes())
@@ -53,7 +53,7 @@ def read_attribution(path: Path) -> Told | None:
             latents=torch.tensor(content["latents"]),
             without={name: log_probs - torch.tensor(effect) for name, effect in content["effects"].items()},
         )
-        return Told(content["text"], content["question"], attribution)
+        return AttributedText(content["text"], content["question"], attribution)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:

@@ -19,7 +19,7 @@ AnyImage = str | ImageSource
 Images = AnyImage | Sequence[AnyImage] | Iterator[AnyImage]
 
 
-class LooseImages:
+class ImageCache:
     """A folder of image copies and their labels; equal pictures share one copy.
 
     Args:

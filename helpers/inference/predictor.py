@@ -25,7 +25,7 @@ from dataset.loader import collate
 from dataset.samples import ImageConfig
 from experts.registry import Backends
 from helpers.checkpoints.load import LoadedModel, load_model, prepare_inputs, size_name
-from helpers.inference.image_cache import AnyImage, Images, LooseImages, is_one
+from helpers.inference.image_cache import AnyImage, ImageCache, Images, is_one
 from helpers.inference.publish import Card, find_folder, push_folder, write_folder
 from helpers.performance.bf16_blocks import lower_blocks
 from helpers.training.distribution.processes import start_accelerator
@@ -87,7 +87,7 @@ class Predictor(Generic[M]):
         self._prepare = inputs.to(self.accelerator.device)
         self._given = backends or {}
         self._cache = cache
-        self._images = LooseImages(cache)
+        self._images = ImageCache(cache)
 
     def __repr__(self) -> str:
         network = self.model.config
@@ -144,7 +144,7 @@ class Predictor(Generic[M]):
     ) -> LabelMaps | list[LabelMaps] | Iterator[LabelMaps]:
         """The label maps of images by expert, in the size of the image (docs/labels.md)."""
 
-        def read(images: list[AnyImage], store: LooseImages) -> list[LabelMaps]:
+        def read(images: list[AnyImage], store: ImageCache) -> list[LabelMaps]:
             names = store.add(images, self.backends(experts))
             reader = self.image_config(store.labels, experts).labels()
             sizes = [read_image(store.images / name).size for name in names]
@@ -153,7 +153,7 @@ class Predictor(Generic[M]):
         return self._of_each(images, 1, read)
 
     def _of_each(
-        self, images: Images, batch_size: int, find: Callable[[list[AnyImage], LooseImages], list[T]]
+        self, images: Images, batch_size: int, find: Callable[[list[AnyImage], ImageCache], list[T]]
     ) -> T | list[T] | Iterator[T]:
         """Calls `find` with some images and a place for their labels: for one image, several or an iterator."""
         if is_one(images):
@@ -162,7 +162,7 @@ class Predictor(Generic[M]):
             return find(list(images), self._images)
         several = iter(lambda: list(islice(images, AHEAD * batch_size)), [])
         # Without a cache, each group's copies and labels are deleted after use.
-        return (each for some in several for each in find(some, LooseImages(self._cache)))
+        return (each for some in several for each in find(some, ImageCache(self._cache)))
 
     @property
     def limits(self) -> str:
@@ -222,10 +222,10 @@ class Predictor(Generic[M]):
     ) -> Prediction | list[Prediction] | Iterator[Prediction]:
         """Labels images and predicts each of them, all of which must be readable."""
 
-        def find(images: list[AnyImage], store: LooseImages) -> list[Prediction]:
+        def find(images: list[AnyImage], store: ImageCache) -> list[Prediction]:
             names = store.add(images, self.backends(experts))
             dataset = store.dataset(names, self.image_config(store.labels, experts))
-            return self.every(dataset, predict(dataset))
+            return self.require_all(dataset, predict(dataset))
 
         return self._of_each(images, batch_size, find)
 
@@ -256,7 +256,7 @@ class Predictor(Generic[M]):
                     logger.warning("skipped %s: the network's output is not finite", image)
                     dataset.recall_unreadable(index)
 
-    def every(self, dataset: CaptionDataset, found: Iterator[tuple[str, Prediction]]) -> list[Prediction]:
+    def require_all(self, dataset: CaptionDataset, found: Iterator[tuple[str, Prediction]]) -> list[Prediction]:
         """The predictions of a data set, one for each image.
 
         Raises:

@@ -110,7 +110,7 @@ class WebModels:
         with self._alone():
             if key not in visit.captions:
                 dataset = visit.dataset(model.image_config(visit.labels, list(experts)))
-                (visit.captions[key],) = model.every(dataset, model.captions(dataset, 1, attribution=attribution))
+                (visit.captions[key],) = model.require_all(dataset, model.captions(dataset, 1, attribution=attribution))
             return visit.captions[key]
 
     def answer(
@@ -123,5 +123,5 @@ class WebModels:
         seen = [name for name in model.experts() if name in experts]
         with self._alone():
             dataset = visit.dataset(model.image_config(visit.labels, seen))
-            (answer,) = model.every(dataset, model.answers(dataset, [question], 1))
+            (answer,) = model.require_all(dataset, model.answers(dataset, [question], 1))
             return answer

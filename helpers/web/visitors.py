@@ -13,7 +13,7 @@ from dataset.captions import CaptionDataset
 from dataset.images import read_image
 from dataset.samples import ImageConfig
 from helpers.inference.captioner import Prediction
-from helpers.inference.image_cache import LooseImages
+from helpers.inference.image_cache import ImageCache
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")  # Pillow decodes them itself; EPS would start a program
 LONG_SIDE = 1024  # pixels; models and experts see less of an image anyway
@@ -64,7 +64,7 @@ class Visit:
     picture: Image.Image
     captions: dict[object, Prediction] = field(default_factory=dict)
     seen: dict[str, str] = field(default_factory=dict)
-    _images: LooseImages = field(default_factory=LooseImages)
+    _images: ImageCache = field(default_factory=ImageCache)
 
     def __post_init__(self) -> None:
         (self._name,) = self._images.add([self.picture], {})

@@ -19,7 +19,7 @@ from demo_vis import draw
 from helpers.figures.image_page import MAX_BYTES
 from helpers.figures.label_pictures import Panel, experts_in, label_names
 from helpers.figures.report import Report
-from helpers.inference.attribution_file import Told, write_attribution
+from helpers.inference.attribution_file import AttributedText, write_attribution
 from model.attribution import Attribution
 from tests.forked_script import forked_script
 
@@ -67,7 +67,7 @@ def attribution_for(folder: Path, question: str | None = None) -> Path:
         torch.full((len(words), 64), 1 / 64),
         {"depth": log_probs - 1},
     )
-    write_attribution(folder / "images" / "one.json", Told(CAPTION, question, found))
+    write_attribution(folder / "images" / "one.json", AttributedText(CAPTION, question, found))
     return folder
 
 

@@ -10,7 +10,7 @@ from experts import expert_pool
 from experts.expert_pool import KeptExperts
 from experts.finite import NotFinite
 from experts.runner import generate_labels
-from helpers.inference.image_cache import LooseImages
+from helpers.inference.image_cache import ImageCache
 from nano.expert.network import NanoNetwork
 from tests.experts.conftest import content
 
@@ -47,7 +47,7 @@ def test_a_network_whose_output_is_not_finite_gives_no_label(tmp_path, monkeypat
     with pytest.raises(NotFinite):
         list(experts.label(read_image(PHOTO), "a", tmp_path))
     with pytest.raises(UserError, match=r"an image cannot be labelled: depth: .*; depth \(nano\): .* any image"):
-        LooseImages().add([PHOTO], {"depth": "nano"})
+        ImageCache().add([PHOTO], {"depth": "nano"})
     assert not list(tmp_path.iterdir())
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from common.errors import UserError
 from helpers.evaluation.caption_evaluation import evaluate_captions
-from helpers.evaluation.prediction import Results, Scores, conclude, epoch_table, predict_all, say_cut_texts
+from helpers.evaluation.prediction import Results, Scores, epoch_table, predict_all, report_results, say_cut_texts
 from helpers.training.distribution.processes import start_accelerator
 from model.captioning import PrismerCaption
 from model.prismer import CutTexts
@@ -32,9 +32,9 @@ class Config:
 ROWS = [{"image_id": 1, "caption": "a", "score": -0.5}, {"image_id": 2, "caption": "b", "score": -1.0}]
 
 
-def conclude_in(folder: Path, rows: Results, score, evaluate: bool = False) -> dict[str, float]:
+def report_in(folder: Path, rows: Results, score, evaluate: bool = False) -> dict[str, float]:
     session = SimpleNamespace(folder=folder, args=Namespace(evaluate=evaluate), config=Config())
-    return conclude(session, "test", rows, score, {"beams": 3}, "captions")
+    return report_results(session, "test", rows, score, {"beams": 3}, "captions")
 
 
 def written(folder: Path, name: str):
@@ -43,7 +43,7 @@ def written(folder: Path, name: str):
 
 def test_results_scores_and_settings_are_written(tmp_path, capsys):
     ranked = [row | {"ranking": {"a": -0.5}} for row in ROWS]
-    values = conclude_in(tmp_path, ranked, lambda _: Scores({"CIDEr": 0.5}, "CIDEr 0.5", {"notes": ["n"]}))
+    values = report_in(tmp_path, ranked, lambda _: Scores({"CIDEr": 0.5}, "CIDEr 0.5", {"notes": ["n"]}))
     assert values == {"CIDEr": 0.5}
     assert written(tmp_path, "test") == [{"image_id": 1, "caption": "a"}, {"image_id": 2, "caption": "b"}]
     assert written(tmp_path, "test_ranking") == ranked
@@ -62,11 +62,11 @@ def test_a_scorer_that_fails_loses_no_results(tmp_path, capsys, error):
     def fail(_):
         raise error
 
-    assert conclude_in(tmp_path, ROWS, fail) == {}  # a training goes on
+    assert report_in(tmp_path, ROWS, fail) == {}  # a training goes on
     assert "test.json is written, but cannot be scored: " in capsys.readouterr().out
     assert len(written(tmp_path, "test")) == 2
     with pytest.raises(UserError, match=r"test_2\.json is written, but cannot be scored: ") as raised:
-        conclude_in(tmp_path, ROWS, fail, evaluate=True)
+        report_in(tmp_path, ROWS, fail, evaluate=True)
     assert "\n" not in str(raised.value)
     assert len(written(tmp_path, "test_2")) == 2
 
@@ -75,13 +75,13 @@ def test_a_scorer_that_fails_loses_no_results(tmp_path, capsys, error):
 def test_an_output_that_is_not_finite_is_no_result(tmp_path, capsys, bad):
     lost = [row | {"score": bad} for row in ROWS]
     seen = []
-    conclude_in(tmp_path, [ROWS[0], lost[1]], seen.extend)
+    report_in(tmp_path, [ROWS[0], lost[1]], seen.extend)
     assert written(tmp_path, "test") == seen == [{"image_id": 1, "caption": "a"}]
     assert "1 captions left out: the network's output is not finite" in capsys.readouterr().err
     with pytest.raises(UserError, match="no captions: the network's output is not finite"):
-        conclude_in(tmp_path, lost, seen.extend)
+        report_in(tmp_path, lost, seen.extend)
     with pytest.raises(UserError, match="no captions: no image could be read"):
-        conclude_in(tmp_path, [], seen.extend)
+        report_in(tmp_path, [], seen.extend)
 
 
 def test_a_table_has_gaps_where_a_record_has_no_number(tmp_path):

@@ -9,7 +9,7 @@ import torch
 
 from helpers.figures.attribution_picture import ROW, draw_attribution
 from helpers.figures.drawing import modality_colour
-from helpers.inference.attribution_file import Told, attribution_file, read_attribution, write_attribution
+from helpers.inference.attribution_file import AttributedText, attribution_file, read_attribution, write_attribution
 from model.attribution import Attribution
 
 NAMES = ("rgb", "depth", "obj_detection")
@@ -35,7 +35,7 @@ def test_comes_back_from_a_file_with_four_digits(attribution, tmp_path):
     assert read_attribution(path) is None
     exact = torch.tensor([-1.23456, -0.000123456, -1234.56, -1.0])
     attribution = replace(attribution, log_probs=exact, without={"depth": exact - 2})
-    write_attribution(path, Told("Café.", "What is it?", attribution))
+    write_attribution(path, AttributedText("Café.", "What is it?", attribution))
     told = read_attribution(path)
     assert (told.text, told.question, told.attribution.words) == ("Café.", "What is it?", attribution.words)
     for name in ("log_probs", "latents"):

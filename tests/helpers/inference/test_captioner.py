@@ -15,7 +15,7 @@ from common.files import ROOT
 from helpers.checkpoints.load import InferenceDefaults, LoadedModel
 from helpers.inference import predictor
 from helpers.inference.captioner import Answerer, Captioner
-from helpers.inference.image_cache import LooseImages
+from helpers.inference.image_cache import ImageCache
 from helpers.web.page import heading
 from model.captioning import PrismerCaption
 from model.vqa import PrismerVQA
@@ -139,7 +139,7 @@ def test_a_picture_is_labelled_once_and_labels_are_kept(tmp_path, captioner):
 def test_pictures_are_one_only_if_they_are_equal(tmp_path):
     """Two of the same bytes may differ in shape."""
     flat = [Image.new("RGB", size) for size in ((8, 2), (2, 8), (8, 2), (4, 4))]
-    names = LooseImages(tmp_path).add([*flat, Image.new("RGB", (8, 2), (1, 0, 0))], {})
+    names = ImageCache(tmp_path).add([*flat, Image.new("RGB", (8, 2), (1, 0, 0))], {})
     assert names[0] == names[2]
     assert len(set(names)) == 4
     assert sorted(path.name for path in (tmp_path / "images").iterdir()) == sorted(set(names))
@@ -158,7 +158,7 @@ def test_an_output_that_is_not_finite_is_no_answer(answerer, pictures, monkeypat
     monkeypatch.setattr(answerer.model, "generate", lambda *_, **__: outputs)
     with pytest.raises(UserError, match="image 2 of 3: the network's output is not finite"):
         answerer.answer(pictures, "what")
-    images = LooseImages()
+    images = ImageCache()
     dataset = images.dataset(images.add(pictures, {}), answerer.image_config(images.labels))
     found = list(answerer.answers(dataset, ["what"] * 3, batch_size=3))
     assert [said.text for _, said in found] == ["red"]
