@@ -110,7 +110,8 @@ class WebModels:
         with self._alone():
             if key not in visit.captions:
                 dataset = visit.dataset(model.image_config(visit.labels, list(experts)))
-                (visit.captions[key],) = model.require_all(dataset, model.captions(dataset, 1, attribution=attribution))
+                found = model.captions(dataset, 1, attribution=attribution)
+                (visit.captions[key],) = model.require_all(dataset, found)
             return visit.captions[key]
 
     def answer(
