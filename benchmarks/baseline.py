@@ -166,7 +166,7 @@ def losses(logits: Tensor, targets: Tensor) -> Tensor:
 def caption_loss(model: PrismerCaption, inputs: Inputs, captions: list[str], prefix: str) -> Tensor:
     """`PrismerCaption.forward`: scalar."""
     encoded = encode(model.expert_encoder, inputs)
-    ids, mask = (x.to(encoded.device) for x in model.cut_tokens(captions, MAX_CAPTION_TOKENS))
+    ids, mask = (x.to(encoded.device) for x in model.tokens(captions, MAX_CAPTION_TOKENS))
     targets = ids.masked_fill(mask == 0, IGNORE)
     targets[:, : len(model.start_ids(prefix))] = IGNORE
     return losses(decode(model.text_decoder, ids, mask, encoded), targets).mean()
@@ -192,6 +192,9 @@ class Beams(SimpleNamespace):
     def __init__(self, decoder: TextDecoder, encoded: Tensor, prompt: Prompt) -> None:
         super().__init__(decoder=decoder, encoded=encoded, ids=prompt.ids[:, None], mask=prompt.mask)
         self._read()
+
+    def reserve(self, beams: int, steps: int) -> None:
+        """Nothing is kept."""
 
     def advance(self, parents: Tensor, ids: Tensor) -> None:
         """Goes on with the beams `parents` (b, beams), each with one more token `ids` (b, beams)."""

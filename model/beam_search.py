@@ -61,10 +61,9 @@ class Beams:
         self.logits = decoder.lm_head(hidden[:, -1:])  # of the next token, (b, beams, vocabulary); one beam yet
         self.visible = prompt.mask.bool()[:, None]  # (b, beams, tokens so far)
         self.next_position = decoder.positions(prompt.mask).amax(dim=1, keepdim=True) + 1  # (b, 1)
-        self._at: Tensor | None = None
 
     def reserve(self, beams: int, steps: int) -> None:
-        """Reserves room for `steps` steps of `beams` beams: from then on no tensor changes its shape."""
+        """Reserves room for `steps` steps of `beams` beams, so that no step changes the shape of a tensor."""
         length = self.visible.shape[2]
         room = length + beams * steps
         room += -room % 8
@@ -74,12 +73,12 @@ class Beams:
         self.visible = F.pad(self.visible, (0, room - length)).repeat(1, beams, 1)
 
     def tensors(self) -> list[Tensor]:
-        """The tensors that `step` reads and changes, weights excluded. Call `reserve` first."""
+        """The tensors that `step` reads and changes, weights excluded."""
         kept = [x for layer in self.cache for x in layer.tensors()]
         return [self.visible, self.next_position, self._at, *kept]
 
     def step(self, parents: Tensor, ids: Tensor) -> Tensor:
-        """As `advance`, in place and in reserved room: the logits (b, beams, vocabulary)."""
+        """As `advance`, in place; returns the logits (b, beams, vocabulary)."""
         self.visible.copy_(gather_beams(self.visible, parents))
         places = torch.arange(self.visible.shape[2], device=ids.device)
         self.visible |= places == self._at[:, None]  # (beams, m): each beam sees its own new token
@@ -91,16 +90,7 @@ class Beams:
 
     def advance(self, parents: Tensor, ids: Tensor) -> None:
         """Continues the beams `parents` (b, beams) by one token each, `ids` (b, beams)."""
-        if self._at is not None:
-            self.logits = self.step(parents, ids)
-            return
-        beams = ids.shape[1]
-        own = torch.eye(beams, dtype=torch.bool, device=ids.device).expand(len(ids), -1, -1)
-        self.visible = torch.cat([gather_beams(self.visible, parents), own], dim=2)
-        positions = self.next_position.expand(-1, beams)
-        hidden = self.decoder(ids, positions, self.visible, self.encoded, self.cache)
-        self.logits = self.decoder.lm_head(hidden)
-        self.next_position = self.next_position + 1
+        self.logits = self.step(parents, ids)
 
 
 def gather_beams(x: Tensor, beams: Tensor) -> Tensor:
@@ -138,8 +128,9 @@ def beam_search(
     """
     max_new = min(max_new, decoder.max_tokens - prompt.ids.shape[1])
     beams = Beams(decoder, encoded, prompt)
+    beams.reserve(num_beams, max_new - 1)
     if decoder.replay is not None:
-        beams = decoder.replay(beams, num_beams, max_new - 1)
+        beams = decoder.replay(beams, num_beams)
     if 2 * num_beams > (vocabulary := beams.logits.shape[-1]):
         raise UserError(f"num_beams {num_beams} is more than half of the {vocabulary} tokens; lower it")
     batch, device = len(prompt.ids), prompt.ids.device

@@ -50,7 +50,7 @@ class PrismerCaption(Prismer):
                 f"prefix '{prefix}' leaves no room in the {max_tokens} tokens of a training caption; "
                 "shorten `prefix` in the config, or raise `max_caption_tokens`"
             )
-        ids, mask = self.cut_tokens(captions, max_tokens)
+        ids, mask = self.tokens(captions, max_tokens)
         targets = ids.masked_fill(mask == 0, IGNORE)
         targets[:, :start] = IGNORE
         return self.losses(inputs, ids, mask, targets, instance_indices).mean()

@@ -37,8 +37,8 @@ class TextDecoder(nn.Module):
     """Embeddings, layers and LM head; word embeddings and LM head share their weights.
 
     Attributes:
-        replay: replaces a beam search's `Beams`, given their number and the steps to come, by faster ones;
-            see helpers/performance/inference_graphs.py.
+        replay: replaces a beam search's `Beams`, given their number, by faster ones; see
+            helpers/performance/inference_graphs.py.
     """
 
     replay: Callable | None = None

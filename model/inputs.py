@@ -47,8 +47,11 @@ class PrepareInputs(nn.Module):
             entry = modality(name)
             if entry.is_label_map:
                 inputs[name] = LabelMap(label, self._table(entry, batch))
-            else:
-                inputs[name] = stretch(label / 255)
+                continue
+            # Min-max scaling of each sample over all its channels; a constant label becomes -1.
+            label = label / 255
+            low, high = label.amin(dim=(1, 2, 3), keepdim=True), label.amax(dim=(1, 2, 3), keepdim=True)
+            inputs[name] = 2 * (label - low) / (high - low + 1e-6) - 1
         return inputs
 
     def _table(self, entry: Modality, batch: Mapping) -> Tensor:
@@ -65,14 +68,3 @@ class PrepareInputs(nn.Module):
             rows = torch.where(padding, self.background, per_sample)
         background = self.background.expand(len(rows), 1, -1)
         return torch.cat([rows, background], dim=1)  # (b, n, 64) -> (b, n + 1, 64)
-
-
-def stretch(label: Tensor) -> Tensor:
-    """Min-max scales each sample over all its channels to [-1, 1]; a constant label becomes -1.
-
-    Args:
-        label: float (b, c, L, L).
-    """
-    low = label.amin(dim=(1, 2, 3), keepdim=True)
-    high = label.amax(dim=(1, 2, 3), keepdim=True)
-    return 2 * (label - low) / (high - low + 1e-6) - 1

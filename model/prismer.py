@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import BatchEncoding, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from common.errors import UserError
 from model.answer_ranking import Ranking, rank
@@ -121,29 +121,23 @@ class Prismer(nn.Module):
         encoded = self.encode(inputs, len(ids), instance_indices=instance_indices)
         return self.text_decoder.loss(ids, mask, places, encoded)
 
-    def tokens(self, texts: Sequence[str], **options) -> tuple[Tensor, Tensor]:
-        """Tokenises b texts, padded to the longest (see `multiple`).
+    def tokens(self, texts: Sequence[str], limit: int | None = None, **options) -> tuple[Tensor, Tensor]:
+        """Tokenises texts, padded to the longest, in training to `multiple`.
 
         Args:
             texts: b texts.
+            limit: the most tokens of a text, special ones included; counts the texts it cuts in `cut_texts`.
             options: of the tokenizer.
 
         Returns:
             Ids and mask, both int64 (b, l), on the host.
         """
-        tokens = self.tokenizer(list(texts), padding="longest", return_tensors="pt", **options)
-        return self._filled(tokens, **options)
-
-    def cut_tokens(self, texts: Sequence[str], limit: int, **options) -> tuple[Tensor, Tensor]:
-        """As `tokens`, the first `limit` of each text, special ones included; counts the texts it cuts."""
-        options |= {"padding": "longest", "return_tensors": "pt", "truncation": True, "max_length": limit}
-        tokens = self.tokenizer(list(texts), **options)
-        seen, cut = self.cut_texts, sum(bool(each.overflowing) for each in tokens.encodings)
-        self.cut_texts = CutTexts(limit, seen.read + len(texts), seen.cut + cut)
-        return self._filled(tokens, **options)
-
-    def _filled(self, tokens: BatchEncoding, **options) -> tuple[Tensor, Tensor]:
-        """Ids and mask, padded to `multiple`. A tokenizer that truncates cannot do this itself."""
+        cut = {"truncation": True, "max_length": limit} if limit else {}
+        tokens = self.tokenizer(list(texts), padding="longest", return_tensors="pt", **cut, **options)
+        if limit:
+            seen, lost = self.cut_texts, sum(bool(each.overflowing) for each in tokens.encodings)
+            self.cut_texts = CutTexts(limit, seen.read + len(texts), seen.cut + lost)
+        # Here, because a tokenizer that truncates refuses to pad to a multiple.
         rest = -tokens.input_ids.shape[1] % self.multiple if self.training else 0
         side = options.get("padding_side", self.tokenizer.padding_side)
         pads = (rest, 0) if side == "left" else (0, rest)

@@ -149,7 +149,7 @@ class PrismerVQA(Prismer):
         """Tokenises questions, in the same way for training and inference."""
         side = "right" if self.config.compat else "left"
         options = {"add_special_tokens": False, "padding_side": side}
-        return self.cut_tokens(self.starts(questions), MAX_QUESTION_TOKENS, **options)
+        return self.tokens(self.starts(questions), MAX_QUESTION_TOKENS, **options)
 
     def question_ids(self, question: str) -> list[int]:
         """Token ids of one question, start token included, without pads."""

@@ -99,10 +99,9 @@ class _Searches:
     def __init__(self, model: Prismer) -> None:
         self._kept = _Kept(model)
 
-    def __call__(self, beams: Beams, count: int, steps: int) -> "Beams | _Recorded":
+    def __call__(self, beams: Beams, count: int) -> "Beams | _Recorded":
         if len(beams.visible) * count > MOST_BEAMS:
             return beams
-        beams.reserve(count, steps)
         recorded = self._kept.of(beams.tensors(), lambda: _Recorded(beams, count))
         return beams if recorded is None else recorded.begin(beams)
 
