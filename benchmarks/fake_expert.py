@@ -1,4 +1,4 @@
-"""An expert that stands in for a network of a known cost: surface normals made of the image's colours."""
+"""An expert of known cost, whose surface normals are the image's colours."""
 
 import time
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.functional import pil_to_tensor
 
 from common.validation import STRICT
 from experts.base import Label, RuntimeConfig, Target
+from experts.prepare import squash
 
 _SIDE = 480
 _MATRIX = torch.ones(512, 512)
@@ -21,11 +21,11 @@ _MATRIX = torch.ones(512, 512)
 
 @dataclass(frozen=True)
 class Options:
-    """What it costs.
+    """The cost of an image.
 
     Attributes:
-        seconds: an image.
-        elsewhere: as a network on an accelerator, which leaves the processor alone.
+        seconds: its time.
+        elsewhere: sleep, as while an accelerator computes.
     """
 
     __pydantic_config__ = STRICT
@@ -34,13 +34,13 @@ class Options:
 
 
 def files(modalities: Sequence[str], options: Options, weights: Path) -> list[Path]:
-    """It has none."""
+    """None."""
     return []
 
 
-def load(modalities: Sequence[str], options: Options, setting: RuntimeConfig) -> "StandIn":
-    """The expert; how fast the machine is, is measured once."""
-    return StandIn(options)
+def load(modalities: Sequence[str], options: Options, setting: RuntimeConfig) -> "FakeExpert":
+    """The expert; the speed of the machine is measured once."""
+    return FakeExpert(options)
 
 
 @cache
@@ -51,7 +51,7 @@ def _seconds_of_product() -> float:
     return (time.perf_counter() - began) / 100
 
 
-class StandIn:
+class FakeExpert:
     """See `experts.base.Expert`."""
 
     def __init__(self, options: Options) -> None:
@@ -61,10 +61,10 @@ class StandIn:
     @staticmethod
     def prepare(image: Image.Image) -> Tensor:
         """An RGB image -> uint8 (3, 480, 480)."""
-        return pil_to_tensor(image.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
+        return squash(image, _SIDE)
 
     def predict(self, inputs: list[Tensor]) -> list[Tensor]:
-        """Spends the time; gives the images in 0..1, (3, 480, 480)."""
+        """Spends the time; returns the images in 0..1, (3, 480, 480)."""
         for _ in inputs:
             if self.options.elsewhere:
                 time.sleep(self.options.seconds)
@@ -74,6 +74,6 @@ class StandIn:
         return [pixels / 255 for pixels in inputs]
 
     def decode(self, raw: Tensor, target: Target) -> dict[str, Label]:
-        """What the dense experts do: to the image's size, to bytes."""
+        """As the dense experts: resizes to the image's size, turns into bytes."""
         resized = F.interpolate(raw[None], target.size, mode="bilinear", align_corners=True)[0]
         return {"normal": Label((resized * 255).byte().permute(1, 2, 0).numpy())}

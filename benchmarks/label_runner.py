@@ -1,4 +1,4 @@
-"""Does making labels take longer than its networks? One thing after the other, and the runner.
+"""Does labelling take longer than its networks? One step after the other, and the runner.
 
 python benchmarks/label_runner.py
 """
@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 from PIL import Image
 
-from benchmarks.fake_expert import StandIn
+from benchmarks.fake_expert import FakeExpert
 from benchmarks.measure import machine, print_table
 from dataset.images import read_image
 from experts.base import RuntimeConfig, Target
@@ -29,24 +29,24 @@ from nano.expert.backend import LABELS, NanoExpert
 from nano.scenes.scene import render_scene
 
 BATCH = 16
-_DISTINCT = 8  # to render a scene takes longer than to label it
+_DISTINCT = 8  # rendering a scene takes longer than labelling it
 _DATASET = "scenes"
 _NETWORKS: dict[str, dict[str, Any]] = {
     "nano, six labels": dict.fromkeys(LABELS, "nano"),
-    "0.5 s on the CPU": {"normal": {"name": "stand_in", "seconds": 0.5}},
-    "0.1 s on another device": {"normal": {"name": "stand_in", "seconds": 0.1, "elsewhere": True}},
+    "0.5 s on the CPU": {"normal": {"name": "fake", "seconds": 0.5}},
+    "0.1 s on another device": {"normal": {"name": "fake", "seconds": 0.1, "elsewhere": True}},
 }
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds in all, and of those in the network."""
+    """Seconds in all, and those of the network."""
 
     wall: float
     network: float
 
     def cells(self) -> tuple[str, str, str]:
-        """Both, and the share of the rest."""
+        """The cells of the table: both, and the share of the rest."""
         return f"{self.wall:.2f} s", f"{self.network:.2f} s", f"{1 - self.network / self.wall:.1%}"
 
 
@@ -55,8 +55,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=64, help="default: %(default)s")
     parser.add_argument("--side", type=int, default=640, help="of the images, pixels (default: %(default)s)")
     args = parser.parse_args()
-    BACKENDS["normal"]["stand_in"] = "benchmarks.fake_expert"
-    spent = [_clocked(NanoExpert), _clocked(StandIn)]
+    BACKENDS["normal"]["fake"] = "benchmarks.fake_expert"
+    spent = [_clocked(NanoExpert), _clocked(FakeExpert)]
     print(f"\n{__doc__.splitlines()[0]}\n{machine()}, {args.images} images of {args.side} pixels", flush=True)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -86,7 +86,7 @@ def _render(folder: Path, images: int, side: int) -> None:
 
 
 def _clocked(cls: type) -> list[float]:
-    """Notes the seconds of each call of an expert's network in the list that it returns."""
+    """A list to which each call of an expert's network adds its seconds."""
     seconds: list[float] = []
     predict = cls.predict
 
