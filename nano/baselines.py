@@ -27,7 +27,7 @@ IMAGES = 100  # training images they are tried on
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=["captions", "answers"])
+    parser.add_argument("task", choices=["captions", "answers"], help="the texts to score")
     parser.add_argument(
         "--train_list", type=named_path, required=True, help="list of images with captions or questions"
     )
