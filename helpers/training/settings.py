@@ -1,4 +1,7 @@
-"""The settings of each task: sections of `configs/{caption,vqa,pretrain,classification}.yaml`."""
+"""The settings of each task: sections of `configs/{caption,vqa,pretrain,classification}.yaml`.
+
+docs/training.md describes the keys.
+"""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -59,23 +62,7 @@ Experts = Annotated[list[str], BeforeValidator(_expert_list)]
 
 @dataclass(frozen=True, kw_only=True)
 class TaskConfig:
-    """The settings of every task: network, experts and their labels, training.
-
-    Attributes:
-        augment: crop, mirror and alter training images; mirroring is wrong where texts say left or right.
-        from_scratch: start from the size's backbones, or from new weights if it has none, instead of
-            `logging/pretrain_<exp_name>`.
-        warmup_steps: steps in which the learning rate rises linearly from `warmup_lr`.
-        accumulate_steps: batches whose gradients make one optimizer step; each sample counts alike.
-        max_grad_norm: longer gradients are shortened to this norm; None: never.
-        max_skipped_steps: this many steps in a row whose loss or gradient is not finite end the run.
-        activation_checkpointing: blocks run again in the backward pass; their inputs stay on the device
-            (`full`) or wait in the host's memory (`offload`).
-        sync_batchnorm: the stems normalise over the samples of all processes.
-        save_every_steps: steps between checkpoints; 0: at the end of each epoch only.
-        keep_last: checkpoints that are kept.
-        pytorch_model: also write the best weights as `pytorch_model.bin`, as the original does.
-    """
+    """The settings of every task: network, experts and their labels, training."""
 
     __pydantic_config__ = STRICT
     label_path: Location
@@ -109,14 +96,7 @@ class TaskConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DecodingConfig(TaskConfig):
-    """A task whose model writes captions.
-
-    Attributes:
-        captions_per_image: an image is read and encoded once for this many of its captions, which count as
-            one sample of `batch_size_train`.
-        max_caption_tokens: longer training captions are cut; start token, prefix and end token count.
-        metrics: of an evaluation; METEOR and SPICE need Java and seconds to start.
-    """
+    """A task whose model writes captions."""
 
     prefix: Prefix = ""
     captions_per_image: PositiveInt = 1
@@ -139,11 +119,7 @@ class DecodingConfig(TaskConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionConfig(DecodingConfig):
-    """A data-set section of `configs/caption.yaml`.
-
-    Attributes:
-        train_list, test_list: caption lists of a `custom` data set, relative to `data_path`.
-    """
+    """A data-set section of `configs/caption.yaml`."""
 
     dataset: Literal["coco", "nocaps", "custom"]
     data_path: Location
@@ -153,14 +129,7 @@ class CaptionConfig(DecodingConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig(DecodingConfig):
-    """`configs/pretrain.yaml`.
-
-    Attributes:
-        dataset: the sources, read as one data set.
-        weights: each source's share of an epoch; by default every sample comes once.
-        samples_per_epoch: length of an epoch; by default that of all sources together.
-        test_dataset: captioned with the empty prefix and scored after each epoch; None: no evaluation.
-    """
+    """`configs/pretrain.yaml`."""
 
     dataset: Annotated[list[Literal["cc12m", "cc3m_sgu", "coco", "vg"]], Sources]
     weights: dict[str, Annotated[float, Field(gt=0)]] | None = None
@@ -182,17 +151,7 @@ class PretrainConfig(DecodingConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class VQAConfig(TaskConfig):
-    """`configs/vqa.yaml`.
-
-    Attributes:
-        dataset: the lists to train on, read as one data set; `[custom]` takes `train_list`, `test_list`.
-        train_list, test_list, answer_list: files relative to `data_path`; the public ones by default.
-        questions_per_image: an image is read and encoded once for this many of its questions, which count as
-            one sample of `batch_size_train`.
-        inference: `rank` chooses among the answers of `answer_list`, `generate` writes.
-        k_test: how many answers are scored in full.
-        num_beams, max_new, min_new, length_penalty: of written answers, see `PrismerVQA.generate`.
-    """
+    """`configs/vqa.yaml`."""
 
     dataset: Annotated[list[Literal["vqav2", "vg", "custom"]], Sources]
     data_path: Location
@@ -220,12 +179,7 @@ class VQAConfig(TaskConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassificationConfig(TaskConfig):
-    """`configs/classification.yaml`.
-
-    Attributes:
-        shots: training images of each class, the first by name.
-        k_test: how many class names are scored in full.
-    """
+    """`configs/classification.yaml`."""
 
     dataset: Literal["imagenet"]
     data_path: Location

@@ -72,7 +72,8 @@ def default(cls: type, key: str) -> object:
 
 def documented() -> list[tuple[type, str, object]]:
     """The defaults in the table of docs/training.md."""
-    text = Path("docs/training.md").read_text(encoding="utf-8").split("## ")[2]
+    text = Path("docs/training.md").read_text(encoding="utf-8")
+    text = text.partition("\n## Settings\n")[2].partition("\n## ")[0]
     found = []
     for keys, values, what in re.findall(r"^\| (`.*?) \| (.+?) \| (.*?) \|$", text, re.MULTILINE):
         cls = VQAConfig if "VQA" in what else ClassificationConfig if "classif" in what else CaptionConfig
