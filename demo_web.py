@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from helpers.web.models import WebModels
 
 EXAMPLES = Path(__file__).resolve().parent / "helpers" / "images"
-KEPT = 600  # seconds that the file of an upload is kept; the image itself goes with the visitor
+KEPT = 600  # seconds until the file of an upload is deleted; the image is forgotten with its visitor
 
 
 def main() -> None:
@@ -138,35 +138,35 @@ def build_page(actions: "Actions", models: "WebModels") -> "gradio.Blocks":
         attribution = gr.HTML(elem_id="attribution")
         parts = {"captions": captions, "answers": answers, "attribution": attribution} | tiles
 
-        def look(path: str | None, chosen: list[str], explained: bool, request: gr.Request):
-            for changes in actions.look(request.session_hash, path, chosen, explained):
+        def new_image(path: str | None, chosen: list[str], explained: bool, request: gr.Request):
+            for changes in actions.new_image(request.session_hash, path, chosen, explained):
                 yield {parts[name]: html for name, html in changes.items()}
 
-        def tell(chosen: list[str], explained: bool, request: gr.Request):
-            changes = actions.tell(request.session_hash, chosen, explained)
+        def new_caption(chosen: list[str], explained: bool, request: gr.Request):
+            changes = actions.new_caption(request.session_hash, chosen, explained)
             return {parts[name]: html for name, html in changes.items()}
 
-        def ask(asked: str, chosen: list[str], request: gr.Request):
-            return actions.ask(request.session_hash, asked, chosen)["answers"]
+        def answer(asked: str, chosen: list[str], request: gr.Request):
+            return actions.answer(request.session_hash, asked, chosen)["answers"]
 
-        def leave(request: gr.Request):
-            actions.leave(request.session_hash)
+        def forget(request: gr.Request):
+            actions.forget(request.session_hash)
 
         # One visitor at a time; the others see their place in the queue.
         options = {"concurrency_limit": 1, "concurrency_id": "models", "api_visibility": "private"}
         options |= {"trigger_mode": "always_last", "show_progress": "minimal"}
         everything = list(parts.values())
-        picture.change(look, [picture, experts, explain], everything, show_progress_on=captions, **options)
+        picture.change(new_image, [picture, experts, explain], everything, show_progress_on=captions, **options)
         gr.on(
             [experts.input, explain.input],
-            tell,
+            new_caption,
             [experts, explain],
             everything,
             show_progress_on=captions,
             **options,
         )
-        question.submit(ask, [question, experts], answers, **options)
-        page.unload(leave)
+        question.submit(answer, [question, experts], answers, **options)
+        page.unload(forget)
     return page
 
 

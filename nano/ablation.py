@@ -1,4 +1,4 @@
-"""Measures what the experts contribute: trains Prismer-Nano with some of them and scores its captions.
+"""Measures the contribution of each expert: trains Prismer-Nano with some of them and scores its captions.
 
     python -m nano.ablation --only experts_0 only_obj_detection experts_6 --seeds 2
     python -m nano.ablation --parallel 8            # everything, eight trainings at once

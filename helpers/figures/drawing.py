@@ -23,7 +23,7 @@ GREY: Colour = (110, 114, 120)
 WHITE: Colour = (255, 255, 255)
 BLACK: Colour = (0, 0, 0)
 IMAGE_COLOUR: Colour = (189, 193, 198)
-# Okabe and Ito's palette, told apart with every kind of colour vision (jfly.uni-koeln.de/color).
+# Okabe and Ito's palette, distinct with every kind of colour vision (jfly.uni-koeln.de/color).
 PALETTE: tuple[Colour, ...] = (
     (86, 180, 233),
     (230, 159, 0),
@@ -39,7 +39,7 @@ _SHADES = (1.0, 0.62, 1.5)  # of the palette, used one after another
 
 
 def distinct_colours(numbers: Iterable[int]) -> dict[int, Colour]:
-    """A colour for each class or instance: always the same, unless another of them has it already.
+    """A colour for each class or instance: always the same, unless another number has it already.
 
     The palette and its shades are 21 colours; more numbers repeat them.
     """
@@ -146,7 +146,7 @@ def shorten(text: str, face: ImageFont.FreeTypeFont, width: float) -> str:
 
 
 def tag(draw: ImageDraw.ImageDraw, box: Box, text: str, fill: Colour, size: int, taken: list[Box]) -> None:
-    """Writes a name on a plate at a corner of its box, where it covers no other plate; if there is none, nowhere.
+    """Writes a name on a plate at a corner of its box; without a place that is free of other plates, nothing.
 
     Args:
         draw: of the picture; the plate stays inside it.

@@ -38,7 +38,7 @@ NAME_SIZE = 12
 MIN_FIT = 0.6  # share of a name that lies in its region; below this the name is in the legend alone
 EMPTY: Colour = (226, 228, 232)
 _NOTHING = {Kind.INSTANCE: "no object found", Kind.WORDS: "no text found"}
-# What the ends of a quantity mean (docs/labels.md).
+# The meanings of the ends of a quantity (docs/labels.md).
 _ENDS = {"depth": ("far", "near"), "edge": ("edge", "no edge")}
 # Normals are seen from the camera: x to the right, y up, z towards it.
 _DIRECTIONS = {"normal": [((255, 128, 128), "right"), ((128, 255, 128), "up"), ((128, 128, 255), "to the camera")]}
@@ -46,7 +46,7 @@ _DIRECTIONS = {"normal": [((255, 128, 128), "right"), ((128, 255, 128), "up"), (
 
 @dataclass(frozen=True)
 class Scale:
-    """The colours of a quantity from one end to the other, and what the ends mean."""
+    """The colours of a quantity from one end to the other, and the meanings of the ends."""
 
     low: str
     colours: Sequence[Colour]

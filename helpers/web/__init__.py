@@ -1,1 +1,1 @@
-"""The web demo: what its page shows, and whose it is."""
+"""The web demo: its models, its visitors, and the HTML of its page."""

@@ -1,4 +1,4 @@
-"""The actions of a visitor of the web demo: each tells which parts of the page change, and to what."""
+"""The actions of a visitor of the web demo: each returns the changed parts of the page as HTML."""
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -33,9 +33,9 @@ class Actions:
         self._max_pixels = max_pixels
         self._visits = Visits()
 
-    def look(self, session: str, path: str | None, chosen: Collection[str], explain: bool) -> Iterator[Changes]:
+    def new_image(self, session: str, path: str | None, chosen: Collection[str], explain: bool) -> Iterator[Changes]:
         """Labels a new image expert by expert, then captions it; without an image it clears the page."""
-        self.leave(session)
+        self.forget(session)
         empty = {tile(name): page.tile(name) for name in self._models.experts}
         yield {"captions": START, "attribution": "", "answers": ""} | empty
         if path is None:
@@ -44,22 +44,22 @@ class Actions:
             visit = self._visits.open(session, read_upload(Path(path), self._max_pixels))
             yield from self._label(visit, chosen)
             yield {"captions": page.note("Writing the caption ...")}
-            yield self._told(visit, chosen, explain)
+            yield self._captions(visit, chosen, explain)
         except UserError as error:
-            self.leave(session)  # it may lack labels
+            self.forget(session)  # it may lack labels
             yield empty | {"captions": page.message(str(error))}
 
-    def tell(self, session: str, chosen: Collection[str], explain: bool) -> Changes:
+    def new_caption(self, session: str, chosen: Collection[str], explain: bool) -> Changes:
         """Captions the image again, with the chosen experts alone."""
         visit = self._visits.find(session)
         if visit is None:
             return {"captions": START}
         try:
-            return self._told(visit, chosen, explain)
+            return self._captions(visit, chosen, explain)
         except UserError as error:
             return {"captions": page.message(str(error))}
 
-    def ask(self, session: str, question: str, chosen: Collection[str]) -> Changes:
+    def answer(self, session: str, question: str, chosen: Collection[str]) -> Changes:
         """Answers a question about the image."""
         visit = self._visits.find(session)
         try:
@@ -76,7 +76,7 @@ class Actions:
             shown.append(page.card("PrismerZ", other))
         return {"answers": page.note(question) + page.cards(*shown)}
 
-    def leave(self, session: str) -> None:
+    def forget(self, session: str) -> None:
         """Forgets the visitor's image."""
         self._visits.close(session)
 
@@ -91,7 +91,7 @@ class Actions:
             visit.seen[name] = page.label(name, panel)
             yield {tile(name): page.tile(name, visit.seen[name], off=name not in chosen)}
 
-    def _told(self, visit: Visit, chosen: Collection[str], explain: bool) -> Changes:
+    def _captions(self, visit: Visit, chosen: Collection[str], explain: bool) -> Changes:
         off, experts = self._off(chosen), self._models.experts
         count = f", {len(experts)} expert{'s' * (len(experts) > 1)}" if experts else " without experts"
         full = self._models.caption(visit, experts)

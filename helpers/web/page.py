@@ -128,7 +128,7 @@ def without(off: Sequence[str]) -> str:
 
 
 def message(text: str) -> str:
-    """Tells the visitor what to do differently."""
+    """An error message for the visitor."""
     return f'<div class="pr-message" role="alert">{escape(text)}</div>'
 
 

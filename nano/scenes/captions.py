@@ -123,7 +123,7 @@ def _without_sign(world, groups, rng) -> list[str]:
 
 
 def _alone(world, group, rng) -> list[str]:
-    """For a scene whose solids are all alike."""
+    """Forms for a scene of equal solids."""
     floor, place = _floor(world, rng), _place(group)
     phrase = _phrase(group.members, with_size=rng.random() < 0.5)
     forms = [

@@ -1,4 +1,4 @@
-"""Judges what captions of Scenes claim.
+"""Judges the claims of captions of Scenes.
 
     python -m nano.scenes.facts CAPTIONS.json --data data/scenes
 

@@ -54,7 +54,7 @@ def make_questions(world: World, rng: np.random.Generator) -> list[Question]:
 
 
 def _identified(world: World, name: Callable[[Solid], str]) -> Iterator[tuple[Solid, str]]:
-    """Each solid that its name alone, or its size and its name, tells from all others; and these words."""
+    """The solids with a unique name, or a unique name with their size before it; and these names."""
     for solid in world.solids:
         alike = [other for other in world.solids if name(other) == name(solid)]
         if len(alike) == 1:

@@ -33,13 +33,13 @@ def actions(models, tmp_path, monkeypatch) -> Actions:
 
 def look(actions: Actions, session: str, path: Path, chosen: tuple[str, ...]) -> dict[str, str]:
     page: dict[str, str] = {}
-    for changes in actions.look(session, str(path), chosen, False):
+    for changes in actions.new_image(session, str(path), chosen, False):
         page |= changes
     return page
 
 
 def test_labels_appear_one_by_one_then_the_captions(actions, models):
-    steps = list(actions.look("me", str(CONE), models.experts, False))
+    steps = list(actions.new_image("me", str(CONE), models.experts, False))
     first, waits, *rest = steps
     assert first["answers"] == first["attribution"] == ""
     assert all("pr-wait" in waits[tile(name)] for name in models.experts)
@@ -54,7 +54,7 @@ def test_labels_appear_one_by_one_then_the_captions(actions, models):
 def test_an_expert_that_is_off_changes_the_caption(actions, models):
     look(actions, "me", CONE, models.experts)
     chosen = [name for name in models.experts if name != "ocr_detection"]
-    changed = actions.tell("me", chosen, True)
+    changed = actions.new_caption("me", chosen, True)
     assert "Prismer without text" in changed["captions"]
     assert "a sign that says" in changed["captions"].split("pr-less")[0]
     assert "sign" not in changed["captions"].split("pr-less")[1].split("PrismerZ")[0]  # only text sees it
@@ -62,28 +62,28 @@ def test_an_expert_that_is_off_changes_the_caption(actions, models):
     assert "pr-off" in changed[tile("ocr_detection")]
     assert "pr-off" not in changed[tile("depth")]
     assert "data:image" in changed["attribution"]
-    assert "pr-less" not in actions.tell("me", models.experts, False)["captions"]
-    assert "pr-less" in actions.tell("me", [], False)["captions"]  # none at all
+    assert "pr-less" not in actions.new_caption("me", models.experts, False)["captions"]
+    assert "pr-less" in actions.new_caption("me", [], False)["captions"]  # none at all
 
 
 def test_questions_are_answered_about_ones_own_image(actions, models):
     look(actions, "me", CONE, models.experts)
     look(actions, "you", CUBES, models.experts)
-    mine = actions.ask("me", COLOR, models.experts)["answers"]
+    mine = actions.answer("me", COLOR, models.experts)["answers"]
     assert mine.count("blue") > 1
     assert mine.count("pr-bar") == 2 * 4
-    assert actions.ask("you", COLOR, models.experts)["answers"] != mine
-    assert actions.ask("me", COLOR, models.experts)["answers"] == mine
-    assert "Choose an image first" in actions.ask("nobody", COLOR, models.experts)["answers"]
-    assert "Type a question" in actions.ask("me", "  ", models.experts)["answers"]
-    assert actions.tell("nobody", models.experts, False).keys() == {"captions"}
+    assert actions.answer("you", COLOR, models.experts)["answers"] != mine
+    assert actions.answer("me", COLOR, models.experts)["answers"] == mine
+    assert "Choose an image first" in actions.answer("nobody", COLOR, models.experts)["answers"]
+    assert "Type a question" in actions.answer("me", "  ", models.experts)["answers"]
+    assert actions.new_caption("nobody", models.experts, False).keys() == {"captions"}
 
 
 def test_two_at_once_do_not_mix(actions, models):
     """Step by step in turns, as far apart as it gets."""
     alone = [look(actions, name, path, models.experts) for name, path in (("a", CONE), ("b", CUBES))]
     pages: list[dict[str, str]] = [{}, {}]
-    runs = [actions.look(name, str(path), models.experts, False) for name, path in (("c", CONE), ("d", CUBES))]
+    runs = [actions.new_image(name, str(path), models.experts, False) for name, path in (("c", CONE), ("d", CUBES))]
     for one, other in zip(*runs, strict=True):
         pages[0] |= one
         pages[1] |= other
@@ -96,15 +96,15 @@ def test_files_go_with_the_image(actions, models, tmp_path):
     assert len(list(tmp_path.rglob("*.png"))) == 1 + len(models.experts)
     look(actions, "me", CUBES, models.experts)
     assert len(list(tmp_path.rglob("*.png"))) == 1 + len(models.experts)
-    actions.leave("me")
+    actions.forget("me")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_who_leaves_while_the_experts_look_leaves_nothing(actions, models, tmp_path):
-    steps = actions.look("me", str(CONE), models.experts, False)
+    steps = actions.new_image("me", str(CONE), models.experts, False)
     for _ in range(4):
         next(steps)
-    actions.leave("me")
+    actions.forget("me")
     assert "blue cone" in list(steps)[-1]["captions"]  # it may finish
     del steps
     assert list(tmp_path.iterdir()) == []
@@ -116,7 +116,7 @@ def test_a_bad_file_is_a_message_and_the_old_image_is_gone(actions, models, tmp_
     page = look(actions, "me", tmp_path / "upload", models.experts)
     assert "not an image" in page["captions"]
     assert "data:image" not in "".join(page.values())
-    assert "Choose an image first" in actions.ask("me", COLOR, models.experts)["answers"]
+    assert "Choose an image first" in actions.answer("me", COLOR, models.experts)["answers"]
 
 
 def test_nothing_is_written_once_it_is_stopped(tmp_path, monkeypatch):
@@ -124,7 +124,7 @@ def test_nothing_is_written_once_it_is_stopped(tmp_path, monkeypatch):
     models = WebModels("prismer_nano")
     actions = Actions(models, 1_000_000)
     look(actions, "you", CUBES, models.experts)
-    steps = actions.look("me", str(CONE), models.experts, False)
+    steps = actions.new_image("me", str(CONE), models.experts, False)
     for _ in range(4):
         next(steps)
     written = {path.name for path in tmp_path.rglob("*")}
@@ -132,9 +132,9 @@ def test_nothing_is_written_once_it_is_stopped(tmp_path, monkeypatch):
     (last,) = steps
     assert "being stopped" in last["captions"]
     assert {path.name for path in tmp_path.rglob("*")} < written
-    assert "Choose an image first" in actions.ask("me", COLOR, models.experts)["answers"]
-    assert "being stopped" in actions.ask("you", COLOR, models.experts)["answers"]
-    assert "being stopped" in actions.tell("you", [], False)["captions"]
+    assert "Choose an image first" in actions.answer("me", COLOR, models.experts)["answers"]
+    assert "being stopped" in actions.answer("you", COLOR, models.experts)["answers"]
+    assert "being stopped" in actions.new_caption("you", [], False)["captions"]
 
 
 def test_what_visitors_type_is_no_html():

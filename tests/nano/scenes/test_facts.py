@@ -1,4 +1,4 @@
-"""What captions of Scenes claim is judged by what is in the scene."""
+"""The claims of captions are judged by the content of their scenes."""
 
 import json
 

@@ -128,7 +128,7 @@ def test_quantities(index):
     np.testing.assert_allclose(np.linalg.norm(normal, axis=2), 1, atol=0.012)
     assert (normal[segment == 0] @ [0, 0, 1] > 0.99).all()
     assert len(np.unique(maps["normal"][segment == 1], axis=0)) == 1  # the ground is flat
-    assert (normal[segment > 1][:, 2] > -0.4).mean() > 0.999  # what is seen faces the camera
+    assert (normal[segment > 1][:, 2] > -0.4).mean() > 0.999  # visible surfaces face the camera
     depth = maps["depth"].astype(int)
     assert depth.min() == 0
     assert depth.max() == 255
