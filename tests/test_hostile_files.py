@@ -10,13 +10,14 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from common.errors import UserError
 from common.yaml_config import read_config
 from dataset.class_tables import read_class_tables
 from dataset.ground_truth import read_ground_truth, read_nocaps
 from dataset.image_list import read_list
-from dataset.label_files import read_words
+from dataset.label_files import pack_label, read_instances, read_picture, read_words
 from dataset.label_manifest import read_manifest
 from dataset.questions import read_answers, read_questions
 from dataset.shards.shard_folder import ShardFolder, open_folder
@@ -27,11 +28,14 @@ from helpers.checkpoints.weight_files import read_weights, weight_files
 from helpers.inference.attribution_file import read_attribution
 from helpers.training.checkpoints.folders import read_marker
 from helpers.training.settings import CaptionConfig, VQAConfig
+from model.modalities import modality
 from model.sizes import read_model_size
 from model.tokenizer import load_tokenizer
 from tests.mutations import mutated
 
 NANO = Path("nano")
+_INSTANCES = modality("obj_detection")
+_PICTURE = Image.fromarray(np.arange(600, dtype=np.uint8).reshape(20, 30) % 5)
 _ROWS = [{"image": "a.jpg", "caption": ["a cat", "two"], "question": "what?", "answer": ["cat"]}] * 2
 _COCO = {"images": [{"id": 1, "domain": "in-domain"}], "annotations": [{"image_id": 1, "id": 5, "caption": "a cat"}]}
 
@@ -54,6 +58,12 @@ def _torch() -> bytes:
 def _tables() -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, labels=np.array(["a", "b"]), features=np.zeros((2, 64), np.float32))
+    return buffer.getvalue()
+
+
+def _png() -> bytes:
+    buffer = io.BytesIO()
+    _PICTURE.convert("RGB").save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -120,6 +130,9 @@ KINDS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], object]]] = {
         lambda path: read_marker(path.parent),
     ),
     "class tables": ("coco.npz", _tables, lambda path: read_class_tables(path.parent, ["coco"])),
+    "label": ("a.png", _png, lambda path: read_picture(modality("normal"), path)),
+    "packed label": ("a.webp", lambda: pack_label(_PICTURE, {"0": 5}), lambda path: read_picture(_INSTANCES, path)),
+    "instances": ("a.json", lambda: _json({"0": 5, "1": 700}), read_instances),
     "words": ("a.json", lambda: _json({"0": {"text": "a", "features": [0.5] * 64}}), read_words),
     "words.pt": ("a.pt", _torch, read_words),
     "manifest": ("manifest.json", lambda: _json({"expert": "x"}), lambda path: read_manifest(path.parent)),

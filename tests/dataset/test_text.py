@@ -28,6 +28,7 @@ def test_a_training_caption_begins_with_the_tokens_of_its_prefix(prefix: str) ->
 
 def test_the_prefix_stays_and_the_caption_is_cleaned() -> None:
     assert training_caption("A picture of", "A Red  Ball.") == "A picture of a red ball"
+    assert training_caption("", "A red ball.") == "a red ball"
     long = training_caption("A picture of", " ".join(["word"] * 60))
     assert len(long.split()) == 63  # the model cuts it by its tokens
 
@@ -36,10 +37,6 @@ def test_the_prefix_stays_and_the_caption_is_cleaned() -> None:
 def test_a_long_question_is_known(words: str, long: bool) -> None:
     assert is_long_question(words) == long
     assert len(clean_question(words).split(" ")) == min(len(words.replace(".", " ").split()), 30)
-
-
-def test_without_prefix_the_first_letter_is_small() -> None:
-    assert training_caption("", "A red ball.") == "a red ball"
 
 
 def test_only_the_listed_characters_are_replaced() -> None:
