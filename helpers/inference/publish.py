@@ -134,23 +134,28 @@ def _card_text(loaded: LoadedModel, class_name: str, card: Card) -> str:
     header = ModelCardData(
         license=card.license, pipeline_tag=card.task, tags=["prismer", "vision-language", "safetensors"]
     )
-    kind = "Prismer" if network.experts else "PrismerZ"
     parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
-    sees = f"the labels of its experts ({', '.join(network.experts)})" if network.experts else "no labels"
-    parts = [
-        f"---\n{header.to_yaml()}\n---",
-        f"# {kind}",
-        f"A vision-language model ([arXiv 2303.02506](https://arxiv.org/abs/2303.02506)) of {parameters:,} "
-        f"parameters. Beside the image, {network.image_resolution} pixels wide, it reads {sees}.",
-        "```python\n"
-        f"from helpers.inference.captioner import {class_name}\n\n"
-        f'model = {class_name}.from_pretrained("<this repository>")\n{card.example}\n'
-        "```",
-    ]
+    labels = f"the labels of its experts ({', '.join(network.experts)})" if network.experts else "no labels"
+    text = f"""---
+{header.to_yaml()}
+---
+
+# {"Prismer" if network.experts else "PrismerZ"}
+
+A vision-language model ([arXiv 2303.02506](https://arxiv.org/abs/2303.02506)) of {parameters:,} parameters. \
+Beside the image, {network.image_resolution} pixels wide, it reads {labels}.
+
+```python
+from helpers.inference.captioner import {class_name}
+
+model = {class_name}.from_pretrained("<this repository>")
+{card.example}
+```
+"""
     if card.metrics:
-        rows = [f"| {name} | {value:.4g} |" for name, value in card.metrics.items()]
-        parts.append("\n".join(["| score | |", "|---|---|", *rows]))
-    return "\n\n".join(parts) + "\n"
+        text += "\n| score | |\n|---|---|\n"
+        text += "".join(f"| {name} | {value:.4g} |\n" for name, value in card.metrics.items())
+    return text
 
 
 def _tables(loaded: LoadedModel) -> Iterator[tuple[str, bytes]]:
