@@ -173,6 +173,8 @@ def test_a_run_goes_on_with_another_number_of_processes(whole, tmp_path):
     assert trainer.finish(prepare=stop, ranks=2) == [143, 143], trainer.output()
     reached = steps(trainer)[0]
     alone = Trainer(trainer.work, whole[1].config)
+    assert alone.finish(RESUME, "--seed", "5") == [2]
+    assert "made inside an epoch with seed 42, this run has 5; go on with the same" in alone.output()
     assert alone.finish(RESUME) == [0], alone.output()
     assert f"0 epochs, {16 * reached} samples of the next, {reached} steps are done" in alone.output()
     assert "changed since: batch_size_train was 8, is 16" in alone.output()

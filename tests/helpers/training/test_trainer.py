@@ -272,48 +272,6 @@ def test_the_weights_of_the_best_epoch_are_kept(scripts, monkeypatch):
     }
 
 
-class Lost(Exception):
-    """The power fails."""
-
-
-@pytest.mark.parametrize(
-    ("task", "steps"),  # inside the first epoch, after its last step, in the second
-    [("caption", 2), ("caption", 3), ("caption", 4), ("vqa", 4)],
-)
-def test_a_run_that_goes_on_does_what_was_left(scripts, task, steps, monkeypatch):
-    changes = {"save_every_steps": 1, "max_epoch": 2}
-    whole = scripts.run(task, **changes)
-    expected, records = scripts.seen, (whole / "metrics.jsonl").read_text()
-    weights = load_file(whole / "model.safetensors")
-    shutil.rmtree(whole)
-
-    backward = OptimizerStep.backward
-
-    def lost(self: OptimizerStep, loss: Tensor) -> None:
-        if len(scripts.seen.rates) == steps:
-            raise Lost
-        backward(self, loss)
-
-    monkeypatch.setattr(OptimizerStep, "backward", lost)
-    with pytest.raises(Lost):
-        scripts.run(task, **changes)
-    monkeypatch.setattr(OptimizerStep, "backward", backward)
-    if steps == 2:
-        with pytest.raises(UserError, match="inside an epoch with seed 3, this run has 5"):
-            scripts.run(task, "--from_checkpoint", "--seed", "5", **changes)
-    scripts.run(task, "--from_checkpoint", **changes)
-    seen = scripts.seen
-    assert seen.read == expected.read[-len(seen.read) :]
-    assert len(seen.rates) == 6 - steps
-    assert seen.rates == expected.rates[steps:]
-    assert seen.losses == expected.losses[-len(seen.losses) :]
-    found = load_file(whole / "model.safetensors")
-    assert all(value.equal(weights[key]) for key, value in found.items())
-    assert [json.loads(line).get("train_loss") for line in records.splitlines()] == [
-        json.loads(line).get("train_loss") for line in (whole / "metrics.jsonl").read_text().splitlines()
-    ]
-
-
 def test_an_evaluation_takes_the_weights_it_is_told_and_trains_nothing(scripts):
     folder = scripts.run("caption", max_epoch=1)
     before = times(folder)
