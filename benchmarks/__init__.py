@@ -1,1 +1,1 @@
-"""How fast it is: a script a question, each times the plain way and ours in one run (docs/performance.md)."""
+"""Benchmarks: one script a question, each timing a baseline and our code in one run (docs/performance.md)."""

@@ -1,12 +1,13 @@
-"""The plain way, with our modules' weights: what every benchmark holds its figures against.
+"""The baseline of all benchmarks, with our modules' weights.
 
-Attention is matmul, softmax, matmul; nothing is kept between steps; the image's tokens are repeated for
-every beam and candidate; logits are made at every position; label maps have 64 float channels.
+Attention is matmul, softmax, matmul; steps share no cache; the image's tokens are repeated for every beam and
+candidate; logits are computed at every position; label maps have 64 float channels.
 """
 
 from types import SimpleNamespace
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -43,16 +44,6 @@ def attention(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, 
     return F.dropout(scores.softmax(dim=-1), dropout) @ values
 
 
-def split(x: Tensor, heads: int) -> Tensor:
-    """(b, l, d) -> (b, heads, l, d / heads)."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
-
-
-def merge(x: Tensor) -> Tensor:
-    """(b, heads, l, d / heads) -> (b, l, d)."""
-    return x.transpose(1, 2).flatten(2)
-
-
 # The encoder
 
 
@@ -71,10 +62,10 @@ def vision_attention(module: Attention, x: Tensor, context: Tensor) -> Tensor:
     """`model.modules.attention.Attention`: (b, l, d) and (b, m, d) -> (b, l, d)."""
     weights, biases = module.in_proj_weight.chunk(3), module.in_proj_bias.chunk(3)
     q, k, v = (
-        split(F.linear(source, weight, bias), module.heads)
+        rearrange(F.linear(source, weight, bias), "b l (h c) -> b h l c", h=module.heads)
         for source, weight, bias in zip((x, context, context), weights, biases, strict=True)
     )
-    return module.out_proj(merge(attention(q, k, v, None, 0.0)))
+    return module.out_proj(rearrange(attention(q, k, v, None, 0.0), "b h l c -> b l (h c)"))
 
 
 def stem(module: nn.Sequential, label: Tensor) -> Tensor:
@@ -92,7 +83,7 @@ def encode(encoder: ExpertEncoder, inputs: Inputs) -> Tensor:
 
     def tokens(features: Tensor) -> Tensor:
         positions = resize_positions(encoder.positional_embedding, features.shape[-1])
-        return features.flatten(2).transpose(1, 2) + positions
+        return rearrange(features, "b d y x -> b (y x) d") + positions
 
     x = tokens(encoder.conv1["rgb"](inputs["rgb"]))
     labels = []
@@ -129,10 +120,11 @@ def encode(encoder: ExpertEncoder, inputs: Inputs) -> Tensor:
 def text_attention(module: TextAttention, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
     """`model.modules.roberta.Attention`: (b, l, d) and (b, m, context width) -> (b, l, d)."""
     projections = module.self
-    q = split(projections.query(x), module.heads)
-    k, v = (split(layer(context), module.heads) for layer in (projections.key, projections.value))
+    heads = "b l (h c) -> b h l c"
+    q = rearrange(projections.query(x), heads, h=module.heads)
+    k, v = (rearrange(layer(context), heads, h=module.heads) for layer in (projections.key, projections.value))
     dropout = module.dropout if module.training else 0.0
-    return module.output(merge(attention(q, k, v, mask, dropout)), x)
+    return module.output(rearrange(attention(q, k, v, mask, dropout), "b h l c -> b l (h c)"), x)
 
 
 def decode(decoder: TextDecoder, ids: Tensor, mask: Tensor, encoded: Tensor) -> Tensor:

@@ -20,8 +20,8 @@ def main() -> None:
     model = network(PrismerCaption, tiny)
     image, images = random_inputs(model.config, 1), random_inputs(model.config, BATCH)
 
-    def plain_way() -> tuple[list[str], list[float]]:
-        # The search itself is ours in both: what differs is where the logits come from.
+    def baseline_way() -> tuple[list[str], list[float]]:
+        # Both use our search; they differ in the source of the logits.
         with (
             patch.object(model.expert_encoder, "forward", lambda x, _: baseline.encode(model.expert_encoder, x)),
             patch.object(beam_search, "Beams", baseline.Beams),
@@ -29,16 +29,16 @@ def main() -> None:
             return model.generate(image, PREFIX, return_scores=True)
 
     ways = {
-        "the plain way": plain_way,
+        "baseline": baseline_way,
         "ours": lambda: model.generate(image, PREFIX, return_scores=True),
         f"ours, batch {BATCH}": lambda: model.generate(images, PREFIX, return_scores=True),
     }
     timings = take_turns(ways, TURNS)
-    (captions, scores), (expected, expected_scores) = timings["ours"].result, timings["the plain way"].result
+    (captions, scores), (expected, expected_scores) = timings["ours"].result, timings["baseline"].result
     assert captions == expected
     torch.testing.assert_close(torch.tensor(scores), torch.tensor(expected_scores), rtol=1e-4, atol=1e-4)
 
-    before, rows = timings["the plain way"].seconds, []
+    before, rows = timings["baseline"].seconds, []
     for name, timing in timings.items():
         seconds = timing.seconds / len(timing.result[0])
         rows.append([name, str(TURNS), f"{seconds:.2f}", f"{before / seconds:.1f}x"])

@@ -1,4 +1,4 @@
-"""The expert encoder alone: seconds an image, and how near it comes to what the machine can multiply."""
+"""The expert encoder alone: seconds an image, and its share of the machine's peak in matrix products."""
 
 import torch
 
@@ -18,7 +18,7 @@ def main() -> None:
     matrix = torch.randn(side, side)
     ways = {
         f"peak: product of {side} x {side} matrices": lambda: matrix @ matrix,
-        "the plain way": lambda: baseline.encode(encoder, image),
+        "baseline": lambda: baseline.encode(encoder, image),
         "ours": lambda: encoder(image),
     }
     flops = count_flops(ways["ours"])

@@ -1,12 +1,11 @@
-"""What one GPU reaches: training steps, ranking, beams, encoder, some beside the plain way.
+"""The speed of one GPU: training steps, ranking, beam search, encoder; some rows against the baseline.
 
 python -m benchmarks.gpu                         # all; most rows take 10 seconds, compiled ones 50
 python -m benchmarks.gpu --only check "base captions 4" --seconds 200
-python -m benchmarks.gpu --tiny                  # on a CPU: only shows that it works
+python -m benchmarks.gpu --tiny                  # on a CPU, as a test
 
-Each row is printed, and the file written anew, as it comes: a run that is cut off keeps what it has. Weights
-are drawn, nothing is read from a hub. It imports torch, torchvision, transformers, accelerate, psutil,
-safetensors and pydantic. The experts have their own: benchmarks/experts.py --device cuda.
+Each row is printed and written to the file at once, so an interrupted run keeps its rows. Weights are random,
+and nothing is downloaded. For the experts: benchmarks/experts.py --device cuda.
 """
 
 import argparse
@@ -45,7 +44,7 @@ from model.prismer import Prismer
 from model.sizes import read_model_size
 from model.vqa import PrismerVQA
 
-Mode = Literal["plain", "eager", "recorded", "compiled", "graphs"]  # graphs: compiled and recorded
+Mode = Literal["baseline", "eager", "recorded", "compiled", "graphs"]  # graphs: compiled and recorded
 PEAK = 989e12  # FLOP/s of an H100 or H200 in dense bfloat16, as the vendor states it
 PREFIX = "A picture of"
 WORDS = 3 * ("a", "red", "cube", "and", "two", "cones")
@@ -55,24 +54,24 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Bench:
-    """How a run measures."""
+    """Device and timing of a run."""
 
     device: torch.device
     tiny: bool
     accelerator: Any
 
     def wait(self) -> None:
-        """Until the device has done all."""
+        """Waits until the device is idle."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
     def seconds(self, work: Callable[[], Any], least: float = 1.5, together: int = 1) -> float:
-        """The median time of a piece of work, of turns that take `least` seconds, at least 3.
+        """The median seconds of some work.
 
         Args:
-            work: the piece.
-            least: seconds.
-            together: so many follow one another without being waited for, as in an epoch.
+            work: the work.
+            least: turns take so many seconds in sum, and are at least 3.
+            together: runs of the work in a turn, without waiting between them, as in an epoch.
         """
         for _ in range(1 if self.tiny else 3):
             work()
@@ -87,7 +86,7 @@ class Bench:
         return statistics.median(turns) / together
 
     def kernels(self, work: Callable[[], Any]) -> dict[str, Any]:
-        """How many kernels a piece of work starts, the milliseconds in them, and in those that take most."""
+        """Number of kernels that some work launches, their milliseconds, and those of the slowest kernels."""
         with torch.profiler.profile(activities=list(torch.profiler.supported_activities())) as profile:
             work()
             self.wait()
@@ -102,19 +101,19 @@ class Bench:
 
 
 def captions(count: int) -> list[str]:
-    """Of 3 to 17 words after the prefix."""
+    """Captions with 3 to 17 words after the prefix."""
     return [" ".join([PREFIX, *WORDS[: 3 + 7 * row % 15]]) for row in range(count)]
 
 
 def new_network(bench: Bench, size: str, task: memory_plan.Task, dropout: float = 0.1) -> Prismer:
-    """A network with weights drawn on the device, for the task's pictures."""
+    """A network with random weights, for the task's image size."""
     config, torch_size = memory_plan.task_config(task), read_model_size(size)
     network = prismer_config(config, torch_size)
     network = replace(network, text=replace(network.text, dropout=dropout))
     if size == "prismer_nano":
         network = replace(network, image_resolution=96, label_resolution=64)
     torch.manual_seed(0)
-    # Drawn where it is needed, but nano, which is compared between devices.
+    # Drawn on the device; nano on the CPU, because devices are compared with it.
     with torch.device("cpu" if size == "prismer_nano" else bench.device):
         model = build_model(memory_plan.model_class(task), network, TOKENIZER)
     model.freeze(config.freeze)
@@ -130,7 +129,7 @@ class Trainer:
         self.inputs = memory_plan.inputs_on(self.prismer.config, batch, bench.device)
         freeze = memory_plan.task_config(task).freeze
         compiled = {"compiled": "blocks", "recorded": "graphs", "graphs": "both"}.get(mode, "none")
-        if mode == "plain":
+        if mode == "baseline":
             self.model = self.prismer
         else:
             self.model = prepare_model(self.prismer, bench.accelerator, freeze=freeze, compiled=compiled)
@@ -141,8 +140,8 @@ class Trainer:
         self.weights = torch.ones(batch, device=bench.device)
 
     def loss(self) -> Tensor:
-        """Of a batch."""
-        if self.mode == "plain":
+        """The loss of a batch."""
+        if self.mode == "baseline":
             with torch.device(self.bench.device):
                 return baseline.caption_loss(self.prismer, self.inputs, captions(self.batch), PREFIX)
         if isinstance(self.prismer, PrismerVQA):
@@ -160,7 +159,7 @@ class Trainer:
 
 
 def train(bench: Bench, size: str, task: memory_plan.Task, batch: int, mode: Mode) -> dict[str, Any]:
-    """A training step; the loader and the copy of pictures to the device are not in it."""
+    """A training step, without loader and copy to the device."""
     size = "prismer_nano" if bench.tiny else size
     on_gpu = bench.device.type == "cuda"
     if on_gpu:
@@ -186,28 +185,28 @@ def train(bench: Bench, size: str, task: memory_plan.Task, batch: int, mode: Mod
 
 
 def product(bench: Bench, side: int = 8192) -> dict[str, Any]:
-    """What the card multiplies."""
+    """A matrix product."""
     a = torch.randn(*[256 if bench.tiny else side] * 2, device=bench.device, dtype=torch.bfloat16)
     rate = 2 * len(a) ** 3 / bench.seconds(lambda: a @ a, 0.5)
     return {"TFLOP/s": rate / 1e12, "of 989": rate / PEAK}
 
 
 class Asked:
-    """Base in evaluation, asked in bfloat16."""
+    """Inference with the base size, in bfloat16."""
 
     def __init__(self, bench: Bench, task: memory_plan.Task, batch: int) -> None:
         self.bench, self.batch = bench, batch
         self.model = new_network(bench, "prismer_nano" if bench.tiny else "prismer_base", task).eval()
         self.inputs = memory_plan.inputs_on(self.model.config, batch, bench.device)
 
-    def measure(self, way: Callable[[], Any], plain_way: Callable[[], Any] | None, texts: int) -> dict:
-        """Ours, beside the plain way and with replayed graphs; `differs`: these give something else."""
+    def measure(self, way: Callable[[], Any], baseline_way: Callable[[], Any] | None, texts: int) -> dict:
+        """Our code, the baseline, and replayed graphs; `differs`: graphs give other results."""
         with torch.no_grad(), self.bench.autocast(), torch.device(self.bench.device):
-            before = self.bench.seconds(plain_way, 0.5) if plain_way else None
+            before = self.bench.seconds(baseline_way, 0.5) if baseline_way else None
             lower_blocks(self.model)
             seconds, expected = self.bench.seconds(way, 1.0), way()
             row = {"ms": 1e3 * seconds, "texts/s": texts / seconds}
-            row |= {"plain ms": 1e3 * before, "speed-up": before / seconds} if before else {}
+            row |= {"baseline ms": 1e3 * before, "speed-up": before / seconds} if before else {}
             if self.bench.device.type == "cuda" and self.batch <= MOST_IMAGES:
                 replay_inference(self.model)
                 replayed = self.bench.seconds(way, 1.0)
@@ -216,7 +215,7 @@ class Asked:
 
 
 def equal(found: Any, expected: Any) -> bool:
-    """Whether tensors, or texts, are the same, but for rounding in bfloat16."""
+    """Whether tensors are the same up to rounding in bfloat16, or texts are the same."""
     if isinstance(found, Tensor):
         return torch.allclose(found.float(), expected.float(), rtol=0.02, atol=0.02)
     if isinstance(found, tuple):
@@ -232,21 +231,21 @@ def encode(bench: Bench, batch: int) -> dict[str, Any]:
 
 
 def rank_answers(bench: Bench, batch: int, questions: int, k: int) -> dict[str, Any]:
-    """Questions of each picture, whose answers are ranked."""
+    """Ranking answers to `questions` questions about each of `batch` images."""
     asked = Asked(bench, "VQA", batch)
     model, count = asked.model, batch * questions
     to = [*texts(model.config, ANSWERS, 1, 4, end=True), *texts(model.config, count, 6, 12, end=False)]
     answers, mask, ids, real = (x.to(bench.device) for x in to)
     prompt = Prompt(ids, real, real.sum(dim=1))
 
-    def plain_way() -> Any:
+    def baseline_way() -> Any:
         encoded = baseline.encode(model.expert_encoder, asked.inputs)
         return baseline.rank(model.text_decoder, encoded, prompt, answers, mask, k)
 
     def ours() -> Any:
         return rank(model.text_decoder, model.expert_encoder(asked.inputs), prompt, answers, mask, k)
 
-    return asked.measure(ours, plain_way if count * k <= 256 else None, count)
+    return asked.measure(ours, baseline_way if count * k <= 256 else None, count)
 
 
 def search(bench: Bench, batch: int) -> dict[str, Any]:
@@ -256,9 +255,9 @@ def search(bench: Bench, batch: int) -> dict[str, Any]:
 
 
 def check(bench: Bench, mode: Mode, precision: torch.dtype) -> dict[str, Any]:
-    """How far losses and gradients of nano's steps are from the reference's: the largest relative errors.
+    """The largest relative errors of losses and gradients in a few steps of the nano size.
 
-    The reference of `eager` is the CPU in float32, of the other ways `eager` on the same device.
+    The reference of `eager` is float32 on the CPU; that of the other modes is `eager` on the same device.
     """
     reference = replace(bench, device=torch.device("cpu")) if mode == "eager" else bench
     found = []
@@ -281,7 +280,7 @@ def check(bench: Bench, mode: Mode, precision: torch.dtype) -> dict[str, Any]:
 
 
 def steps(model: Prismer, bench: Bench, precision: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
-    """Loss and gradient of a few steps, texts of two lengths, weights moved between."""
+    """Losses and gradients of a few steps with changing weights, and texts of two lengths."""
     inputs = memory_plan.inputs_on(model.config, 4, bench.device)
     trainable = [p for p in model.parameters() if p.requires_grad]
     for longest in (6, 18, 6):
@@ -299,7 +298,7 @@ def steps(model: Prismer, bench: Bench, precision: torch.dtype) -> Iterator[tupl
 
 
 def rows() -> dict[str, tuple[Callable[..., dict[str, Any]], tuple]]:
-    """What is measured, by name, in the order in which it is wanted most."""
+    """The measurements by name, the most wanted first."""
     found: dict[str, tuple[Callable[..., dict[str, Any]], tuple]] = {
         "check eager float32": (check, ("eager", torch.float32)),
         "check eager bfloat16": (check, ("eager", torch.bfloat16)),
@@ -329,7 +328,7 @@ def rows() -> dict[str, tuple[Callable[..., dict[str, Any]], tuple]]:
         found[f"ranking {batch} x {questions} k {k}"] = (rank_answers, (batch, questions, k))
     add("graphs", cases[1], cases[2], cases[0])
     add("eager", *cases)
-    add("plain", cases[0], cases[1])
+    add("baseline", cases[0], cases[1])
     add("recorded", *cases[3:])
     add("compiled", *cases)
     found["check compiled float32"] = (check, ("compiled", torch.float32))

@@ -59,12 +59,12 @@ def main() -> None:
         for split in ("train", "test"):
             dataset = caption_dataset("coco", split, folder, visual)
             ways = {
-                "the plain way": reader(PlainSamples(dataset, prepare), default_collate),
+                "baseline": reader(PlainSamples(dataset, prepare), default_collate),
                 "ours": reader(dataset, collate),
             }
             timings = take_turns(ways, TURNS)
-            check(timings["the plain way"].result, timings["ours"].result, prepare)
-            before = timings["the plain way"].seconds
+            check(timings["baseline"].result, timings["ours"].result, prepare)
+            before = timings["baseline"].seconds
             for name, (seconds, batch) in ((name, (t.seconds, t.result)) for name, t in timings.items()):
                 speed = [f"{SAMPLES / seconds:.1f}", f"{before / seconds:.1f}x"]
                 rows.append([name, split, str(TURNS), *speed, f"{size(batch) / BATCH / 1e6:.2f}"])

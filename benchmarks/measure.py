@@ -1,4 +1,4 @@
-"""What the benchmarks share: command line, machine, interleaved timing, peak memory, FLOPs, table."""
+"""Shared parts of the benchmarks: command line, machine, interleaved timing, peak memory, FLOPs, table."""
 
 import argparse
 import re
@@ -46,19 +46,19 @@ def machine() -> str:
 
 @dataclass(frozen=True)
 class Timing:
-    """Of one way: its median seconds, and what it gave."""
+    """The median seconds and the result of one way."""
 
     seconds: float
     result: Any
 
 
 def take_turns(ways: Mapping[str, Callable[[], Any]], repetitions: int, warm_up: bool = True) -> dict[str, Timing]:
-    """Times several ways of the same work; they take turns, so that a busy machine disturbs them alike.
+    """Times several ways of the same work, in turns, so that a busy machine disturbs all of them alike.
 
     Args:
-        ways: what is to be timed, by name.
-        repetitions: how often each.
-        warm_up: whether each runs once before, untimed.
+        ways: the functions to time, by name.
+        repetitions: timed runs of each.
+        warm_up: whether each runs once untimed before.
     """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     results: dict[str, Any] = {}
@@ -72,7 +72,7 @@ def take_turns(ways: Mapping[str, Callable[[], Any]], repetitions: int, warm_up:
 
 
 def peak_memory(work: Callable[..., Any], *args: Any) -> int:
-    """Peak resident bytes of a fresh process that does a piece of work (read from Linux's /proc)."""
+    """Peak resident bytes of a fresh process that runs some work (from Linux's /proc)."""
     return in_fresh_process(_work_and_peak, work, args)
 
 
@@ -82,7 +82,7 @@ def _work_and_peak(work: Callable[..., Any], args: tuple[Any, ...]) -> int:
 
 
 def in_fresh_process(work: Callable[..., T], *args: Any) -> T:
-    """What a piece of work returns that a process of its own does, with as many threads of torch."""
+    """Runs some work in a fresh process with as many threads of torch; returns its result."""
     (result,) = parallel_map(partial(_with_threads, torch.get_num_threads(), work), [args], 1, fresh=True)
     return result
 
@@ -99,7 +99,7 @@ def peak_so_far() -> int:
 
 
 def count_flops(work: Callable[[], Any]) -> int:
-    """Floating-point operations of the matrix products and convolutions in a piece of work."""
+    """Floating-point operations of the matrix products and convolutions of some work."""
     # torch has no count for the CPU's fused attention, so attention runs as two matrix products here.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         work()
@@ -107,7 +107,7 @@ def count_flops(work: Callable[[], Any]) -> int:
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints rows under a header, numbers to the right."""
+    """Prints rows under a header; numbers are right-aligned."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     for first, *rest in (header, ["-" * width for width in widths], *rows):
         numbers = [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]

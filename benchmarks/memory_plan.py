@@ -1,9 +1,9 @@
-"""What a training run needs of each GPU, and how long pre-training takes: computed, without memory or GPU.
+"""The memory a training run needs on each GPU, and the time of pre-training, computed without memory or GPU.
 
 python -m benchmarks.memory_plan
-python -m benchmarks.memory_plan --samples_per_second 3000   # as metrics.jsonl has it: days of pre-training
+python -m benchmarks.memory_plan --samples_per_second 3000   # from metrics.jsonl: days of pre-training
 
-The networks are built on the device meta; their forward pass shows what is kept for the backward pass.
+The networks are built on the device meta; their forward pass shows the tensors kept for the backward pass.
 """
 
 import argparse
@@ -41,22 +41,22 @@ FLOAT = 4  # bytes: parameters, gradients and AdamW's two moments are float32, w
 
 # Pre-training of the paper: pairs of image and text, epochs, GPUs.
 PAIRS, EPOCHS, PAPER_GPUS = 12.7e6, 20, 32
-# Assumed for the table of days: dense bfloat16 FLOP/s as the vendor states them, and how much is used.
+# Assumed for the table of hours: the vendor's dense bfloat16 FLOP/s, and the share that is reached.
 PEAKS = {"A100": 312e12, "H100": 989e12}
 UTILISATION = 0.3
 
 
 @dataclass(frozen=True)
 class State:
-    """Bytes of one process beside its activations; of the first process, whose shards are the largest.
+    """Bytes of the first process, whose shards are the largest, without its activations.
 
     Attributes:
-        parameters: that it keeps.
+        parameters: its shard.
         copies: of frozen weights, in autocast's type (helpers/performance/bf16_blocks.py).
-        gradients: that it keeps.
+        gradients: its shard.
         optimizer: AdamW's moments.
-        whole_parameters: gathered from all processes, at the worst moment.
-        whole_gradients: before they are split over the processes, at that moment.
+        whole_parameters: gathered from all processes, at the peak.
+        whole_gradients: not yet split over the processes, at the peak.
     """
 
     parameters: int
@@ -68,18 +68,18 @@ class State:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The sum."""
         return sum(astuple(self))
 
 
 def state(model: Prismer, sharding: Sharding, processes: int, precision: torch.dtype) -> State:
-    """What each mode of helpers/training/distribution/sharding.py leaves on a process.
+    """The state of a process in a mode of helpers/training/distribution/sharding.py.
 
     Args:
         model: in float32.
         sharding: the mode.
         processes: their number.
-        precision: of autocast, in which sharded blocks are gathered.
+        precision: of autocast and of gathered blocks.
     """
     everything = list(model.parameters())
     trainable = [parameter for parameter in everything if parameter.requires_grad]
@@ -96,19 +96,19 @@ def state(model: Prismer, sharding: Sharding, processes: int, precision: torch.d
     root = [parameter for parameter in everything if parameter not in inside]
     # The root group is whole from the beginning of the forward pass to the end of the backward pass.
     whole_gradients = shard_bytes([parameter for parameter in root if parameter.requires_grad])
-    # With ZeRO-3 the next block is gathered while one computes.
+    # With ZeRO-3, the next block is gathered while one computes.
     together = len(blocks) if sharding == "shard_grad_op" else 2
     gathered = sum(sorted(map(shard_bytes, blocks), reverse=True)[:together]) * precision.itemsize // FLOAT
     return replace(kept, whole_parameters=shard_bytes(root) + gathered, whole_gradients=whole_gradients)
 
 
 def shard_bytes(parameters: Sequence[nn.Parameter], parts: int = 1) -> int:
-    """Bytes of one of so many parts: `fully_shard` splits each parameter's rows, and pads them."""
+    """Bytes of one of `parts` shards: `fully_shard` splits the rows of each parameter, and pads them."""
     return sum(-(-len(p) // parts) * (p.numel() // len(p)) * FLOAT for p in parameters)
 
 
 def task_config(task: Task) -> TaskConfig:
-    """The committed settings, which are the paper's."""
+    """The committed settings, which follow the paper."""
     configs = ROOT / "configs"
     if task == "pre-training":
         return read_config(configs / "pretrain.yaml", PretrainConfig)
@@ -118,7 +118,7 @@ def task_config(task: Task) -> TaskConfig:
 
 
 def network(task: Task, size_name: str) -> Prismer:
-    """The network of a task without memory, frozen as the task's config says."""
+    """The network of a task without memory, frozen as in the task's config."""
     config, size = task_config(task), read_model_size(size_name)
     with without_memory():
         model = build_model(model_class(task), prismer_config(config, size), TOKENIZER)
@@ -131,7 +131,7 @@ def model_class(task: Task) -> type[Prismer]:
 
 
 def loss(model: nn.Module, batch: int, device: str) -> Tensor:
-    """The loss of a batch whose texts are as long as they can be, scalar."""
+    """The loss of a batch with texts of the maximum length, scalar."""
     words = " ".join(["cube"] * 40)
     inputs = inputs_on(unwrap(model).config, batch, device)
     if isinstance(unwrap(model), PrismerVQA):
@@ -140,7 +140,7 @@ def loss(model: nn.Module, batch: int, device: str) -> Tensor:
 
 
 def inputs_on(config: PrismerConfig, batch: int, device: str) -> dict[str, Tensor | LabelMap]:
-    """Random inputs of the encoder; on meta without memory."""
+    """Random inputs of the encoder on a device."""
     moved = {}
     for name, value in random_inputs(config, batch).items():
         moved[name] = LabelMap(*(x.to(device) for x in value)) if isinstance(value, LabelMap) else value.to(device)
@@ -148,15 +148,15 @@ def inputs_on(config: PrismerConfig, batch: int, device: str) -> dict[str, Tenso
 
 
 def activations(model: Prismer, batch: int, sharded: bool, precision: torch.dtype) -> Saved:
-    """What a network without memory would keep on a GPU.
+    """The activations that a network would keep on a GPU.
 
     Args:
         model: on the device meta, in float32.
         batch: images.
-        sharded: its blocks are gathered in the precision, so there are no copies of their trainable weights.
+        sharded: blocks are gathered in `precision`, so their trainable weights have no copies.
         precision: of autocast.
     """
-    order: list[nn.Module] = []  # in which the blocks run
+    order: list[nn.Module] = []  # the order in which blocks run
 
     def lower(block: nn.Module, args: tuple) -> tuple:
         order.append(block)
@@ -179,14 +179,14 @@ def activations(model: Prismer, batch: int, sharded: bool, precision: torch.dtyp
 
 
 def flops(model: Prismer, batch: int) -> float:
-    """Floating-point operations of forward and backward pass, a sample; frozen weights have no gradient."""
+    """Floating-point operations a sample, forward and backward; frozen weights have no gradient."""
     with FlopCounterMode(display=False) as counter, GpuFunctions(PRECISION):
         loss(model, batch, "meta").backward()
     return counter.get_total_flops() / batch
 
 
 def days(samples_per_second: float) -> float:
-    """Of the paper's pre-training."""
+    """Days of the paper's pre-training."""
     return PAIRS * EPOCHS / samples_per_second / 86400
 
 
@@ -230,7 +230,7 @@ def main() -> None:
 
 
 def count(model: Prismer, trains: bool) -> int:
-    """Parameters that train, or that do not."""
+    """Number of trainable, or of frozen parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad == trains)
 
 

@@ -1,4 +1,4 @@
-"""The networks that are measured, with new weights, and random inputs for them."""
+"""The measured networks, with new weights, and random inputs for them."""
 
 from dataclasses import replace
 from typing import TypeVar
@@ -15,7 +15,7 @@ from model.sizes import read_model_size
 
 EXPERTS = ("depth", "normal", "seg_coco", "edge", "obj_detection", "ocr_detection")
 CLASSES = {"seg_coco": 133, "obj_detection": 20, "ocr_detection": 5}  # classes, instances, words
-# The real one, roberta-base's, is not part of the project; its vocabulary's size is that of the networks.
+# roberta-base's tokenizer is not part of the project; the networks have its vocabulary size anyway.
 TOKENIZER = "nano/tokenizer"
 M = TypeVar("M", bound=Prismer)
 
@@ -25,7 +25,7 @@ def network(cls: type[M], tiny: bool) -> M:
     torch.manual_seed(0)
     size = read_model_size("prismer_nano" if tiny else "prismer_base")
     image, label = (96, 64) if tiny else (480, 224)
-    # Dropout as in the large ones.
+    # dropout as in the large sizes
     config = PrismerConfig(size.vision, replace(size.text, dropout=0.1), EXPERTS, image, label)
     return build_model(cls, config, TOKENIZER).eval()
 
@@ -51,14 +51,14 @@ def random_inputs(config: PrismerConfig, batch: int) -> dict[str, Tensor | Label
 
 
 def texts(config: PrismerConfig, count: int, shortest: int, longest: int, end: bool) -> tuple[Tensor, Tensor]:
-    """Random tokens of evenly many lengths.
+    """Random tokens, with uniformly distributed lengths.
 
     Args:
-        config: knows the vocabulary.
-        count: how many texts.
-        shortest: tokens of the shortest, the end token excluded.
-        longest: of the longest.
-        end: whether the end token follows; texts are padded on the right then, on the left otherwise.
+        config: of the network.
+        count: number of texts.
+        shortest: tokens of the shortest text, end token excluded.
+        longest: tokens of the longest text, end token excluded.
+        end: texts have an end token and right padding; otherwise left padding.
 
     Returns:
         Ids and mask, both int64 (count, longest or longest + 1).

@@ -1,4 +1,4 @@
-"""VQA by ranking: seconds a question when its answer is chosen among 3,128, k of them scored in full."""
+"""VQA by ranking: seconds a question, with 3,128 answers of which k are scored in full."""
 
 import torch
 
@@ -10,7 +10,7 @@ from model.beam_search import Prompt
 from model.vqa import PrismerVQA
 
 ANSWERS = 3128
-QUESTIONS_PER_IMAGE = 5  # VQAv2's test set has 5.5; an image is encoded once for all of its questions
+QUESTIONS_PER_IMAGE = 5  # VQAv2's test set has 5.5; an image is encoded once for all its questions
 TURNS = {16: 3, 128: 2}  # of each way, by k
 
 
@@ -25,11 +25,11 @@ def main() -> None:
     def prompt(questions: int) -> Prompt:
         return Prompt(ids[:questions], real[:questions], real[:questions].sum(dim=1))
 
-    def plain_way(k: int) -> Ranking:
+    def baseline_way(k: int) -> Ranking:
         return baseline.rank(decoder, baseline.encode(model.expert_encoder, image), prompt(1), answers, mask, k)
 
     def ours(k: int, questions: int) -> Ranking:
-        # Repeated, as `Prismer.encode` does where images differ in how many questions they have.
+        # Repeated, as in `Prismer.encode` for images with different numbers of questions.
         encoded = model.expert_encoder(image).repeat_interleave(questions, dim=0)
         return rank(decoder, encoded, prompt(questions), answers, mask, k)
 
@@ -37,15 +37,15 @@ def main() -> None:
     with torch.no_grad():
         for k, turns in TURNS.items():
             ways = {
-                "plain": lambda k=k: plain_way(k),
+                "baseline": lambda k=k: baseline_way(k),
                 "ours": lambda k=k: ours(k, 1),
                 "shared": lambda k=k: ours(k, QUESTIONS_PER_IMAGE),
             }
             timings = take_turns(ways, turns, warm_up=k == min(TURNS))
-            check(timings["ours"].result, timings["plain"].result)
-            before = timings["plain"].seconds
+            check(timings["ours"].result, timings["baseline"].result)
+            before = timings["baseline"].seconds
             for name, way, questions in (
-                ("the plain way", "plain", 1),
+                ("baseline", "baseline", 1),
                 ("ours", "ours", 1),
                 (f"ours, {QUESTIONS_PER_IMAGE} questions an image", "shared", QUESTIONS_PER_IMAGE),
             ):
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def check(ours: Ranking, expected: Ranking) -> None:
-    """That both ways give the same answers."""
+    """Asserts that both ways give the same answers."""
     assert torch.equal(ours.kept, expected.kept)
     torch.testing.assert_close(ours.scores, expected.scores, rtol=1e-4, atol=1e-4)
 

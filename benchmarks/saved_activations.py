@@ -1,4 +1,4 @@
-"""What a forward pass keeps for the backward pass, counted tensor by tensor; on meta without memory."""
+"""The tensors that a forward pass keeps for the backward pass, counted in bytes; on the device meta without memory."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,17 +14,17 @@ from torch.overrides import TorchFunctionMode
 from helpers.performance.bf16_blocks import kept_copies
 from model.prismer import Prismer
 
-# What autocast does on a GPU to the functions that the model calls: these compute in its type,
+# Functions of the model under autocast on a GPU: these compute in autocast's type,
 _LOW = {F.linear, F.conv2d}
-# and these in float32; the others in the type of what they get.
+# these in float32, and the others in the type of their input.
 _FULL = {F.cross_entropy}
 
 
 class GpuFunctions(TorchFunctionMode):
-    """Makes the device meta compute as a GPU does: autocast, which torch lacks for meta, and fused attention.
+    """Makes the device meta compute like a GPU: autocast, which torch lacks for meta, and fused attention.
 
     Args:
-        precision: of autocast; float32 is none.
+        precision: of autocast; float32 means no autocast.
     """
 
     def __init__(self, precision: torch.dtype) -> None:
@@ -50,7 +50,7 @@ class GpuFunctions(TorchFunctionMode):
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0) -> Tensor:
-    """The fused attention that takes masks; what it keeps is what flash attention keeps, and the mask."""
+    """Fused attention with masks; it keeps the same tensors as flash attention, and the mask."""
     bias = None
     if attn_mask is not None:
         # (b, 1, l, m) -> (b, heads, l, m), without memory for the heads
@@ -63,8 +63,8 @@ class Saved:
     """Storages that are alive between forward and backward pass, by identity.
 
     Attributes:
-        outside: kept by what is no block.
-        inputs: of the blocks, all that they keep with activation checkpointing.
+        outside: kept outside of the blocks.
+        inputs: of the blocks, which keep nothing else with activation checkpointing.
         blocks: kept by each block.
     """
 
@@ -82,24 +82,24 @@ class Saved:
 
     @property
     def kept(self) -> int:
-        """Bytes with it, between forward and backward pass."""
+        """Bytes with activation checkpointing, between forward and backward pass."""
         return sum((self.outside | self.inputs).values())
 
     @property
     def checkpointed(self) -> int:
-        """Bytes with it, at its worst moment: a block runs again."""
+        """Peak bytes with activation checkpointing, while a block runs again."""
         kept = self.outside | self.inputs
         return self.kept + max(sum(size for key, size in block.items() if key not in kept) for block in self.blocks)
 
 
 @contextmanager
 def saved_activations(model: Prismer) -> Iterator[Saved]:
-    """Counts what a model's forward pass keeps meanwhile.
+    """Counts the tensors kept by forward passes of a model inside the `with`.
 
-    Parameters and buffers are no activations, nor are copies of frozen weights that were there before.
+    Parameters, buffers and existing copies of frozen weights do not count.
     """
     saved = Saved()
-    alive: list[torch.UntypedStorage] = []  # an identity is given again to another once its owner is gone
+    alive: list[torch.UntypedStorage] = []  # keeps identities unique
     everything = (*model.parameters(), *model.buffers(), *kept_copies(model))
     own = {x.untyped_storage()._cdata for x in everything}
     place = saved.outside

@@ -40,7 +40,7 @@ def main() -> None:
                 pack(plain, plain / "labels", out, dataset=DATASET, form=form, shard_size=SHARD_SIZE)
         with served(packed) as address:
             places = {
-                "the plain way: a folder": plain,
+                "baseline: a folder": plain,
                 "ours: shards, PNG labels": as_png,
                 "ours: shards, packed labels": packed,
                 "ours: the same over HTTP": Url(address),

@@ -12,19 +12,19 @@ PREFIX = "A picture of"
 CAPTION = f"{PREFIX} a red cube and two blue cones on a table beside a sign"
 BATCH = 4  # the config's
 TURNS = 3
-WAYS = {"plain": "the plain way", "ours": "ours"}
+WAYS = ("baseline", "ours")
 
 
 class Trainer:
-    """A model, and its training steps done in one way."""
+    """A model in training, in one of the ways."""
 
     def __init__(self, way: str, tiny: bool) -> None:
-        self.plain = way == "plain"
+        self.is_baseline = way == "baseline"
         self.model = network(PrismerCaption, tiny)
         self.model.freeze("freeze_vision")
         self.model.train()
         self.inputs = random_inputs(self.model.config, BATCH)
-        if self.plain:
+        if self.is_baseline:
             trainable = [p for p in self.model.parameters() if p.requires_grad]
             self.optimizer = torch.optim.AdamW(trainable, lr=1e-6, weight_decay=0.05)
         else:
@@ -33,7 +33,7 @@ class Trainer:
     def loss(self) -> torch.Tensor:
         """The loss of a batch, scalar."""
         captions = [CAPTION] * BATCH
-        if self.plain:
+        if self.is_baseline:
             return baseline.caption_loss(self.model, self.inputs, captions, PREFIX)
         return self.model(self.inputs, captions, PREFIX)
 
@@ -45,7 +45,7 @@ class Trainer:
 
 
 def two_steps(way: str, tiny: bool) -> None:
-    """As many as it takes until all memory is in use: the first one makes the optimizer's state."""
+    """Two steps use all memory: the first one makes the optimizer's state."""
     trainer = Trainer(way, tiny)
     trainer.step()
     trainer.step()
@@ -53,22 +53,22 @@ def two_steps(way: str, tiny: bool) -> None:
 
 def main() -> None:
     tiny = start(f"Caption training step, Prismer-Base, 480 px, freeze_vision, batch {BATCH}")
-    # Before this process has a model, too: both would not fit into a small machine.
+    # Measured before this process has a model too: a small machine has no room for both.
     memory = {way: peak_memory(two_steps, way, tiny) / 2**30 for way in WAYS}
     trainers = {way: Trainer(way, tiny) for way in WAYS}
     check(trainers)
     timings = take_turns({way: trainer.step for way, trainer in trainers.items()}, TURNS)
     rows = []
-    for way, name in WAYS.items():
-        seconds, share = timings[way].seconds, timings[way].seconds / timings["plain"].seconds
-        memory_share = memory[way] / memory["plain"]
+    for way in WAYS:
+        seconds, share = timings[way].seconds, timings[way].seconds / timings["baseline"].seconds
+        memory_share = memory[way] / memory["baseline"]
         row = [f"{seconds:.2f}", f"{share:.2f}", f"{memory[way]:.2f}", f"{memory_share:.2f}"]
-        rows.append([name, str(TURNS), *row])
-    print_table(["", "turns", "s/step", "of plain", "peak GiB", "of plain"], rows)
+        rows.append([way, str(TURNS), *row])
+    print_table(["", "turns", "s/step", "of baseline", "peak GiB", "of baseline"], rows)
 
 
 def check(trainers: dict[str, Trainer]) -> None:
-    """That both ways have the same loss and gradients (without dropout and random instance embeddings)."""
+    """Asserts that both ways have the same loss and gradients, without dropout and random instance embeddings."""
     found = {}
     for way, trainer in trainers.items():
         trainer.model.eval()
@@ -78,7 +78,7 @@ def check(trainers: dict[str, Trainer]) -> None:
         found[way] = torch.stack([loss.detach(), *norms])
         trainer.optimizer.zero_grad()
         trainer.model.train()
-    torch.testing.assert_close(found["ours"], found["plain"], rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(found["ours"], found["baseline"], rtol=1e-3, atol=1e-5)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The plain way gives the same numbers as ours, padded batches included."""
+"""The baseline gives the same numbers as ours, padded batches included."""
 
 from unittest.mock import patch
 

@@ -54,12 +54,3 @@ def test_no_row_begins_when_the_time_is_over(monkeypatch, tmp_path, capsys):
     gpu.main()
     assert "product: left out" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
-
-
-def test_every_way_and_task_is_a_row():
-    names = list(gpu.rows())
-    for size in ("base", "large"):
-        for batch in (4, 32):
-            for mode in ("eager", "compiled"):
-                assert f"{size} captions {batch} {mode}" in names
-    assert {"base pre-training 128 compiled", "base captions 4 graphs", "base captions 32 plain"} < set(names)

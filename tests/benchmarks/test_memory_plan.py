@@ -22,6 +22,7 @@ from model.modules.mlp import squared_relu
 from model.vqa import PrismerVQA
 from tests.benchmarks.nano_network import network
 from tests.forked_script import forked_script
+from tests.helpers.training.distribution.spread import new_model
 
 BATCH = 4
 
@@ -104,8 +105,8 @@ def test_shards_are_those_of_two_processes(tmp_path):
     done = forked_script("tests/benchmarks/measure_state.py", cwd=tmp_path, processes=2)
     assert done.returncode == 0, done.stderr[-3000:]
     measured = json.loads(done.stdout)
-    with without_memory():
-        model = network("freeze_vision")
+    model = new_model()
+    model.freeze("freeze_vision")
     planned = {mode: asdict(memory_plan.state(model, mode, 2, torch.bfloat16)) for mode in memory_plan.MODES}
     for mode, found in measured.items():
         for key in ("parameters", "gradients", "optimizer"):

@@ -28,7 +28,7 @@ def test_runs(name, monkeypatch, capsys):
     script.main()
     printed = capsys.readouterr().out
     assert "threads, torch" in printed
-    assert "the plain way" in printed
+    assert "baseline" in printed
     assert "ours" in printed
 
 
