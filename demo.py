@@ -27,18 +27,14 @@ LONGEST = 48  # columns of a name in the table; longer names do not line up
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--exp_name",
-        default="prismer_nano",
-        help="a trained model of the task, or its folder (default: %(default)s)",
+        "--exp_name", default="prismer_nano", help="a trained model of the task, or its folder (default: %(default)s)"
     )
     add_output_dir(parser)
     parser.add_argument("--images", type=named_path, help="folder of images (default: the config's)")
     parser.add_argument("--labels", type=named_path, help="folder of their labels (default: the config's)")
     parser.add_argument("--question", type=saying, help="answer this about each image instead of captioning it")
     parser.add_argument(
-        "--experts",
-        type=names,
-        help="the model's experts, separated by commas, or none (default: all it has)",
+        "--experts", type=names, help="the model's experts, separated by commas, or none (default: all it has)"
     )
     parser.add_argument("--beams", type=natural, help="beams of the search (default: the model's)")
     parser.add_argument("--max_length", type=natural, help="most tokens of a caption with its prefix, or of an answer")

@@ -107,11 +107,7 @@ def build_page(actions: "Actions", models: "WebModels") -> "gradio.Blocks":
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 picture = gr.Image(
-                    type="filepath",
-                    image_mode=None,
-                    sources=["upload", "clipboard"],
-                    label="Image",
-                    height=320,
+                    type="filepath", image_mode=None, sources=["upload", "clipboard"], label="Image", height=320
                 )
                 # Gradio would open the file itself, and fail with a stack trace if it is damaged.
                 picture.preprocess = lambda sent: sent and sent.path

@@ -2,18 +2,7 @@
 
 from PIL import Image, ImageDraw
 
-from helpers.figures.drawing import (
-    GREY,
-    INK,
-    WHITE,
-    Colour,
-    chips,
-    contrasting,
-    font,
-    modality_colour,
-    shorten,
-    title,
-)
+from helpers.figures.drawing import GREY, INK, WHITE, Colour, chips, contrasting, font, modality_colour, shorten, title
 from model.attribution import Attribution
 
 ROW, GAP, HEAD = 26, 18, 92

@@ -61,12 +61,7 @@ class Report:
         self._sections.close()
 
     def add(
-        self,
-        name: str,
-        text: str | None,
-        small: Image.Image,
-        panels: Sequence[Panel],
-        attribution: Attribution | None,
+        self, name: str, text: str | None, small: Image.Image, panels: Sequence[Panel], attribution: Attribution | None
     ) -> None:
         """Adds an image.
 

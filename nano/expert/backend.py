@@ -77,11 +77,7 @@ class NanoExpert:
     """Labels with a `NanoNetwork`; see `experts.base.Expert`."""
 
     def __init__(
-        self,
-        network: NanoNetwork,
-        modalities: Sequence[str],
-        device: torch.device,
-        dtype: torch.dtype = torch.float32,
+        self, network: NanoNetwork, modalities: Sequence[str], device: torch.device, dtype: torch.dtype = torch.float32
     ) -> None:
         self.network = network.to(device, memory_format=torch.channels_last).eval()
         self.modalities = tuple(modalities)

@@ -7,13 +7,7 @@ from common.cli import named_path, run
 from common.errors import UserError
 from common.overwrite import Outputs, add_flag
 
-RANGES = {
-    "train": (0, 1_000_000),
-    "test": (0, 1_000_000),
-    "size": (64, 1024),
-    "workers": (1, 256),
-    "seed": (0, 2**63),
-}
+RANGES = {"train": (0, 1_000_000), "test": (0, 1_000_000), "size": (64, 1024), "workers": (1, 256), "seed": (0, 2**63)}
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -160,10 +160,7 @@ def test_the_oldest_visits_are_forgotten():
         (("prismer_giant",), "no weights of experiment 'prismer_giant'"),
         (("prismer_nano", "nothing"), "no weights of experiment 'nothing'"),
         (("prismer_nano", None, "prismer_nano"), "prismer_nano has experts; name a PrismerZ"),
-        (
-            ("prismerz_nano", "prismer_nano"),
-            "prismer_nano answers with the expert 'depth', which the captioner lacks",
-        ),
+        (("prismerz_nano", "prismer_nano"), "prismer_nano answers with the expert 'depth', which the captioner lacks"),
     ],
 )
 def test_a_model_that_will_not_do_is_named(names, expected):

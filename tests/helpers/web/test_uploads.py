@@ -79,18 +79,7 @@ def content(kind: str) -> bytes:
         (claiming(2**31 - 1, 1), "too large"),
         (claiming(0, 10), "damaged|not an image"),
     ],
-    ids=[
-        "empty",
-        "eps",
-        "gif",
-        "half a jpeg",
-        "half a png",
-        "no pixels",
-        "large",
-        "bomb",
-        "wide bomb",
-        "no width",
-    ],
+    ids=["empty", "eps", "gif", "half a jpeg", "half a png", "no pixels", "large", "bomb", "wide bomb", "no width"],
 )
 def test_what_cannot_be_taken_is_said_in_a_sentence(tmp_path, sent, expected):
     (tmp_path / "upload").write_bytes(sent)
