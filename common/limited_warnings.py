@@ -6,7 +6,7 @@ from collections import Counter
 MOST = 20  # warnings of a kind, in each process
 
 
-class SparingLog:
+class LimitedWarnings:
     """Logs each kind of warning `MOST` times at most, and says that it stops; `name`: the logger's."""
 
     def __init__(self, name: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from common.errors import UserError
-from common.limited_warnings import SparingLog
+from common.limited_warnings import LimitedWarnings
 from dataset.ground_truth import ImageId, check_references, read_ground_truth, read_nocaps
 from dataset.image_list import Split, captions_of, check_data_path, checked_id, custom_list, read_list
 from dataset.images import list_images
@@ -15,7 +15,7 @@ from dataset.location import Url
 from dataset.samples import ImageConfig, ImageFolder, ImageLabelDataset
 from dataset.text import training_caption
 
-logger = SparingLog(__name__)
+logger = LimitedWarnings(__name__)
 
 
 @dataclass(frozen=True)

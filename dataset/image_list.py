@@ -11,7 +11,7 @@ from typing import Any, Literal
 from common.errors import UserError
 from common.files import open_file
 from common.strict_json import JSONDecodeError, is_unicode, parse_json
-from dataset.location import Url, as_place
+from dataset.location import Url, as_location
 from dataset.shards.shard_folder import ShardFile
 
 Split = Literal["train", "test"]
@@ -23,7 +23,7 @@ _IDS = ("question_id", "img_id")
 
 def check_data_path(path: Path | Url | str) -> Path | Url:
     """The place of a data set's lists and images; a folder that is missing is a `UserError`."""
-    place = as_place(path)
+    place = as_location(path)
     if isinstance(place, Path) and not place.is_dir():
         raise UserError(f"data_path {path} is missing; create it or change data_path in the config")
     return place

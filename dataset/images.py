@@ -14,12 +14,12 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from common.errors import UserError, one_line
 from common.files import open_file
-from common.limited_warnings import SparingLog
+from common.limited_warnings import LimitedWarnings
 from dataset.shards.shard_folder import IMAGES as SUFFIXES
 from dataset.shards.shard_folder import ShardFile, is_image
 from dataset.string_array import key_of, refuse_shared_keys
 
-logger = SparingLog(__name__)
+logger = LimitedWarnings(__name__)
 ImageSource = Path | ShardFile | bytes | BinaryIO | Image.Image
 _TURNS = {  # by a viewer, for each orientation tag
     2: Image.Transpose.FLIP_LEFT_RIGHT,

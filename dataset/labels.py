@@ -10,7 +10,7 @@ from torch import Tensor
 from common.errors import UserError
 from common.strict_json import parse_json
 from dataset.label_files import MODES, PACKED, MissingLabel, packed_size, read_picture, read_sidecar, script
-from dataset.location import Url, as_place
+from dataset.location import Url, as_location
 from dataset.shards.shard_folder import ShardFile, ShardFolder, open_folder
 from model.modalities import BACKGROUND, EMBEDDING_DIM, Kind, Modality, modality
 
@@ -35,7 +35,7 @@ class LabelReader:
         compat: bool = False,
         classes: Mapping[str, int] | None = None,
     ) -> None:
-        self.root = as_place(label_path)
+        self.root = as_location(label_path)
         self.modalities = [modality(name) for name in experts]
         self.compat = compat
         self.classes = classes or {}

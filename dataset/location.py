@@ -170,7 +170,7 @@ class Url:
         return fetch(self.address).content
 
 
-def as_place(place: "str | Path | Url") -> Path | Url:
+def as_location(place: "str | Path | Url") -> Path | Url:
     """A folder, or an address, from its text in a config.
 
     Raises:
@@ -194,7 +194,7 @@ def _checked(value: Any) -> Path | Url:
     if not isinstance(value, str | Path | Url):
         raise ValueError("should be a path or an address")
     try:
-        return as_place(value)
+        return as_location(value)
     except UserError as error:
         raise ValueError(error) from None
 

@@ -13,7 +13,7 @@ from dataset.images import SUFFIXES, image_paths
 from dataset.location import Url
 from dataset.samples import ImageConfig, ImageFolder, ImageLabelDataset, open_images
 from dataset.shards.shard_folder import ShardFile, ShardFolder
-from dataset.string_array import Names, refuse_shared_keys
+from dataset.string_array import StringArray, refuse_shared_keys
 from dataset.text import training_caption
 
 _CRAWLED = ("cc12m", "cc3m_sgu")  # as img2dataset leaves them; the other sources have a list
@@ -74,7 +74,7 @@ class Img2Dataset(ImageLabelDataset):
         if isinstance(files, ShardFolder):
             names, shards = files.images()
         else:
-            names = Names(sorted(image_paths(files)))
+            names = StringArray(sorted(image_paths(files)))
             refuse_shared_keys(names, files)
         if not len(names):
             raise UserError(f"image folder {folder.images} has no images ({', '.join(SUFFIXES)})")

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from common.errors import UserError
-from common.limited_warnings import SparingLog
+from common.limited_warnings import LimitedWarnings
 from dataset.images import UnreadableImage, read_image
 from dataset.label_files import DamagedLabel
 from dataset.labels import LabelReader
@@ -133,7 +133,7 @@ class ImageLabelDataset(Dataset, ABC):
         self.seed = visual.seed
         self.training = training
         self.tolerant = tolerant
-        self._log = SparingLog(__name__)
+        self._log = LimitedWarnings(__name__)
         # Shared memory: workers see a new epoch, and this process sees the samples that they skip.
         self._own_epoch: int | None = None
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()

@@ -27,22 +27,20 @@ def refuse_shared_keys(images: Iterable[str], where: object) -> None:
             raise UserError(f"{where}: {other} and {image} would share labels and captions; rename one")
 
 
-class Names(Sequence[str]):
-    """Names in one block of memory, which forked processes share.
+class StringArray(Sequence[str]):
+    """Texts in one block of memory, which forked processes share.
+
+    Args:
+        texts: or `encoded`.
 
     Attributes:
-        encoded: as bytes, (n,).
+        encoded: the texts as bytes, (n,).
     """
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self.encoded = np.array([os.fsencode(name) for name in names] or np.empty(0, "S1"))
-
-    @classmethod
-    def of(cls, encoded: np.ndarray) -> "Names":
-        """Names from their bytes."""
-        names = cls(())
-        names.encoded = encoded
-        return names
+    def __init__(self, texts: Iterable[str] | np.ndarray) -> None:
+        if not isinstance(texts, np.ndarray):
+            texts = np.array([os.fsencode(text) for text in texts] or np.empty(0, "S1"))
+        self.encoded = texts
 
     def __len__(self) -> int:
         return len(self.encoded)

@@ -21,7 +21,7 @@ from common.errors import UserError
 from common.files import ROOT
 from common.validation import STRICT
 from common.yaml_config import PositiveInt, Workers, read_config
-from dataset.location import Location, as_place
+from dataset.location import Location, as_location
 from experts.registry import WEIGHTS, Backends, check_names
 from model.modalities import MODALITIES, Kind
 
@@ -68,7 +68,7 @@ def main(experts: Collection[str] | None = None) -> int:
     )
     if experts is None:
         parser.add_argument("--experts", default="all", help="names separated by commas (default: all)")
-    parser.add_argument("--data_path", type=as_place, help="instead of the config's")
+    parser.add_argument("--data_path", type=as_location, help="instead of the config's")
     parser.add_argument("--save_path", type=named_path, help="instead of the config's")
     parser.add_argument("--datasets", nargs="+", help="instead of the config's; all: the whole data_path")
     parser.add_argument("--overwrite", action="store_true", help="make labels that exist again")

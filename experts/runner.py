@@ -18,7 +18,7 @@ from common.errors import UserError
 from common.files import write_text
 from common.overwrite import Outputs
 from common.pickles import FETCH
-from dataset.location import Url, as_place
+from dataset.location import Url, as_location
 from dataset.shards.writer import check_list, write_list
 from experts.base import DTYPES, RuntimeConfig
 from experts.dataset_images import Items, Task, images_and_shards
@@ -97,7 +97,7 @@ def generate_labels(
         UserError: an unknown folder, expert, backend or option; no images; two images with one label; missing
             weights; labels of other settings. Then no network was loaded. Or a label cannot be written.
     """
-    data_path, save_path = as_place(data_path), Path(save_path)
+    data_path, save_path = as_location(data_path), Path(save_path)
     setting = find_setting(weights, precision)
     state, jobs = PartialState(), passes(backends, batch_size)
 

@@ -23,11 +23,11 @@ import torch
 
 from common.errors import UserError
 from common.files import leads_out
-from common.limited_warnings import SparingLog
+from common.limited_warnings import LimitedWarnings
 from common.strict_json import parse_json
 from dataset.location import Url, fetch
 from dataset.shards.tar_index import SUFFIX, TarIndex, index_of, read_index
-from dataset.string_array import Names, refuse_shared_keys
+from dataset.string_array import StringArray, refuse_shared_keys
 
 logger = logging.getLogger(__name__)
 LIST = "shards.json"
@@ -91,7 +91,7 @@ class ShardFolder:
     def __init__(self, root: Path | Url, shards: Sequence[str]) -> None:
         self.root, self.shards = root, list(shards)
         self._numbers = {shard: number for number, shard in enumerate(self.shards)}
-        self._log = SparingLog(__name__)
+        self._log = LimitedWarnings(__name__)
         # Shared memory: a worker spares the others the attempts.
         self._broken = torch.zeros(len(self.shards), dtype=torch.bool).share_memory_()
         self.__setstate__({})
@@ -153,7 +153,7 @@ class ShardFolder:
         found = np.full(len(names), -1, dtype=np.int32)
         if not len(all_names):
             return found
-        order, wanted = self._order, Names(names).encoded
+        order, wanted = self._order, StringArray(names).encoded
         places = np.searchsorted(all_names.encoded, wanted, sorter=order).clip(max=len(order) - 1)
         there = all_names.encoded[order[places]] == wanted
         found[there] = shards[order[places]][there]
@@ -169,7 +169,7 @@ class ShardFolder:
         return np.argsort(self.files[0].encoded, kind="stable")
 
     @cached_property
-    def files(self) -> tuple[Names, np.ndarray]:
+    def files(self) -> tuple[StringArray, np.ndarray]:
         """The names of all files, in the order of the shards, and each one's shard, int32 (n,).
 
         Raises:
@@ -178,14 +178,14 @@ class ShardFolder:
         indices = list(_threads(os.getpid()).map(self.index, range(len(self.shards))))
         lengths = [len(index.names) for index in indices]
         encoded = [index.names.encoded for index in indices if len(index.names)]
-        names = Names.of(np.concatenate(encoded)) if encoded else Names(())
+        names = StringArray(np.concatenate(encoded)) if encoded else StringArray(())
         return names, np.repeat(np.arange(len(indices), dtype=np.int32), lengths)
 
-    def images(self) -> tuple[Names, np.ndarray]:
+    def images(self) -> tuple[StringArray, np.ndarray]:
         """The names of all images, in the order of the shards, and each one's shard, int32 (n,)."""
         names, shards = self.files
         chosen = np.fromiter(map(is_image, names), dtype=bool, count=len(names))
-        return Names.of(names.encoded[chosen]), shards[chosen]
+        return StringArray(names.encoded[chosen]), shards[chosen]
 
     def read(self, name: str, shard: int | None = None) -> bytes:
         """A file's bytes. The other files of its record are read with it, and kept until the next record.

@@ -15,10 +15,10 @@ import numpy as np
 
 from common.errors import one_line
 from common.files import write_bytes
-from common.limited_warnings import SparingLog
-from dataset.string_array import Names, key_of
+from common.limited_warnings import LimitedWarnings
+from dataset.string_array import StringArray, key_of
 
-logger = SparingLog(__name__)
+logger = LimitedWarnings(__name__)
 SUFFIX = ".index"  # of the file beside a tar
 _MAGIC = b"PK"  # the beginning of an index, even of a damaged one
 _TOO_LARGE = 2**60  # bytes, of a file; a damaged header may say so
@@ -35,7 +35,7 @@ class TarIndex:
         tar: size and time of change (ns) of the tar file that was indexed, int64 (2,).
     """
 
-    names: Names
+    names: StringArray
     offsets: np.ndarray
     sizes: np.ndarray
     tar: np.ndarray
@@ -80,7 +80,7 @@ def read_index(content: bytes) -> TarIndex:
     have_type = names.dtype.kind == "S" and all(values.dtype == np.int64 for values in numbers)
     if not have_shape or not have_type or (offsets < 0).any() or (sizes < 0).any():
         raise ValueError("damaged index (its arrays do not fit together)")
-    return TarIndex(Names.of(names), offsets, sizes, tar)
+    return TarIndex(StringArray(names), offsets, sizes, tar)
 
 
 def index_of(tar: Path) -> TarIndex:
@@ -133,7 +133,7 @@ def make_index(tar: Path) -> TarIndex:
         logger.warning("%s: damaged after %d files (%s); the rest is left out", tar, len(members), error)
     places = np.array(list(members.values()), dtype=np.int64).reshape(-1, 2)
     changed = np.array([status.st_size, status.st_mtime_ns], dtype=np.int64)
-    return TarIndex(Names(members), places[:, 0], places[:, 1], changed)
+    return TarIndex(StringArray(members), places[:, 0], places[:, 1], changed)
 
 
 def keys(names: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from common.limited_warnings import MOST
 from dataset.concat import ConcatDataset
 from dataset.loader import collate
 from dataset.pretraining import pretraining_dataset
-from dataset.string_array import Names
+from dataset.string_array import StringArray
 from tests.dataset.disk import Disk, visual_of
 
 
@@ -128,7 +128,7 @@ def test_missing_folders_are_named(disk: Disk) -> None:
 def test_names_are_kept_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dataset.string_array, "_AT_ONCE", 2)
     names = ["00000/000000001.jpg", "ünïcode/a b.png", "x", "y", "z"]
-    kept = Names(names)
+    kept = StringArray(names)
     assert list(kept) == [kept[index] for index in range(len(kept))] == names
 
 

@@ -13,7 +13,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 import dataset.location
 from benchmarks.file_server import FileServer, OnLoopback
 from common.errors import UserError
-from dataset.location import Unreachable, Url, as_place, fetch
+from dataset.location import Unreachable, Url, as_location, fetch
 from dataset.shards.shard_folder import ShardFile, ShardFolder, open_folder
 from dataset.shards.tar_index import index_of, make_index
 from dataset.shards.writer import write_list, write_shard
@@ -39,7 +39,7 @@ def in_memory(folder: Path) -> Url:
     """A copy of a folder where fsspec reads it; each test has its own."""
     store, root = fsspec.filesystem("memory"), f"/{folder.name}"
     store.put(str(folder), root, recursive=True)
-    return as_place(f"memory:/{root}")
+    return as_location(f"memory:/{root}")
 
 
 @pytest.fixture
@@ -280,4 +280,4 @@ def test_an_address_that_nothing_reads_is_a_line(address: str, expected: str) ->
     if expected == "s3fs" and find_spec("s3fs"):
         pytest.skip("it is installed")
     with pytest.raises(UserError, match=f"{address}: .*{expected}"):
-        as_place(address)
+        as_location(address)
