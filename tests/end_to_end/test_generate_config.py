@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import ROOT, write_caption_config
+from tests.end_to_end.conftest import ROOT, script, write_caption_config
 
 LAUNCH = [sys.executable, str(ROOT / "launch.py")]
 MAIN = "10.87.65.1"  # inside the namespaces alone
@@ -101,8 +101,8 @@ def test_two_machines_train_one_sharded_model(machines, scenes, tmp_path):
     outputs = run_on_all(machines, commands, tmp_path)
     for rank, output in enumerate(outputs):
         assert f"machine {rank} of 2; CPU processes on each: 1" in output
-    script = [str(ROOT / "train_caption.py"), "--exp_name", "tiny", "--config", str(config), "--full_shard"]
-    commands = [[*LAUNCH, "--config_file", file, *script] for file in files]
+    train = [str(ROOT / "train_caption.py"), "--exp_name", "tiny", "--config", str(config), "--full_shard"]
+    commands = [[*LAUNCH, "--config_file", file, *train] for file in files]
     outputs = run_on_all(machines, commands, tmp_path)
     assert "global batch 20" in outputs[0]
     assert outputs[1] == ""  # only the main process prints
@@ -114,10 +114,9 @@ def test_two_machines_train_one_sharded_model(machines, scenes, tmp_path):
 
 @pytest.mark.parametrize("flags", ["--cpu --num_processes 1", "--multi_gpu --num_processes 2"])
 def test_nothing_follows_the_line_of_a_script_that_ends_in_one(flags, tmp_path):
-    script = [str(ROOT / "train_caption.py"), "--exp_name", "x", "--config", "none.yaml"]
-    command = [*LAUNCH, *flags.split(), "--num_machines", "1", "--main_process_port", "0", *script]
-    done = Machine([]).start(*command, cwd=tmp_path)
-    output, errors = done.communicate(timeout=100)
+    train = (ROOT / "train_caption.py", "--exp_name", "x", "--config", "none.yaml")
+    launch = (*flags.split(), "--num_machines", "1", "--main_process_port", "0", *train)
+    done = script("launch.py", *launch, cwd=tmp_path)
     assert done.returncode == 2
-    assert set(errors.splitlines()) == {"error: none.yaml: no such config file"}
-    assert output == ""
+    assert set(done.stderr.splitlines()) == {"error: none.yaml: no such config file"}
+    assert done.stdout == ""
