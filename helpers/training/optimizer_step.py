@@ -24,11 +24,9 @@ class OptimizerStep:
             norm = step.clip_gradient()
             step.apply(norm)
 
-    The gradient of a step is that of the mean loss of its samples, of all its batches and processes. They may
-    have any sizes, as at the end of an epoch.
-
-    A step whose loss or gradient is not finite is skipped: weights, moments and the optimizer's own count
-    of steps stay what they were, on all processes alike.
+    The gradient of a step is that of the mean loss of its samples, of all its batches and processes, whatever
+    their sizes. A step whose loss or gradient is not finite is skipped: weights, moments and the optimizer's
+    count of steps stay, on all processes alike.
 
     Args:
         model: what `prepare_model` returned.
@@ -60,8 +58,8 @@ class OptimizerStep:
     def batch(self, samples: int, is_last: bool) -> AbstractContextManager:
         """Begins a batch; its forward and backward pass belong into the context that is returned.
 
-        With DDP, gradients are reduced once a step. Sharded ones are after every batch: they would
-        have to be kept whole otherwise, and memory is what sharding is for.
+        DDP reduces gradients once a step. Sharded gradients are reduced after every batch, since they would
+        have to be kept whole otherwise.
 
         Args:
             samples: of the batch, on this process.
@@ -73,7 +71,7 @@ class OptimizerStep:
 
     def backward(self, loss: Tensor) -> None:
         """Adds the gradient of a batch's loss, the mean over its samples, a scalar."""
-        # From a loss that is not finite, gradients that are not either go to all processes.
+        # A loss that is not finite makes the gradients of all processes NaN.
         gradient = torch.where(torch.isfinite(loss), self._batch / self._usual, torch.nan)
         self.scaler.scale(loss).backward(gradient.to(loss.dtype))
 
@@ -83,7 +81,8 @@ class OptimizerStep:
         Returns:
             Its norm before clipping, a scalar on the device; not finite if the step must be skipped.
         """
-        self._weigh_gradient()
+        self._weigh_gradient(self._step)
+        self._step = 0
         self.scaler.unscale_(self.optimizer)
         norm = get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         if isinstance(norm, DTensor):
@@ -92,9 +91,8 @@ class OptimizerStep:
             clip_grads_with_norm_(self.parameters, self.max_grad_norm, norm)
         return norm
 
-    def _weigh_gradient(self) -> None:
-        """Divides the gradient by how many samples the step had, where that is not the usual number."""
-        samples, self._step = self._step, 0
+    def _weigh_gradient(self, samples: int) -> None:
+        """Divides the gradient by the step's samples instead of the usual number."""
         gradients = [local(p.grad) for p in self.parameters if p.grad is not None]
         # DDP and FSDP make a gradient the mean of those of all processes.
         if self._is_ddp or isinstance(self.model, FSDPModule):

@@ -48,6 +48,7 @@ T = TypeVar("T")
 
 BY_NAME = StateDictOptions(flatten_optimizer_state_dict=True)  # rather than by number
 OPTIMIZER = "optimizer."  # the names of its tensors in a checkpoint begin with it
+PROCESS_FILE = "process_{:05d}.pt"
 _STATE = "state."  # torch's flat names of these tensors begin with it
 
 
@@ -112,7 +113,7 @@ def save_checkpoint(
         """Writes this process's files; their fingerprints."""
         write_shards(temporary, tensors, alone=accelerator.num_processes == 1)
         files = own_shards(temporary, rank)
-        files.append(temporary / _process_file(rank))
+        files.append(temporary / PROCESS_FILE.format(rank))
         torch.save({"random": random_state(), "own": send_to_device(dict(own), "cpu")}, files[-1])
         if main:
             files.append(temporary / DESCRIPTION)
@@ -121,15 +122,13 @@ def save_checkpoint(
             sync(path)
         return {path.name: fingerprint(path) for path in files}
 
-    def complete(files: Mapping[str, Any]) -> None:
-        complete_checkpoint(folder, {"processes": accelerator.num_processes, **about}, files)
-
     try:
         _together(accelerator, lambda: begin_checkpoint(folder) if main else None)
         shares = _together(accelerator, write_share)
         files = {name: entry for share in shares for name, entry in share.items()}
-        _together(accelerator, lambda: complete(files) if main else None)
-    except _Failed as error:
+        marker = {"processes": accelerator.num_processes, **about}
+        _together(accelerator, lambda: complete_checkpoint(folder, marker, files) if main else None)
+    except OSError as error:
         if main:
             shutil.rmtree(temporary, ignore_errors=True)
         raise UserError(f"{folder}: cannot be written ({error}); mend that, then go on") from None
@@ -157,16 +156,8 @@ def _optimizer_tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
     return {OPTIMIZER + name[len(_STATE) :]: value for name, value in state.items() if name.startswith(_STATE)}
 
 
-def _process_file(rank: int) -> str:
-    return f"process_{rank:05d}.pt"
-
-
-class _Failed(Exception):
-    """A process could not do its part; the message says why."""
-
-
 def _together(accelerator: Accelerator, action: Callable[[], T]) -> list[T]:
-    """Runs an action on every process; the results of all. All fail if one does."""
+    """Runs an action on every process; the results of all, or an OSError on all if one fails."""
     found, failure = None, None
     try:
         found = action()
@@ -177,7 +168,7 @@ def _together(accelerator: Accelerator, action: Callable[[], T]) -> list[T]:
         outcomes = gather_object(outcomes)
     for _, failure in outcomes:
         if failure is not None:
-            raise _Failed(failure)
+            raise OSError(failure)
     return [found for found, _ in outcomes]
 
 
@@ -218,7 +209,7 @@ def load_unreadable(folder: Path, accelerator: Accelerator) -> Tensor:
 
 
 def _read_process(folder: Path, rank: int) -> dict[str, Any]:
-    path = folder / _process_file(rank)
+    path = folder / PROCESS_FILE.format(rank)
     content = read_torch(path, remedy="use the checkpoint before it", mmap=False)
     if not isinstance(content, dict) or not content.keys() >= {"own", "random"}:
         raise UserError(f"{path}: damaged; use the checkpoint before it")

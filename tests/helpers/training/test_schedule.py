@@ -18,13 +18,9 @@ def test_frozen_parameters_are_not_optimised():
     assert [id(p) for p in optimizer.param_groups[0]["params"]] == [id(p) for p in model[1].parameters()]
 
 
-def test_the_schedule_warms_up_then_follows_the_cosine_by_step():
-    schedule = Schedule(1.0, 0.0, epochs=2, steps_per_epoch=4, warmup_steps=2, warmup_lr=0.2)
-    expected = [0.2, 0.6] + [cosine_lr(step, 8, 1.0, 0.0) for step in range(2, 8)]
-    assert [schedule.lr(step) for step in range(8)] == pytest.approx(expected)
-
-
-def test_the_schedule_by_epoch_is_the_same_within_one():
-    schedule = Schedule(1.0, 0.1, epochs=4, steps_per_epoch=3, by_epoch=True, warmup_steps=1)
-    expected = [0.0] + [cosine_lr(step // 3, 4, 1.0, 0.1) for step in range(1, 12)]
+@pytest.mark.parametrize("by_epoch", [False, True])
+def test_the_schedule_warms_up_then_follows_the_cosine(by_epoch):
+    schedule = Schedule(1.0, 0.1, 4, 3, by_epoch=by_epoch, warmup_steps=2, warmup_lr=0.2)
+    times = [(step // 3, 4) if by_epoch else (step, 12) for step in range(2, 12)]
+    expected = [0.2, 0.6, *(cosine_lr(t, total, 1.0, 0.1) for t, total in times)]
     assert [schedule.lr(step) for step in range(12)] == pytest.approx(expected)
