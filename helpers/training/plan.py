@@ -46,6 +46,7 @@ class RunPlan(Generic[M, C]):
         size: the model's size.
         network: the model's configuration.
         folder: where the run writes.
+        files: names of the files that a new run writes there.
         checkpoints: with `--from_checkpoint`, where training may resume, newest first; not yet verified.
         weights: the file that the run starts from; None: it resumes, or starts from new weights.
         backbones: files of vision and text backbone that new weights come from; None: they are drawn at random.
@@ -58,6 +59,7 @@ class RunPlan(Generic[M, C]):
     size: ModelSize
     network: PrismerConfig
     folder: Path
+    files: list[str]
     checkpoints: list[Path]
     weights: Path | None
     backbones: tuple[Path, Path] | None
@@ -66,11 +68,6 @@ class RunPlan(Generic[M, C]):
     def tracker(self) -> str | None:
         """The tracker that training writes to."""
         return None if self.args.log_with == "none" or self.args.evaluate else self.args.log_with
-
-    @property
-    def written_files(self) -> list[str]:
-        """Names of the files that a new run writes into its folder."""
-        return _written_files(self.config)
 
     def image_config(self, **options: Any) -> ImageConfig:
         """How the task's data sets read images and labels."""
@@ -97,6 +94,8 @@ def plan_run(task: str, model_class: type[M], config: C, args: argparse.Namespac
     size = read_model_size(config.prismer_model)
     network = prismer_config(config, size)
     folder = experiment_folder(task, args.exp_name, args.output_dir)
+    original = ["pytorch_model.bin"] if config.pytorch_model else []
+    files = ["model.safetensors", *original, DESCRIPTION, METRICS, SETTINGS]
     checkpoints, weights, backbones = [], None, None
     check_places(folder, "results", *([] if args.evaluate else [FOLDER]))
     if args.evaluate:
@@ -108,16 +107,11 @@ def plan_run(task: str, model_class: type[M], config: C, args: argparse.Namespac
         if args.from_checkpoint:
             checkpoints = resumable_checkpoints(task, args.exp_name, args.output_dir)
         else:
-            refuse_to_start_over(folder, _written_files(config), args.overwrite)
+            refuse_to_start_over(folder, files, args.overwrite)
             if task == "pretrain" or config.from_scratch:
                 backbones = find_backbones(size.backbones)
             else:
                 weights = find_weights(find_experiment("pretrain", args.exp_name, args.output_dir))
-    plan = RunPlan(task, model_class, config, args, size, network, folder, checkpoints, weights, backbones)
+    plan = RunPlan(task, model_class, config, args, size, network, folder, files, checkpoints, weights, backbones)
     check_tracker(plan.tracker)
     return plan
-
-
-def _written_files(config: TaskConfig) -> list[str]:
-    original = ["pytorch_model.bin"] if config.pytorch_model else []
-    return ["model.safetensors", *original, DESCRIPTION, METRICS, SETTINGS]

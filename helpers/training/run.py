@@ -13,7 +13,6 @@ from torch.utils.data import Dataset
 from common.files import remove_leftovers
 from dataset.label_coverage import label_coverage
 from dataset.loader import Loader, collate
-from dataset.shuffle import Order
 from helpers.checkpoints.backbones import load_backbones
 from helpers.checkpoints.experiments import (
     newest_whole,
@@ -65,16 +64,8 @@ class Run(Generic[M, C]):
         self.checkpoint: Path | None = None
         if plan.checkpoints:
             self.checkpoint = newest_whole(plan.checkpoints, self.accelerator)
-        self.test_loader: Loader | None = None
-        if test_set is not None:
-            self._print_coverage("test", test_set)
-            order, length = in_order(len(test_set)), len(test_set)
-            self.test_loader = self._loader(test_set, self.config.batch_size_test, order, length)
-        self.train_loader: Loader | None = None
-        if train_set is not None:
-            self._print_coverage("train", train_set)
-            order, length = train_set.order(self.args.seed), train_set.epoch_length
-            self.train_loader = self._loader(train_set, self.config.batch_size_train, order, length)
+        self.test_loader = None if test_set is None else self._loader("test", test_set)
+        self.train_loader = None if train_set is None else self._loader("train", train_set)
         self._prepare = prepare_inputs(plan.network.experts, self.config.class_tables).to(self.accelerator.device)
         set_seed(self.args.seed)
         self.model: nn.Module = prepare_model(
@@ -126,30 +117,23 @@ class Run(Generic[M, C]):
         lock_folder(self.folder)
         remove_leftovers(self.folder)
         if self.args.overwrite:
-            remove_earlier_run(self.folder, self.plan.written_files)
+            remove_earlier_run(self.folder, self.plan.files)
         elif self.checkpoint is None:
             set_metrics_aside(self.folder)
         write_run_settings(self.folder, self.config, self.args)
 
-    def _print_coverage(self, split: str, dataset: Dataset) -> None:
-        if not self.plan.network.experts:
-            return
-        for source in getattr(dataset, "sources", [dataset]):
+    def _loader(self, split: str, dataset: Dataset) -> Loader:
+        for source in getattr(dataset, "sources", [dataset]) if self.plan.network.experts else []:
             coverage = label_coverage(source)
             if self.is_main:
                 print(f"{split}, {source.folder.images}: {coverage}")
-
-    def _loader(self, dataset: Dataset, batch_size: int, order: Order, length: int) -> Loader:
-        sampler = EpochSampler(
-            length,
-            order,
-            rank=self.accelerator.process_index,
-            world_size=self.accelerator.num_processes,
-        )
+        training, rank, processes = split == "train", self.accelerator.process_index, self.accelerator.num_processes
+        order = dataset.order(self.args.seed) if training else in_order(len(dataset))
+        length = dataset.epoch_length if training else len(dataset)
         return Loader(
             dataset,
-            batch_size=batch_size,
-            sampler=sampler,
+            batch_size=self.config.batch_size_train if training else self.config.batch_size_test,
+            sampler=EpochSampler(length, order, rank=rank, world_size=processes),
             num_workers=self.config.num_workers,
             collate_fn=collate,
             pin_memory=self.accelerator.device.type == "cuda",
