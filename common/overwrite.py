@@ -67,8 +67,7 @@ class Outputs:
     @contextmanager
     def writing(self, *paths: Path) -> Iterator[None]:
         """Wraps the writing of files: checks those that changed since their check, and notes all."""
-        seen = [path for path in paths if path in self._checked and self._checked[path] == self._place(path)]
-        self.check(path for path in paths if path not in seen)
+        self.check(path for path in paths if path not in self._checked or self._checked[path] != self._place(path))
         yield
         for path in paths:
             self._note(path)

@@ -62,8 +62,7 @@ def classification_dataset(
     Args:
         split: `train` takes the first `shots` images of each class, by name; `test` all images.
         data_path: the parent of the two folders.
-        visual: how images and labels are read.
-        prefix: the beginning of each caption to learn.
+        visual, prefix: see `caption_dataset`.
         shots: training images of each class.
 
     Raises:

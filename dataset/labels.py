@@ -131,9 +131,8 @@ class LabelReader:
         """Reads all labels of an image.
 
         Args:
-            key: `<data set folder>/<image path without suffix>`.
+            key, shard: see `path`.
             size: width and height of the image. Its labels have that size, or that of packed ones.
-            shard: that of the image, where images are packed.
 
         Returns:
             The labels as pictures, by modality name; and the tables of instances and words, by modality name:

@@ -34,9 +34,7 @@ def pretraining_dataset(
     Args:
         data_paths: by source (`cc12m`, `cc3m_sgu`, `coco`, `vg`), the folder that holds its images' folder
             and, if it has one, its list.
-        visual: how images and labels are read.
-        prefix: the beginning of each caption.
-        captions_per_image: captions of a sample, see `caption_dataset`.
+        visual, prefix, captions_per_image: see `caption_dataset`.
         weights, samples_per_epoch: each source's share of an epoch, and its length, see `ConcatDataset`.
 
     Raises:

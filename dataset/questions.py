@@ -108,9 +108,7 @@ def question_dataset(
     Args:
         name: `vqav2`, `vg` (training only) or `custom` (images and lists of your own).
         split: `train` gives answers to learn.
-        data_path: the folder of lists and image folders.
-        visual: how images and labels are read.
-        train_list, test_list: lists of a `custom` data set, absolute or relative to `data_path`.
+        data_path, visual, train_list, test_list: see `caption_dataset`.
         questions_per_image: 1: a training sample for each answer; more: one for each image, with so many of
             its questions.
         by_image: a test sample is an image with all its questions, so that it is read and encoded once;

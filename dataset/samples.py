@@ -23,11 +23,7 @@ from dataset.transforms import FINE_TUNING_SCALE, JointTransform
 
 
 def open_images(folder: Path | Url) -> Files:
-    """The folder of a data set's images, or the shards in it.
-
-    Raises:
-        UserError: it is missing.
-    """
+    """The folder of a data set's images, or the shards in it; a `UserError` if it is missing."""
     if isinstance(folder, Path) and not folder.is_dir():
         raise UserError(f"image folder {folder} is missing; check data_path")
     return open_folder(folder)
@@ -55,10 +51,9 @@ class ImageConfig:
     """How images and labels are read, the same for all data sets of a task.
 
     Attributes:
-        label_path: where the experts' labels are.
+        label_path: the folder of the experts' labels.
         experts: modality names; none for PrismerZ.
-        image_resolution: side of the image, pixels.
-        label_resolution: side of the labels, pixels.
+        image_resolution, label_resolution: sides of image and labels, pixels.
         augment: whether training images are cropped, mirrored and altered by RandAugment.
         crop_scale: share of the area that a training crop keeps.
         seed: of the augmentation.
@@ -127,8 +122,13 @@ class ImageLabelDataset(Dataset, ABC):
         self.shards = shards
         self.labels = visual.labels()
         self.labels.open_folder(folder.labels, None if self.shards is None else self.files.shards)
-        if visual.experts:
-            self._refuse_shared_labels()
+        if visual.experts and self.shards is None:
+            refuse_shared_keys(images, folder.images)
+        elif visual.experts and not self.labels.are_packed:
+            # Packed labels are shared only within a shard: see `ShardFolder.index`.
+            pairs = zip(images, self.shards.tolist(), strict=True)
+            names = [f"{key_of(image)}.{shard}" for image, shard in pairs]
+            refuse_shared_keys(names, f"{folder.images}, with the number of its shard behind a name")
         self.transform = visual.transform(training)
         self.seed = visual.seed
         self.training = training
@@ -138,14 +138,6 @@ class ImageLabelDataset(Dataset, ABC):
         self._own_epoch: int | None = None
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._unreadable = torch.zeros(len(images), dtype=torch.bool).share_memory_()
-
-    def _refuse_shared_labels(self) -> None:
-        if self.shards is None:
-            refuse_shared_keys(self.images, self.folder.images)
-        elif not self.labels.are_packed:  # packed labels are shared only within a shard: see `ShardFolder.index`
-            pairs = zip(self.images, self.shards.tolist(), strict=True)
-            names = [f"{key_of(image)}.{shard}" for image, shard in pairs]
-            refuse_shared_keys(names, f"{self.folder.images}, with the number of its shard behind a name")
 
     def set_epoch(self, epoch: int) -> None:
         """Begins an epoch, with its own augmentations; broken shards are read again."""

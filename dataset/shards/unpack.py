@@ -26,11 +26,8 @@ def unpack(
     """Writes `<out>/<dataset>/<image>` and `<out>/labels/<expert>/<dataset>/<image without suffix>.png`.
 
     Args:
-        data_path: the folder that holds the data set's folder of shards, and its lists.
-        label_path: the label folder.
+        data_path, label_path, dataset, num_workers: see `pack`.
         out: for the files.
-        dataset: the data set's folder; empty: `data_path` itself.
-        num_workers: processes; 0 does it in this one.
         overwrite: replace files in `out` that have another content than those in the shards.
 
     Raises:
