@@ -2,15 +2,11 @@
 
 import json
 import sys
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 
 import pytest
 import torch
-from torch import Tensor
-from torch._subclasses import FakeTensorMode
-from torch.nn import functional as F
 
 from benchmarks import memory_plan, saved_activations
 from benchmarks.measure import count_flops
@@ -18,7 +14,6 @@ from helpers.checkpoints.load import without_memory
 from helpers.performance.bf16_blocks import kept_copies, lower_blocks
 from helpers.training.distribution.activation_checkpointing import checkpoint_activations
 from model.captioning import PrismerCaption
-from model.modules.mlp import squared_relu
 from model.vqa import PrismerVQA
 from tests.benchmarks.nano_network import network
 from tests.forked_script import forked_script
@@ -61,44 +56,6 @@ def test_sharded_blocks_leave_no_copies_of_their_weights():
 
 def autocast(precision: torch.dtype) -> AbstractContextManager:
     return nullcontext() if precision == torch.float32 else torch.autocast("cpu", precision)
-
-
-def functions(device: str) -> dict[str, Callable[[], Tensor]]:
-    """Each function of the model whose type autocast might choose, of what it gets in the model."""
-
-    def x(*shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
-        return torch.empty(*shape, dtype=dtype, device=device)
-
-    full = {"dtype": torch.float32}
-    ids = torch.zeros(4, 2, dtype=torch.long, device=device)
-    return {
-        "linear": lambda: F.linear(x(4, 8, **full), x(8, 8, **full)),
-        "conv2d": lambda: F.conv2d(x(1, 3, 8, 8, **full), x(4, 3, 3, 3, **full)),
-        "squared_relu": lambda: squared_relu(x(4)),
-        "relu": lambda: F.relu(x(4)),
-        "silu": lambda: F.silu(1.702 * x(4)).mul_(0.5),
-        "gelu": lambda: F.gelu(x(4)),
-        "dropout": lambda: F.dropout(x(4), 0.1),
-        "sum": lambda: x(4) + x(4, **full),
-        "cross_entropy": lambda: F.cross_entropy(x(4, 8), ids[:, 0], label_smoothing=0.1),
-        "batch_norm": lambda: F.batch_norm(x(4, 2, 3, 3), *(x(2, **full) for _ in range(4)), training=True),
-        "interpolate": lambda: F.interpolate(x(1, 3, 8, 8, **full), size=(4, 4), mode="bilinear"),
-        "embedding_bag": lambda: F.embedding_bag(ids, x(8, 8, **full), mode="sum"),
-        "attention": lambda: F.scaled_dot_product_attention(*(x(1, 2, 8, 8, **full) for _ in range(3))),
-    }
-
-
-def test_types_are_those_of_a_gpus_autocast():
-    with saved_activations.GpuFunctions(torch.bfloat16):
-        ours = {name: function().dtype for name, function in functions("meta").items()}
-    torch.set_autocast_dtype("cuda", torch.bfloat16)
-    torch.set_autocast_enabled("cuda", True)  # torch.autocast itself asks for a GPU
-    try:
-        with FakeTensorMode():
-            torchs = {name: function().dtype for name, function in functions("cuda").items()}
-    finally:
-        torch.set_autocast_enabled("cuda", False)
-    assert ours == torchs
 
 
 def test_shards_are_those_of_two_processes(tmp_path):

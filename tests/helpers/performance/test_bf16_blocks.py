@@ -17,9 +17,7 @@ from helpers.performance.bf16_blocks import forget_inference, kept_copies, lower
 from model.captioning import PrismerCaption
 from model.config import PrismerConfig
 from model.sizes import read_model_size
-from tests.benchmarks.nano_network import network
-
-CAPTIONS = ["A picture of a red cube", "A picture of two cones"]
+from tests.benchmarks.nano_network import learn, network
 
 
 class Calls(TorchDispatchMode):
@@ -35,17 +33,6 @@ class Calls(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-def learn(model: PrismerCaption, bf16: bool = True) -> tuple[Tensor, list[Tensor]]:
-    """Loss and gradients of a step."""
-    torch.manual_seed(1)
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        loss = model(random_inputs(model.config, 2), CAPTIONS, "A picture of")
-    loss.backward()
-    gradients = [p.grad for p in model.parameters() if p.requires_grad]
-    model.zero_grad()
-    return loss.detach(), gradients
-
-
 def prepared(freeze: str = "freeze_vision") -> PrismerCaption:
     torch.manual_seed(0)
     model = network(freeze)
@@ -59,17 +46,17 @@ def test_a_step_of_the_base_models_depth_has_few_calls():
     model = build_model(PrismerCaption, PrismerConfig(vision, text, EXPERTS, 112, 64), TOKENIZER)
     model.freeze("freeze_vision")
     lower_blocks(model.train())
-    learn(model)  # casts what is frozen
+    learn(model, bf16=True)  # casts what is frozen
     with Calls() as calls:
-        learn(model)
+        learn(model, bf16=True)
     assert calls.count["_to_copy"] <= 150
     assert calls.count.total() <= 2400
 
 
 def test_float32_is_as_before_to_the_bit():
     torch.manual_seed(0)
-    expected = learn(network("freeze_vision"), bf16=False)
-    found = learn(prepared(), bf16=False)
+    expected = learn(network("freeze_vision"))
+    found = learn(prepared())
     assert torch.equal(found[0], expected[0])
     assert all(map(torch.equal, found[1], expected[1]))
 
@@ -78,13 +65,13 @@ def test_float32_is_as_before_to_the_bit():
 def test_bfloat16_is_near_float32_as_autocast_is(freeze):
     torch.manual_seed(0)
     plain, model = network(freeze), prepared(freeze)
-    loss, gradients = learn(plain, bf16=False)
+    loss, gradients = learn(plain)
 
     def error(found: list[Tensor]) -> float:
         parts = [(x - y).norm() for x, y in zip(found, gradients, strict=True)]
         return float(torch.stack(parts).norm() / torch.stack([x.norm() for x in gradients]).norm())
 
-    autocast, (low_loss, low) = learn(plain), learn(model)
+    autocast, (low_loss, low) = learn(plain, bf16=True), learn(model, bf16=True)
     assert {x.dtype for x in low} == {torch.float32}
     assert low_loss.item() == pytest.approx(loss.item(), rel=1e-3)
     assert error(low) < 2 * error(autocast[1]) < 0.1
@@ -92,15 +79,15 @@ def test_bfloat16_is_near_float32_as_autocast_is(freeze):
 
 def test_frozen_weights_are_cast_once_and_follow_new_values():
     model = prepared()
-    learn(model)
+    learn(model, bf16=True)
     copies = kept_copies(model)
     frozen = [p for block in model.blocks() for p in block.parameters() if not p.requires_grad]
     assert [x.numel() for x in copies] == [p.numel() for p in frozen]
-    before, _ = learn(model)
+    before, _ = learn(model, bf16=True)
     assert all(x is y for x, y in zip(copies, kept_copies(model), strict=True))
     names = list(model.state_dict())
     model.load_state_dict({name: value * 1.5 for name, value in model.state_dict().items()})
-    after, _ = learn(model)
+    after, _ = learn(model, bf16=True)
     assert abs(after - before) > 0.1
     assert list(model.state_dict()) == names
     assert {p.dtype for p in model.parameters()} == {torch.float32}
@@ -108,14 +95,14 @@ def test_frozen_weights_are_cast_once_and_follow_new_values():
 
 def test_an_evaluation_between_steps_changes_nothing():
     model = prepared()
-    expected = learn(model)
+    expected = learn(model, bf16=True)
     statistics = [x.clone() for x in model.buffers()]
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         model.eval().generate(random_inputs(model.config, 2), "A picture of")
     model.train()
     for buffer, value in zip(model.buffers(), statistics, strict=True):
         assert torch.equal(buffer, value)
-    loss, gradients = learn(model)
+    loss, gradients = learn(model, bf16=True)
     assert torch.equal(loss, expected[0])
     assert all(map(torch.equal, gradients, expected[1]))
     assert len(kept_copies(model)) == sum(not p.requires_grad for b in model.blocks() for p in b.parameters())
@@ -123,7 +110,7 @@ def test_an_evaluation_between_steps_changes_nothing():
 
 def test_what_an_evaluation_keeps_goes_when_it_is_over():
     model = prepared()
-    learn(model)
+    learn(model, bf16=True)
     frozen = kept_copies(model)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         model.eval().expert_encoder(random_inputs(model.config, 2))

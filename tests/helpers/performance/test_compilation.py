@@ -14,7 +14,7 @@ from helpers.training.distribution.activation_checkpointing import checkpoint_ac
 from model.captioning import PrismerCaption
 from model.prismer import Prismer
 from model.vqa import PrismerVQA
-from tests.benchmarks.nano_network import network
+from tests.benchmarks.nano_network import learn, network
 
 WORDS = 4 * ("a", "red", "cube", "and", "two", "cones")
 
@@ -40,20 +40,10 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Graphs]:
     torch._dynamo.reset()
 
 
-def learn(model: Prismer, words: int, batch: int = 2, bf16: bool = True) -> tuple[Tensor, list[Tensor]]:
+def step(model: Prismer, words: int, batch: int = 2, bf16: bool = True) -> tuple[Tensor, list[Tensor]]:
     """Loss and gradients of a batch whose longest text has so many words."""
-    torch.manual_seed(1)
-    images = random_inputs(model.config, batch)
-    texts = [" ".join(WORDS[: words - row % words]) for row in range(batch)]
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        if isinstance(model, PrismerVQA):
-            loss = model(images, texts, ["two", "a red cube"] * (batch // 2), torch.ones(batch))
-        else:
-            loss = model(images, [f"A picture of {text}" for text in texts], "A picture of")
-    loss.backward()
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    model.zero_grad()
-    return loss.detach(), gradients
+    texts = [" ".join(["A picture of", *WORDS[: words - row % words]]) for row in range(batch)]
+    return learn(model, texts, bf16)
 
 
 def prepared(cls: type[Prismer], freeze: str, compiled: bool, checkpointing: str = "none") -> Prismer:
@@ -70,21 +60,23 @@ def prepared(cls: type[Prismer], freeze: str, compiled: bool, checkpointing: str
 KINDS = 8
 
 
-@pytest.mark.parametrize(("cls", "freeze"), [(PrismerCaption, "freeze_lang_vision"), (PrismerVQA, "freeze_vision")])
-@pytest.mark.parametrize("checkpointing", ["none", "full"])
+@pytest.mark.parametrize(
+    ("cls", "freeze", "checkpointing"),
+    [(PrismerCaption, "freeze_lang_vision", "none"), (PrismerVQA, "freeze_vision", "full")],
+)
 def test_an_epoch_compiles_few_graphs_and_learns_the_same(graphs, cls, freeze, checkpointing):
     plain, model = (prepared(cls, freeze, compiled, checkpointing) for compiled in (False, True))
     for bf16 in (False, True):
-        expected, found = (learn(each, 3, bf16=bf16) for each in (plain, model))
+        expected, found = (step(each, 3, bf16=bf16) for each in (plain, model))
         torch.testing.assert_close(found[0], expected[0], rtol=1e-2 if bf16 else 1e-5, atol=0)
         if not bf16:
             torch.testing.assert_close(found[1], expected[1], rtol=1e-4, atol=1e-5)
     graphs.count = 0
     for words in (1, 2, 3, 4, 5, 6):
-        learn(model, words)
+        step(model, words)
     assert graphs.count == 0
     for words in (12, 14, 16, 18):
-        learn(model, words)
+        step(model, words)
     assert graphs.count <= 3  # of longer texts: the decoder's layers, its last, the loss
     assert not counters["graph_break"]
 
@@ -92,12 +84,12 @@ def test_an_epoch_compiles_few_graphs_and_learns_the_same(graphs, cls, freeze, c
 def test_first_step_compiles_each_kind_once(graphs):
     model = prepared(PrismerCaption, "freeze_vision", compiled=True)
     names = list(model.state_dict())
-    learn(model, 3)
+    step(model, 3)
     assert graphs.count == KINDS
     assert not counters["graph_break"]
     assert list(model.state_dict()) == names
-    learn(model, 3, batch=4)  # but for the stems, nothing is fixed to a size then
-    learn(model, 3, batch=6)
+    step(model, 3, batch=4)  # but for the stems, nothing is fixed to a size then
+    step(model, 3, batch=6)
     assert graphs.count == 2 * KINDS + 3
 
 

@@ -16,7 +16,7 @@ from helpers.training.distribution.preparation import prepare_model
 from helpers.training.distribution.processes import start_accelerator
 from model.captioning import PrismerCaption
 from model.modules.label_map import LabelMap
-from tests.benchmarks.nano_network import network
+from tests.benchmarks.nano_network import learn, network
 
 TEXTS = ["A picture of a red cube", "A picture of two cones and a red cube on a table"]
 
@@ -62,19 +62,16 @@ def new_model(recorded: bool) -> PrismerCaption:
     return model
 
 
-def learn(model: PrismerCaption, batch: int = 2, times: int = 1) -> list[Tensor]:
-    torch.manual_seed(1)
-    for _ in range(times):
-        model(random_inputs(model.config, batch), TEXTS * (batch // 2), "A picture of").backward()
-    found = [p.grad.clone() for p in model.parameters() if p.grad is not None]
-    model.zero_grad()
-    return [*found, *(buffer.clone() for buffer in model.buffers())]
+def train(model: PrismerCaption, batch: int = 2, times: int = 1) -> list[Tensor]:
+    """Gradients, and running statistics after the pass."""
+    _, gradients = learn(model, TEXTS * (batch // 2), times=times)
+    return [*(x.clone() for x in gradients), *(buffer.clone() for buffer in model.buffers())]
 
 
 def test_learns_what_it_learns_without(recorder):
     plain, model = new_model(False), new_model(True)
     for times in (1, 2):  # gradients of two batches add up, though they come in the same memory
-        for expected, found in zip(learn(plain, times=times), learn(model, times=times), strict=True):
+        for expected, found in zip(train(plain, times=times), train(model, times=times), strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
     assert (recorder.captured, recorder.replayed) == (2, 6)  # forward and backward
 
@@ -82,7 +79,7 @@ def test_learns_what_it_learns_without(recorder):
 def test_each_shape_has_a_graph_until_there_are_too_many(recorder):
     model = new_model(True)
     for batch in (2, 4, 2, *range(6, 2 * MOST_SHAPES + 4, 2)):
-        learn(model, batch)
+        train(model, batch)
     assert recorder.captured == 2 * MOST_SHAPES
     assert recorder.replayed == 2 * (MOST_SHAPES + 1)
 
@@ -102,9 +99,9 @@ def test_batches_of_other_numbers_of_objects_have_one_shape(recorder):
 
 def test_other_frozen_weights_are_recorded_anew(recorder):
     model = new_model(True)
-    learn(model)
+    train(model)
     model.load_state_dict({name: value * 1.5 for name, value in model.state_dict().items()})
-    learn(model)
+    train(model)
     assert recorder.captured == 4
 
 
