@@ -184,7 +184,7 @@ def test_attribution_for_another_text(folders, capsys):
     assert page.texts.count(f"What is it? {CAPTION}") == 2
 
 
-def test_a_sheet_that_is_full_is_followed_by_another(folders):
+def test_a_full_sheet_is_followed_by_another(folders):
     images, labels, out = folders
     for number in range(12):
         Image.new("RGB", (9, 9)).save(images / f"{number}.png")

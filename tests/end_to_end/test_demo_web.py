@@ -153,7 +153,7 @@ def test_an_expert_switched_off_changes_the_caption(page):
     assert captions(page)[0] == full
 
 
-def test_a_file_that_cannot_be_taken_is_a_message(page, server):
+def test_a_refused_upload_is_a_message(page, server):
     send(page, CONE)
     captions(page)
     message = page.locator("#captions [role=alert]")
@@ -224,14 +224,14 @@ def test_a_port_that_is_taken_is_one_line(server, tmp_path):
     assert f"error: cannot listen on 127.0.0.1:{server.port}" in line
 
 
-def test_it_listens_to_this_machine_alone(server):
+def test_the_server_listens_to_this_machine_alone(server):
     listening = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     port = f":{server.port:04X}"
     addresses = {columns[1] for columns in listening if columns[1].endswith(port) and columns[3] == "0A"}
     assert addresses == {f"0100007F{port}"}  # 127.0.0.1
 
 
-def test_it_leaves_no_file_when_it_is_stopped_with_visitors(browser, server):
+def test_no_file_stays_when_the_server_is_stopped(browser, server):
     """The last test: nobody is served after it."""
     page = visit(browser, server)
     send(page, CUBES)

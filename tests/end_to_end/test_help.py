@@ -23,10 +23,8 @@ SCRIPTS = [
     *sorted(map(str, (ROOT / "experts").glob("generate*.py"))),
     "experts/build_class_tables.py",
     "experts/inspect_labels.py",
-    *(
-        f"nano/{name}.py"
-        for name in ("ablation", "baselines", "expert/train", "scenes/facts", "train", "train_tokenizer")
-    ),
+    *("nano/ablation.py", "nano/baselines.py", "nano/train.py", "nano/train_tokenizer.py"),
+    *("nano/expert/train.py", "nano/scenes/__main__.py", "nano/scenes/facts.py"),
 ]
 HELP = """
 import argparse, runpy, sys

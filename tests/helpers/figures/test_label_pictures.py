@@ -100,7 +100,7 @@ def test_depth_is_in_colour_and_edges_are_grey(labels):
     assert colours[1] == 0
 
 
-def test_missing_and_empty_labels_are_said(labels, written):
+def test_missing_and_empty_labels_are_named(labels, written):
     (labels / "depth" / "a" / "x.png").unlink()
     (labels / "normal" / "a" / "x.png").write_bytes(b"")
     (labels / "seg_scenes" / "a" / "x.png").unlink()
@@ -114,7 +114,7 @@ def test_missing_and_empty_labels_are_said(labels, written):
     assert "no caption yet" in written
 
 
-def test_what_finds_no_room_in_a_narrow_panel_is_said_below_it(labels):
+def test_a_narrow_panel_has_its_text_in_the_legend(labels):
     (labels / "ocr_detection" / "a" / "x.png").unlink()
     image = Image.new("RGB", (8000, 20))
     panels = draw_panels(image, "a/x", labels, [MODALITIES["ocr_detection"]], TABLES)
@@ -123,7 +123,7 @@ def test_what_finds_no_room_in_a_narrow_panel_is_said_below_it(labels):
     assert panels[1].legend == ()
 
 
-def test_a_scale_ends_in_the_colours_of_its_ends():
+def test_the_html_scale_has_the_colours_of_both_ends():
     scale = Scale("far", [(place, 0, 0) for place in range(256)], "near")
     stops = panel_key(Panel("Depth", Image.new("RGB", SIZE), scale=scale))
     assert "to right, #000000, " in stops
@@ -149,7 +149,7 @@ def test_the_attribution_for_few_experts_has_its_heading(experts, monkeypatch):
     assert 1000 < max(ends) <= 1240
 
 
-def test_classes_without_a_name_do_not_stop_it(labels, written):
+def test_a_class_without_a_name_is_a_question_mark(labels, written):
     (labels / "obj_detection" / "a" / "x.json").write_text(json.dumps({"0": 99}))
     Image.new("L", SIZE, 77).save(labels / "seg_scenes" / "a" / "x.png")
     draw(labels)

@@ -100,7 +100,7 @@ def test_files_go_with_the_image(actions, models, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_who_leaves_while_the_experts_look_leaves_nothing(actions, models, tmp_path):
+def test_no_file_stays_of_a_visitor_who_leaves_during_labelling(actions, models, tmp_path):
     steps = actions.new_image("me", str(CONE), models.experts, False)
     for _ in range(4):
         next(steps)
@@ -119,7 +119,7 @@ def test_a_bad_file_is_a_message_and_the_old_image_is_gone(actions, models, tmp_
     assert "Choose an image first" in actions.answer("me", COLOR, models.experts)["answers"]
 
 
-def test_nothing_is_written_once_it_is_stopped(tmp_path, monkeypatch):
+def test_nothing_is_written_after_the_stop(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     models = WebModels("prismer_nano")
     actions = Actions(models, 1_000_000)
@@ -137,7 +137,7 @@ def test_nothing_is_written_once_it_is_stopped(tmp_path, monkeypatch):
     assert "being stopped" in actions.new_caption("you", [], False)["captions"]
 
 
-def test_what_visitors_type_is_no_html():
+def test_texts_are_escaped():
     found = Prediction("<b> a", -1.0, (("<i>&", -1.0),))
     html = card("me", found, full=Prediction("a", -1.0)) + note("<script>") + message("<a>")
     assert "<mark>&lt;b&gt;</mark> a" in html
@@ -163,7 +163,7 @@ def test_the_oldest_visits_are_forgotten():
         (("prismerz_nano", "prismer_nano"), "prismer_nano answers with the expert 'depth', which the captioner lacks"),
     ],
 )
-def test_a_model_that_will_not_do_is_named(names, expected):
+def test_unsuitable_models_are_named(names, expected):
     with pytest.raises(UserError, match=expected):
         WebModels(*names)
 

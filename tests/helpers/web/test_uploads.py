@@ -29,7 +29,7 @@ def noise(width: int, height: int) -> Image.Image:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
-def test_an_image_is_read_as_it_is_whatever_its_name(tmp_path, kind):
+def test_the_name_of_an_upload_does_not_matter(tmp_path, kind):
     noise(40, 30).save(tmp_path / "upload", kind)
     assert np.array_equal(read_upload(tmp_path / "upload", LIMIT), noise(40, 30))
 
@@ -54,7 +54,7 @@ def test_a_photo_taken_sideways_is_turned_upright(tmp_path, kind):
     assert picture[:, :8].max() < 50
 
 
-def test_a_large_one_is_shrunk(tmp_path):
+def test_a_large_image_is_shrunk(tmp_path):
     noise(1400, 700).save(tmp_path / "upload", "JPEG")
     assert read_upload(tmp_path / "upload", LIMIT).size == (LONG_SIDE, LONG_SIDE // 2)
 
@@ -81,7 +81,7 @@ def content(kind: str) -> bytes:
     ],
     ids=["empty", "eps", "gif", "half a jpeg", "half a png", "no pixels", "large", "bomb", "wide bomb", "no width"],
 )
-def test_what_cannot_be_taken_is_said_in_a_sentence(tmp_path, sent, expected):
+def test_other_uploads_are_refused_in_a_sentence(tmp_path, sent, expected):
     (tmp_path / "upload").write_bytes(sent)
     with pytest.raises(UserError, match=expected) as error:
         read_upload(tmp_path / "upload", LIMIT)

@@ -61,7 +61,7 @@ def test_touching_objects_of_one_class_are_two_instances():
     assert label.map[5, 7] != label.map[5, 8]
 
 
-def test_the_class_of_an_instance_is_that_of_most_of_it():
+def test_the_class_of_an_instance_is_the_likeliest_on_average():
     logits, centre, offset = _things((2, 4, 4, 12, 12))
     logits[:, 4, 4:12] = np.array([0, 2, 0, 0])[:, None]  # one row looks like class 1
     label = decode.instance_label(logits, centre, offset, (40, 40))

@@ -166,7 +166,7 @@ def test_scores_of_two_scenes():
         ([255, 255, 255, 255], {0: 5}, 0),
     ],
 )
-def test_an_instance_is_found_by_one_of_its_class_that_covers_more_than_half(ids, classes, found):
+def test_an_instance_is_found_with_its_class_and_half_of_its_area(ids, classes, found):
     assert count_found(np.array([ids]), classes, np.array([[4, 4, 4, 4]]), {4: 5, 9: 5}) == found
 
 
@@ -189,7 +189,7 @@ MOMENTS = {
 }
 
 
-def test_the_committed_network_gives_the_numbers_it_was_committed_with():
+def test_the_committed_network_gives_its_recorded_numbers():
     network = read_network(FOLDER)
     assert network.config == NanoConfig(words=network.config.words)
     expert = NanoExpert(network, tuple(LABELS), torch.device("cpu"))

@@ -1,8 +1,6 @@
 """The Scenes data set: files, exact labels, class tables, command line."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +12,6 @@ from common.errors import UserError
 from common.overwrite import NOTES
 from model.modalities import BACKGROUND, MODALITIES
 from nano.scenes.__main__ import main
-from nano.scenes.questions import answer_list
 from nano.scenes.scene import render_scene
 from nano.scenes.vocabulary import DETECTION_CLASSES, SCENES_CLASSES, TABLES, WORDS, embed
 
@@ -209,12 +206,3 @@ def test_mistakes_are_named(arguments, message, tmp_path):
 def test_scenes_of_two_seeds_are_not_mixed(data):
     with pytest.raises(UserError, match=r"scenes\.json names other scenes"):
         main(["--out", str(data), "--train", "9", "--seed", "6", "--size", "64"])
-
-
-def test_help_loads_nothing_heavy():
-    check = "import sys, nano.scenes.__main__; sys.exit('numpy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
-
-
-def test_answers_are_all_different():
-    assert len(set(answer_list())) == len(answer_list())

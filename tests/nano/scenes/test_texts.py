@@ -83,5 +83,6 @@ def test_answers_hold(index):
 def test_every_type_is_asked_and_yes_is_not_the_only_answer():
     questions = [question for scene in SCENES for question in scene.questions]
     assert {question.type for question in questions} == set(TYPES)
+    assert len(set(answer_list())) == len(answer_list())
     answers = [question.answer for question in questions if question.answer in ("yes", "no")]
     assert 0.3 < answers.count("yes") / len(answers) < 0.7
