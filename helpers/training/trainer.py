@@ -135,15 +135,14 @@ class Trainer:
         while progress.epoch < config.max_epoch:
             self._begin_epoch()
             batches = len(self.loader)  # of the epoch, or of what is left of it
-            trace = Trace(run.folder, batches) if self.to_trace else None
+            trace = Trace(run.folder, batches if self.to_trace else 0)
             read: list[int] = []  # samples of the step
             with self.stop.after_a_step(), self._progress_bar() as bar:
-                for number, batch in enumerate(bar):
+                for number, batch in enumerate(bar, start=1):
                     samples = len(batch["index"])
                     self.meter.batch_came(samples)
-                    is_last = (number + 1) % config.accumulate_steps == 0 or number + 1 == batches
-                    if trace:
-                        trace.begin_batch(number)
+                    trace.begin_batch(number)
+                    is_last = number % config.accumulate_steps == 0 or number == batches
                     if is_last:
                         self.stop.ask()
 
@@ -156,14 +155,9 @@ class Trainer:
 
                     if is_last:
                         norm = step.clip_gradient()
-                        self.lr = self.schedule.lr(self._scheduled_step())
-                        for group in self.optimizer.param_groups:
-                            group["lr"] = self.lr
+                        self._set_lr()
                         step.apply(norm)
-                        progress.step += 1  # a skipped step counts: its batches are behind
-                        # The last step of an epoch may have fewer batches, smaller or padded ones.
-                        progress.consumed = min(progress.consumed + run.global_batch, self.loader.sampler.length)
-                        progress.skipped_steps += self.skipped_steps.note(progress.step, norm, read)
+                        self._count_step(norm, read)
                         read = []
                         if progress.step % LOG_EVERY == 0:
                             self._log_step(norm, bar)
@@ -174,8 +168,7 @@ class Trainer:
                         if signal:
                             raise Stopped.by(signal)
 
-                    if trace:
-                        trace.end_batch(number)
+                    trace.end_batch(number)
                     self.meter.batch_ended()
                 self.meter.epoch_ended()
                 self._save()  # before the evaluation, which may take long
@@ -215,10 +208,19 @@ class Trainer:
             disable=not self.run.is_main,
         )
 
-    def _scheduled_step(self) -> int:
-        """The step by which the learning rate goes: the position in the data, whatever the global batch."""
+    def _set_lr(self) -> None:
+        """The learning rate follows the position in the data, whatever the global batch was before."""
         inside = self.progress.consumed // self.run.global_batch
-        return self.progress.epoch * self.schedule.steps_per_epoch + inside
+        self.lr = self.schedule.lr(self.progress.epoch * self.schedule.steps_per_epoch + inside)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr
+
+    def _count_step(self, norm: Tensor, samples: list[int]) -> None:
+        progress = self.progress
+        progress.step += 1  # a skipped step counts: its batches are behind
+        # The last step of an epoch may have fewer batches, smaller or padded ones.
+        progress.consumed = min(progress.consumed + self.run.global_batch, self.loader.sampler.length)
+        progress.skipped_steps += self.skipped_steps.note(progress.step, norm, samples)
 
     def _log_step(self, norm: Tensor, bar: tqdm) -> None:
         if not self.run.is_main:
