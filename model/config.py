@@ -23,7 +23,7 @@ class VisionConfig:
     Attributes:
         activation: `quick_gelu` (OpenAI) or `gelu` (OpenCLIP ViT-H/14).
         latents_std: standard deviation of the resampler's new latents; None: width ** -0.5, as in the
-            original. Such small latents soon become alike, and take long to differ when trained from scratch.
+            original. From scratch, such small latents soon become equal, and take long to differ.
         attention_std: standard deviation of new input projections of attention, the resampler's included;
             None: Xavier's uniform initialisation, as in the original.
         adaptors_std: standard deviation of new adaptors' weights, with zero biases; None: torch's uniform

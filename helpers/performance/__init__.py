@@ -1,1 +1,1 @@
-"""What makes training and inference fast on a GPU: compilation, CUDA graphs, blocks in bf16."""
+"""Speed on a GPU: compilation, CUDA graphs, blocks in bf16."""

@@ -13,7 +13,7 @@ from model.modules.label_map import LabelMap
 T = TypeVar("T")
 
 
-def alike(inputs: Inputs) -> dict[str, Tensor | LabelMap]:
+def fixed_shapes(inputs: Inputs) -> dict[str, Tensor | LabelMap]:
     """The encoder's input with one shape for all batches of a size, however many objects and words they have."""
     return {name: x.filled() if isinstance(x, LabelMap) else x for name, x in inputs.items()}
 

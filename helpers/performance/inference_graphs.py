@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils import _pytree
 
 from helpers.performance.bf16_blocks import kept_copies
-from helpers.performance.cuda_graphs import alike, capture, recordable, warm_up
+from helpers.performance.cuda_graphs import capture, fixed_shapes, recordable, warm_up
 from model.beam_search import Beams
 from model.inputs import Inputs
 from model.prismer import Prismer
@@ -76,7 +76,7 @@ class _Encoder:
         asked = not (self._encoder.training or torch.is_grad_enabled()) and instance_indices is None
         if not asked or len(inputs["rgb"]) > MOST_IMAGES:
             return self._forward(inputs, instance_indices)
-        own = alike(inputs)
+        own = fixed_shapes(inputs)
         leaves, spec = _pytree.tree_flatten(own)
 
         def make() -> tuple[list[Tensor], Callable[[], None], Tensor]:

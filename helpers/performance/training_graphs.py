@@ -15,7 +15,7 @@ from torch.utils import _pytree
 
 from helpers.performance.bf16_blocks import forget_inference
 from helpers.performance.compilation import MULTIPLE
-from helpers.performance.cuda_graphs import alike, capture, recordable, warm_up
+from helpers.performance.cuda_graphs import capture, fixed_shapes, recordable, warm_up
 from helpers.training.distribution.activation_checkpointing import ActivationCheckpointing
 from model.decoder import Places
 from model.inputs import Inputs
@@ -60,7 +60,7 @@ class _Recorded:
         if not (self._model.training and torch.is_grad_enabled() and instance_indices is None):
             return self._losses_at(inputs, ids, mask, places, instance_indices)
         forget_inference(self._model)
-        batch = (alike(inputs), ids, mask, places)
+        batch = (fixed_shapes(inputs), ids, mask, places)
         key = self._key(batch)
         if key not in self._steps:
             if len(self._steps) == MOST_SHAPES:

@@ -137,8 +137,8 @@ class DecoderLayer(nn.Sequential):
 
         Args:
             x: (b, l, d).
-            visible: (b, l, m), which of its text's m tokens so far each of the l new ones attends to; bool,
-                or what `model.decoder.as_bias` makes of it.
+            visible: (b, l, m), the tokens each new token attends to, among the m of its text so far; bool, or
+                additive (`model.decoder.as_bias`).
             encoded: (b / q, n, vision width), the encoder's tokens of each image; its q texts are together.
             cache: keys and values of earlier calls; None if this is the only call.
 

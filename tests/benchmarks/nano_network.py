@@ -30,7 +30,7 @@ def learn(
     bf16: bool = False,
     times: int = 1,
 ) -> tuple[Tensor, list[Tensor]]:
-    """The loss of a batch and the gradients, accumulated over so many passes."""
+    """The loss of a batch and the gradients, accumulated over `times` passes."""
     torch.manual_seed(1)
     inputs = random_inputs(model.config, len(texts))
     for _ in range(times):

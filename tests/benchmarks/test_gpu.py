@@ -1,4 +1,4 @@
-"""The GPU's benchmark runs on a CPU, keeps what it has, and goes on after a row that fails."""
+"""The GPU's benchmark runs on a CPU, keeps its rows, and continues after a row that fails."""
 
 import json
 import sys

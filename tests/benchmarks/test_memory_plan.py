@@ -1,4 +1,4 @@
-"""The plan against what is measured: real activations, real shards of two processes, counted operations."""
+"""The plan against measurements: real activations, real shards of two processes, counted operations."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""What words are said to have been read from, against a plain computation."""
+"""The sources of words, against a plain computation."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The cached beam search finds what a plain loop finds."""
+"""The cached beam search equals a plain loop."""
 
 import pytest
 import torch
@@ -83,7 +83,7 @@ def test_equals_the_plain_loop_on_many_chains(num_beams, min_new, max_new):
     for seed in range(40):
         chain, penalty = Chain(seed), (-1.0, 0.0, 0.5, 1.0, 3.0)[seed % 5]
         starts = [[0, 3], [0, 4]]
-        lengths = torch.tensor([2, 5])  # the penalty may count more than there is
+        lengths = torch.tensor([2, 5])  # the penalty may count more tokens than the prompt has
         prompt = Prompt(torch.tensor(starts), torch.ones(2, 2, dtype=torch.int64), lengths)
         limits = {"num_beams": num_beams, "max_new": max_new, "min_new": min_new}
         found = beam_search(chain, torch.zeros(2), prompt, **limits, length_penalty=penalty)

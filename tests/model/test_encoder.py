@@ -1,4 +1,4 @@
-"""What the expert encoder does beyond the original's numbers."""
+"""The expert encoder beyond the original's numbers."""
 
 from dataclasses import replace
 

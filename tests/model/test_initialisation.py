@@ -1,4 +1,4 @@
-"""New weights: each tensor's distribution is the original's, or the one that the size asks for."""
+"""New weights: each tensor has the original's distribution, or that of its size's config."""
 
 import math
 import re

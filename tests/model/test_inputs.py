@@ -10,7 +10,7 @@ BACKGROUND = torch.full((64,), -7.0)
 
 
 def table(rows: int) -> torch.Tensor:
-    """A table whose row i is all i + 1."""
+    """A table with the value i + 1 everywhere in row i."""
     return torch.arange(1.0, rows + 1)[:, None].expand(rows, 64)
 
 

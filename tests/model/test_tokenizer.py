@@ -1,4 +1,4 @@
-"""Where the tokenizer comes from, and what is said when it does not."""
+"""Loading the tokenizer from a folder or the hub, and its errors."""
 
 import shutil
 

@@ -46,7 +46,7 @@ def test_texts_that_do_not_divide_need_counts():
 
 @pytest.mark.parametrize("compat", [False, True])
 def test_training_pads_where_use_does(compat):
-    """An answer follows its question; with `compat` the pads of a short one are in between, as originally."""
+    """An answer follows its question; with `compat` a short question's pads come between, as in the original."""
     model = tiny.build(PrismerVQA, compat=compat)
     seen = []
     loss = model.text_decoder.loss

@@ -26,7 +26,7 @@ def build(cls: type[M], seed: int = 0, end: float = 0.0, compat: bool = False) -
     Args:
         cls: `PrismerCaption` or `PrismerVQA`.
         seed: of its weights.
-        end: what is added to the end token's logit, so that texts end.
+        end: bias of the end token's logit; a large one ends texts early.
         compat: of its configuration.
     """
     torch.manual_seed(seed)

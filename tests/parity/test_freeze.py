@@ -1,4 +1,4 @@
-"""What trains in each freeze mode, and with what gradient, is as in the original."""
+"""Trainable parameters and their gradients in each freeze mode are the original's."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def test_trainable_parameters_and_their_gradients(patch, name, mode):
     tokenizer = load_tokenizer(goldens.FOLDER / "tokenizer")
     model = goldens.seed(PrismerCaption(goldens.config(patch, name), tokenizer))
     model.freeze("freeze_lang_vision")
-    model.freeze(mode)  # what the mode before froze thaws
+    model.freeze(mode)  # thaws the mode before
     trainable = {key: parameter for key, parameter in model.named_parameters() if parameter.requires_grad}
     assert sorted(trainable) == sorted(arrays[f"trainable_{mode}"])
 

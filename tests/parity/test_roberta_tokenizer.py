@@ -21,7 +21,7 @@ from tests.roberta_files import (
     write_tokenizer,
 )
 
-# GPT-2's rule for what is a word, with the standard library's classes for letters and numbers.
+# GPT-2's rule for words, with the standard library's classes for letters and numbers.
 WORD = re.compile(r"'(?:s|t|re|ve|m|ll|d)| ?[^\W\d_]+| ?\d+| ?(?:[^\s\w]|_)+|\s+(?!\S)|\s+")
 SPECIAL_TOKENS = 3  # ids 0 to 3 are <s>, <pad>, </s>, <unk>
 
@@ -75,7 +75,7 @@ def test_special_tokens(tokenizer):
 
 
 def test_mask_takes_the_space_before_it_and_no_other_token_does(tokenizer, tmp_path):
-    """As in roberta-base's tokenizer.json. What we save is the same tokenizer for us and for transformers."""
+    """As in roberta-base's tokenizer.json; a saved tokenizer is the same for us and for transformers."""
     tokenizer.backend_tokenizer.model.save(str(tmp_path))
     tokenizer.save_pretrained(tmp_path)
     for saved in (tokenizer, load_tokenizer(tmp_path), AutoTokenizer.from_pretrained(tmp_path)):
@@ -97,7 +97,7 @@ def test_captions_come_back_unchanged(tokenizer, captions):
 def test_ids_are_those_of_a_plain_byte_level_bpe(tokenizer, folder, captions):
     ids_of = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
     raw = captions[::700]
-    # As the models read them, and what captions do not have.
+    # Raw captions, captions as the models read them, and characters that captions lack.
     others = ["naïve café, 東京 2 cats' toys — don't   stop\n\n it's 12,345.6 \U0001f600", "_a__b \t c's "]
     for text in [*raw, *map(clean_caption, raw), *others]:
         expected = list(plain_ids(text, ids_of, byte_characters()))

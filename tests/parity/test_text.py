@@ -154,7 +154,7 @@ def assert_ranking(rank, tokens, arrays, key):
     Args:
         rank: takes the number of answers to keep.
         tokens: (a, t), of the answers.
-        arrays: what the original gave, five answers of each sample.
+        arrays: the original's results, five answers of each sample.
         key: of the arrays.
     """
     first, kept = tokens[:, 0], torch.from_numpy(arrays[f"{key}_topk"])

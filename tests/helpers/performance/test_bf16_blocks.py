@@ -1,4 +1,4 @@
-"""Blocks in autocast's type: what is computed, how often weights are cast, and what stays float32."""
+"""Blocks in autocast's type: results, number of casts, and parts that stay float32."""
 
 import operator
 from collections import Counter
@@ -21,7 +21,7 @@ from tests.benchmarks.nano_network import learn, network
 
 
 class Calls(TorchDispatchMode):
-    """Counts what torch does, without views (`_unsafe_view` is one but for its name)."""
+    """Counts torch's operations, without views (`_unsafe_view` is a view too)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ def test_a_step_of_the_base_models_depth_has_few_calls():
     model = build_model(PrismerCaption, PrismerConfig(vision, text, EXPERTS, 112, 64), TOKENIZER)
     model.freeze("freeze_vision")
     lower_blocks(model.train())
-    learn(model, bf16=True)  # casts what is frozen
+    learn(model, bf16=True)  # casts frozen weights
     with Calls() as calls:
         learn(model, bf16=True)
     assert calls.count["_to_copy"] <= 150

@@ -1,4 +1,4 @@
-"""Compiled models give what they gave before, with few graphs and no breaks, in every task's training."""
+"""Compiled models give the same results, with few graphs and no graph breaks."""
 
 from collections.abc import Iterator
 
@@ -41,7 +41,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Graphs]:
 
 
 def step(model: Prismer, words: int, batch: int = 2, bf16: bool = True) -> tuple[Tensor, list[Tensor]]:
-    """Loss and gradients of a batch whose longest text has so many words."""
+    """Loss and gradients of a batch whose longest text has `words` words."""
     texts = [" ".join(["A picture of", *WORDS[: words - row % words]]) for row in range(batch)]
     return learn(model, texts, bf16)
 

@@ -1,4 +1,4 @@
-"""What inference replays gives what it gives without, with a recorder in place of CUDA's."""
+"""Inference with replayed graphs gives the same results, with a recorder in place of CUDA's."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ QUESTIONS = ["what", "is the man riding a horse on the grass", "What color is th
 
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What was recorded and replayed; as CUDA's, replays know only the tensors of the first time."""
+    """The log of a recorder. As with CUDA, replays work on the tensors of the recording."""
     told: list[str] = []
 
     def record(work: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:

@@ -1,4 +1,4 @@
-"""What is recorded and replayed, with a recorder in place of CUDA's."""
+"""Training with replayed graphs learns the same, with a recorder in place of CUDA's."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -33,7 +33,7 @@ class Recorder:
 
         def replay() -> None:
             self.replayed += 1
-            with torch.enable_grad():  # which nobody asks for when work is replayed
+            with torch.enable_grad():  # autograd replays the work without it
                 again = work()
             for place, value in zip(_pytree.tree_leaves(results), _pytree.tree_leaves(again), strict=True):
                 if place is not None:

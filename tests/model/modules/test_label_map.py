@@ -1,4 +1,4 @@
-"""Looking up four neighbours gives what resizing the whole map of embeddings gives."""
+"""Looking up four neighbours equals resizing the whole map of embeddings."""
 
 import pytest
 import torch

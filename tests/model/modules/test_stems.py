@@ -1,4 +1,4 @@
-"""The first convolution of a stem as a GPU does it gives what it gives elsewhere."""
+"""The GPU's form of a stem's first convolution gives the same numbers."""
 
 import pytest
 import torch
