@@ -22,7 +22,7 @@ from nano.scenes.dataset_files import Options, write_data
 
 EXPERTS = ("depth", "normal", "seg_scenes", "edge", "obj_detection", "ocr_detection")
 SCENES = 8  # of each split
-SAMPLES = 48  # that are read in a turn
+SAMPLES = 48  # read in a turn
 BATCH = 4
 TURNS = 3
 

@@ -1,4 +1,4 @@
-"""Shards beside a folder: samples a second, the first sample, bytes on disk, what packing changes."""
+"""Shards compared with a folder: samples a second, the first sample, bytes on disk, the effect of packing."""
 
 import statistics
 import tempfile
@@ -88,7 +88,7 @@ def compare_speed(places: dict[str, Path | Url], side: int) -> None:
 
 
 def processor_time(sets: dict[str, CaptionDataset]) -> dict[str, float]:
-    """Seconds of the processor for a sample, which other work on the machine hardly changes; medians."""
+    """CPU seconds of a sample, medians; other work on the machine hardly changes them."""
     seconds: dict[str, list[float]] = {name: [] for name in sets}
     for _ in range(TURNS):
         for name, data in sets.items():
@@ -132,7 +132,7 @@ def compare_sizes(plain: Path, as_png: Path, packed: Path) -> None:
 
 
 def compare_labels(plain: Path, packed: Path, side: int) -> None:
-    """What reading packed labels of 480 pixels changes, beside labels of full size."""
+    """The differences of packed labels of 480 pixels from labels of full size."""
     print()
     full, small = open_data(plain, side, augment=False), open_data(packed, side, augment=False)
     rows = []

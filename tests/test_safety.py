@@ -32,7 +32,7 @@ def sources() -> list[Path]:
 
 
 def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
-    """The calls in a file with the dotted names of what they call, as they are written."""
+    """The calls in a file, with the dotted names of the functions as written."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call):
             yield ast.unparse(node.func), node

@@ -1,4 +1,4 @@
-"""What ends a run, in one line: in a worker, in a pool of processes, at the reader of what is printed."""
+"""A failure ends a run in one line: in a worker, in a pool of processes, in the reader of the output."""
 
 import errno
 import os
@@ -28,7 +28,7 @@ def _impatient() -> Iterator[None]:
 
 
 class _Faulty(list):
-    """A data set of one sample, which cannot be read."""
+    """A data set of one unreadable sample."""
 
     def __init__(self, fault: Callable) -> None:
         super().__init__([0])
@@ -132,7 +132,7 @@ _PRINTS = "from common.cli import run; run(lambda: print('caf\\u00e9 \\udce9' + 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(("output", "code", "lines"), [("pipe", 128 + signal.SIGPIPE, 0), ("/dev/full", 2, 1)])
-def test_what_is_printed_cannot_be_written(output: str, code: int, lines: int, unbuffered: str) -> None:
+def test_the_output_cannot_be_written(output: str, code: int, lines: int, unbuffered: str) -> None:
     environment = os.environ | {"PYTHONUNBUFFERED": unbuffered, "PYTHONIOENCODING": "ascii"}
     if output == "pipe":
         reader, writer = os.pipe()

@@ -1,4 +1,4 @@
-"""What commands replace: their own files, and what the user confirms; nothing else is touched."""
+"""Commands replace their own files and files that the user confirms, and no others."""
 
 import json
 import os

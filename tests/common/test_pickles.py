@@ -149,7 +149,7 @@ def test_nothing_in_a_malicious_pickle_runs(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_placeholder_is_no_way_out(tmp_path: Path) -> None:
-    """Whatever a pickle puts into a holder of attributes, what it may call stays the same."""
+    """A pickle cannot extend the functions that it may call through the attributes of an object."""
     name = b"\x8c\x01m\x8c\x01P\x93)\x81"  # an object of m.P
     inner = b"}\x8c\x0c__setstate__cbuiltins\neval\nsb."
     (tmp_path / "a.pkl").write_bytes(b"\x80\x04" + name + inner)

@@ -1,4 +1,4 @@
-"""No process outlives its run: for each way to start processes, and each way in which a run can end."""
+"""No process outlives its run, for each way to start processes and each way to end a run."""
 
 import os
 import pty
@@ -51,7 +51,7 @@ def wait_for_workers(folder: Path) -> None:
 
 
 def heed() -> None:
-    """Signals, which tests that run in the background or under `nohup` are started without."""
+    """Handles signals, which tests in the background or under `nohup` ignore."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 
@@ -121,7 +121,7 @@ def test_nohup_is_heeded(start, tmp_path):
 
 
 def test_a_run_ends_with_its_launcher(tmp_path):
-    """As under `accelerate launch` and torchrun, whose processes know each other by such a variable."""
+    """As under `accelerate launch` and torchrun, which set such a variable."""
     (tmp_path / "script.py").write_text(SCRIPT)
     (tmp_path / "run").mkdir()
     launch = "import subprocess, sys; subprocess.run([sys.executable, *sys.argv[1:]])"

@@ -1,4 +1,4 @@
-"""Configs: what is read, and what each mistake is told."""
+"""Configs: their values, and the message of each mistake."""
 
 import dataclasses
 import json

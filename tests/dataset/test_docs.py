@@ -1,4 +1,4 @@
-"""The examples of docs/data.md and docs/labels.md are read by what they are examples for."""
+"""The examples of docs/data.md and docs/labels.md work."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Lists in three formats, and what is said when they are wrong."""
+"""Lists in three formats, and the messages about mistakes."""
 
 from pathlib import Path
 

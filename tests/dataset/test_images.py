@@ -17,7 +17,7 @@ GREY = np.arange(0, 256, 2, dtype=np.uint8).reshape(8, 16)
 
 
 def everywhere(path: Path) -> np.ndarray:
-    """The pixels of a file, which are the same by path, by content, in an open file and in memory."""
+    """The pixels of a file, checked to be the same by path, by content, in an open file and in memory."""
     pixels = np.asarray(read_image(path))
     with path.open("rb") as file, Image.open(path) as lazy:
         for source in (path.read_bytes(), file, lazy):

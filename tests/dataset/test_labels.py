@@ -1,4 +1,4 @@
-"""Labels: layouts old and new, empty ones, and what is said when they are wrong."""
+"""Labels: layouts old and new, empty labels, and the messages about mistakes."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The lines of docs/data.md that make lists of GQA's, OK-VQA's and TextVQA's files, which are then scored."""
+"""The code of docs/data.md turns the files of GQA, OK-VQA and TextVQA into lists that can be scored."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""A packed label is what was packed, to the bit."""
+"""Unpacking a packed label gives the same bits."""
 
 import numpy as np
 import pytest

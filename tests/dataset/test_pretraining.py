@@ -51,7 +51,7 @@ def test_a_pair_brings_its_caption_as_often_as_a_listed_image_brings_its_own(dis
 
 
 def test_no_image_has_a_caption(disk: Disk) -> None:
-    """As in crawls of other tools, whose captions have other names than their images."""
+    """As in crawls of other tools: captions have other names than their images."""
     add_pair(disk, "cc12m", "00000/1.input", None).with_name("1.outputs.txt").write_text("a cat")
     with pytest.raises(UserError, match=r"none has its caption beside it, .*1\.input\.txt"):
         open_data(disk, "cc12m")

@@ -1,4 +1,4 @@
-"""The joint transform: where labels go, and what is drawn."""
+"""The joint transform: labels stay on their image, and random draws are fair."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""Pre-training from shards over HTTP, killed and gone on with, beside the same from a folder."""
+"""Pre-training from shards over HTTP, killed and resumed, compared with training from a folder."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def config_for(folder: Path, scenes: Path, data_path: object, workers: int) -> P
 
 
 def pretrain(config: Path, *flags: str, last: int = 0) -> CompletedProcess:
-    """Trains in two processes, which are killed when they have done so many steps."""
+    """Trains in two processes, and kills them after so many steps."""
     arguments = ("tests/end_to_end/log_samples.py", last, "train_pretrain.py", "--exp_name", "tiny")
     return forked_script(*arguments, "--config", config, *flags, cwd=config.parent, processes=2)
 

@@ -13,7 +13,7 @@ DATASET = "set"
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Disk:
-    """Five images with labels, one of which is larger than packed labels are."""
+    """Five images with labels; one image is larger than packed labels."""
     disk = Disk(tmp_path_factory.mktemp("plain"))
     for name in NAMES:
         disk.add(name, DATASET, size=(600, 400) if name == "b/four.png" else (40, 30))

@@ -22,7 +22,7 @@ IMAGES = 200
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """Images of which every tenth is missing and every tenth is damaged."""
+    """Images; every tenth is missing, and every tenth damaged."""
     folder = tmp_path / "site"
     folder.mkdir()
     random = np.random.default_rng(0)

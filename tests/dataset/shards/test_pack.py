@@ -1,4 +1,4 @@
-"""Folders into shards and back; what training reads from either is the same to the bit."""
+"""Folders into shards and back; training reads the same bits from both."""
 
 import json
 import shutil
@@ -178,7 +178,7 @@ def test_labels_that_are_missing_or_damaged_are_named(plain: Disk, tmp_path: Pat
 
 
 def test_labels_of_other_settings_are_not_mixed(plain: Disk, packed: Path, tmp_path: Path) -> None:
-    """By what the manifests say of the expert; a note of ours there is no setting."""
+    """The manifests are compared by the expert's settings; a note is none."""
     packed = shutil.copytree(packed, tmp_path / "packed")
     of_tars, unpacked = packed / "labels/depth/manifest.json", tmp_path / "plain/labels"
     setting = {"backend": "dpt", "options": {}, "precision": "float32", "note": "one"}

@@ -118,7 +118,7 @@ def test_of_a_cut_off_shard_the_rest_is_left_out(folder: Path) -> None:
 
 
 def test_of_files_of_one_name_the_last_counts(tmp_path: Path) -> None:
-    """As in a tar to which a newer file was appended (`tar -r`); its sample is not there twice."""
+    """As in a tar with an appended, newer file (`tar -r`): there is one sample, not two."""
     files = [("a.jpg", b"old"), ("a.txt", b"text"), ("b.jpg", b"other"), ("a.jpg", b"newer")]
     write_shard(tmp_path / "00000.tar", files)
     shards = open_folder(tmp_path)
