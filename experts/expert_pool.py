@@ -14,7 +14,7 @@ from experts.registry import WEIGHTS, passes
 from experts.runner import Precision, find_setting
 
 
-class KeptExperts:
+class ExpertPool:
     """Networks that are loaded when they are first needed, and kept. The arguments are those of `generate_labels`.
 
     Raises:

@@ -24,34 +24,28 @@ SAME_IOU = 0.95  # boxes that overlap more are one object
 Masks = Literal["signed", "binary"]
 
 
-class InstanceLabels:
-    """Makes the labels of a data set; warns once if there is no depth label to tell which object is in front."""
+_lock = Lock()  # labels are made in several threads
 
-    def __init__(self, masks: Masks) -> None:
-        self._masks: Masks = masks
-        self._lock = Lock()  # labels are made in several threads
-        self._warned = False
 
-    def __call__(self, found: Detections, target: Target) -> Label:
-        """The label of an image, at its size."""
-        depth = read_depth(target, found.size)
-        if depth is None:
-            self._warn_once(target.save_path)
-        ids, instances = draw(found.boxes.numpy(), found.classes.numpy(), found.size, depth, self._masks)
-        height, width = target.size
-        resized = Image.fromarray(ids).resize((width, height), Image.Resampling.NEAREST)
-        return Label(np.asarray(resized), instances=instances)
+def instance_label(found: Detections, target: Target, masks: Masks) -> Label:
+    """The label of an image at its size. Warns once if there is no depth label to tell which object is in front."""
+    depth = read_depth(target, found.size)
+    if depth is None:
+        with _lock:
+            _warn(target.save_path)
+    ids, instances = draw(found.boxes.numpy(), found.classes.numpy(), found.size, depth, masks)
+    height, width = target.size
+    resized = Image.fromarray(ids).resize((width, height), Image.Resampling.NEAREST)
+    return Label(np.asarray(resized), instances=instances)
 
-    def _warn_once(self, folder: Path) -> None:
-        with self._lock:
-            if self._warned:
-                return
-            self._warned = True
-        tqdm.write(
-            f"no depth label below {folder} for some images: of two objects that overlap the surer one is taken to "
-            "be in front; run experts/generate_depth.py first to have the nearer one",
-            file=sys.stderr,
-        )
+
+@lru_cache(maxsize=1)
+def _warn(folder: Path) -> None:
+    tqdm.write(
+        f"no depth label below {folder} for some images: of two objects that overlap the surer one is taken to "
+        "be in front; run experts/generate_depth.py first to have the nearer one",
+        file=sys.stderr,
+    )
 
 
 def read_depth(target: Target, size: tuple[int, int]) -> np.ndarray | None:

@@ -19,7 +19,7 @@ from dataset.class_tables import class_names
 from dataset.transforms import picture_bytes
 from experts.base import Label, RuntimeConfig, Target
 from experts.detection.detections import Detections, detections
-from experts.detection.label import InstanceLabels, Masks
+from experts.detection.label import Masks, instance_label
 from experts.finite import check_finite
 from experts.fixed_batches import by_shape
 from experts.hub_networks import from_hub, load_checkpoint, local_files
@@ -78,7 +78,7 @@ class Owlv2Expert:
         self.score_threshold = options.score_threshold
         self.side = network.config.vision_config.image_size
         self.prepare = partial(prepare, side=self.side)
-        self.label = InstanceLabels(options.masks)
+        self.masks = options.masks
         with torch.inference_mode():
             texts = self.network.owlv2.get_text_features(**names.to(setting.device))
         self.queries = F.normalize(texts.pooler_output, dim=-1)  # (classes, d)
@@ -114,4 +114,4 @@ class Owlv2Expert:
 
     def decode(self, raw: Detections, target: Target) -> dict[str, Label]:
         """The label at the image's size."""
-        return {"obj_detection": self.label(raw, target)}
+        return {"obj_detection": instance_label(raw, target, self.masks)}

@@ -11,7 +11,7 @@ from torch import Tensor
 from common.validation import STRICT
 from experts.base import Label, RuntimeConfig, Target
 from experts.detection.detections import Detections
-from experts.detection.label import InstanceLabels, Masks
+from experts.detection.label import Masks, instance_label
 from experts.detection.network import UniDet, normalise_and_pad
 from experts.fixed_batches import by_shape
 from experts.prepare import ChannelOrder, keep_shape
@@ -84,7 +84,7 @@ class UniDetExpert:
         self.network = network.to(setting.device, setting.dtype)
         self.setting = setting
         self.prepare = partial(keep_shape, order=options.channel_order)
-        self.label = InstanceLabels(options.masks)
+        self.masks = options.masks
 
     @torch.inference_mode()
     def predict(self, inputs: list[Tensor]) -> list[Detections]:
@@ -99,4 +99,4 @@ class UniDetExpert:
 
     def decode(self, raw: Detections, target: Target) -> dict[str, Label]:
         """The label at the image's size."""
-        return {"obj_detection": self.label(raw, target)}
+        return {"obj_detection": instance_label(raw, target, self.masks)}

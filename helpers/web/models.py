@@ -10,7 +10,7 @@ from PIL import Image
 
 from common.errors import UserError
 from dataset.class_tables import read_class_tables
-from experts.expert_pool import KeptExperts
+from experts.expert_pool import ExpertPool
 from helpers.checkpoints.experiments import LOGGING, find_model, has_weights
 from helpers.figures.label_pictures import Panel, label_panel
 from helpers.inference.captioner import Answerer, Captioner, Prediction
@@ -58,7 +58,7 @@ class WebModels:
         known = self.answerer.experts() if self.answerer else ()  # labels are made for the captioner, and shared
         if missing := [name for name in known if name not in self.captioner.experts()]:
             raise UserError(f"{vqa or exp_name} answers with the expert '{missing[0]}', which the captioner lacks")
-        self._networks = KeptExperts(self.captioner.backends(self.experts))
+        self._networks = ExpertPool(self.captioner.backends(self.experts))
         classes = [table for name in self.experts if (table := modality(name).classes)]
         self._tables = read_class_tables(self.captioner.loaded.class_tables, classes) if classes else None
         self._lock = Lock()

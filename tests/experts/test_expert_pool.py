@@ -7,7 +7,7 @@ from common.errors import UserError
 from common.files import ROOT
 from dataset.images import read_image
 from experts import expert_pool
-from experts.expert_pool import KeptExperts
+from experts.expert_pool import ExpertPool
 from experts.finite import NotFinite
 from experts.runner import generate_labels
 from helpers.inference.image_cache import ImageCache
@@ -27,7 +27,7 @@ def test_the_same_labels_as_from_the_runner_and_the_network_is_loaded_once(tmp_p
     for work in expert_pool.passes(NANO, 1):
         load = work.module.load
         monkeypatch.setattr(work.module, "load", lambda *given, load=load: loads.append(1) or load(*given))
-    experts = KeptExperts(NANO)
+    experts = ExpertPool(NANO)
     assert not loads
     for _ in range(2):
         written = []
@@ -42,7 +42,7 @@ def test_the_same_labels_as_from_the_runner_and_the_network_is_loaded_once(tmp_p
 
 
 def test_a_network_whose_output_is_not_finite_gives_no_label(tmp_path, monkeypatch):
-    experts = KeptExperts({"depth": "nano"})
+    experts = ExpertPool({"depth": "nano"})
     monkeypatch.setattr(NanoNetwork, "forward", lambda network, images: {"depth": images * torch.nan})
     with pytest.raises(NotFinite):
         list(experts.label(read_image(PHOTO), "a", tmp_path))
@@ -55,4 +55,4 @@ def test_missing_weights_are_named_before_anything_is_labelled(tmp_path):
     with pytest.raises(
         UserError, match=r"cannot be run: depth \(.* is missing, fetch it .*; .* without: --experts edge"
     ):
-        KeptExperts({"depth": "dpt", "edge": "nano"}, weights=tmp_path)
+        ExpertPool({"depth": "dpt", "edge": "nano"}, weights=tmp_path)

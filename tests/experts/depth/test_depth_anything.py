@@ -17,7 +17,6 @@ from common.errors import UserError
 from experts.base import RuntimeConfig, Target
 from experts.depth import depth_anything
 from experts.depth.depth_anything import Options
-from experts.runner import generate_labels
 from tests.parity.goldens import seed
 
 SETTING = RuntimeConfig(torch.device("cpu"), Path())
@@ -61,16 +60,6 @@ def test_the_network_sees_what_its_own_processor_shows_it(folder):
     assert expected.std() > 1e-3
     torch.testing.assert_close(raw, expected, rtol=1e-4, atol=1e-5)
     assert expert.decode(raw, Target((30, 40)))["depth"].map.shape == (30, 40)
-
-
-def test_labels_do_not_depend_on_the_batch(folder, scenes, tmp_path):
-    for batch_size in (1, 4):
-        settings = {"depth": {"name": "depth_anything", "checkpoint": str(folder), "batch_size": batch_size}}
-        generate_labels(scenes, tmp_path / str(batch_size), settings, num_workers=0)
-    one, four = (sorted((tmp_path / size / "depth").rglob("*.png")) for size in ("1", "4"))
-    assert len(one) == len(four) == 6
-    for alone, together in zip(one, four, strict=True):
-        assert alone.read_bytes() == together.read_bytes()
 
 
 def test_its_files_are_those_of_the_folder(folder):

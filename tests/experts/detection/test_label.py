@@ -10,7 +10,7 @@ from PIL import Image
 from common.errors import UserError
 from experts.base import Target
 from experts.detection.detections import Detections, detections
-from experts.detection.label import InstanceLabels, draw, read_depth
+from experts.detection.label import draw, instance_label, read_depth
 
 
 def plain_draw(boxes, classes, size, depth, masks):
@@ -100,9 +100,8 @@ def test_the_255_surest_of_many_are_kept():
 def test_without_depth_the_surer_one_is_in_front_and_that_is_said_once(tmp_path, capsys):
     boxes = torch.tensor([[0.0, 0, 6, 6], [3, 3, 9, 9], [7, 7, 8, 8]])
     found = Detections(boxes, torch.tensor([0.9, 0.8, 0.7]), torch.tensor([5, 700, 1]), (10, 12))
-    labels = InstanceLabels("signed")
     for name in ("one", "two"):
-        label = labels(found, Target((20, 24), name, tmp_path))
+        label = instance_label(found, Target((20, 24), name, tmp_path), "signed")
         assert label.instances == {0: 5, 1: 700, 2: 1}
         assert label.map.shape == (20, 24)
         assert (label.map[10, 10], label.map[16, 10], label.map[15, 15]) == (0, 1, 2)
@@ -118,7 +117,7 @@ def test_nearer_boxes_are_in_front_by_a_depth_label_of_the_images_size(tmp_path,
     boxes = torch.tensor([[0.0, 0, 5, 12], [0, 8, 10, 20]])
     found = Detections(boxes, torch.tensor([0.9, 0.8]), torch.tensor([1, 2]), (20, 10))
     target = Target((40, 20), "set/a.b", tmp_path)
-    label = InstanceLabels("signed")(found, target)
+    label = instance_label(found, target, "signed")
     assert (label.map[:16, :10] == 0).all()
     assert (label.map[16:] == 1).all()
     resized = read_depth(target, (20, 10))

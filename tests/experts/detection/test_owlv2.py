@@ -9,11 +9,9 @@ from PIL import Image
 from transformers import AutoTokenizer, CLIPTokenizer, Owlv2Config, Owlv2ForObjectDetection
 
 from dataset.class_tables import class_names
-from dataset.labels import LabelReader
 from experts.base import RuntimeConfig, Target
 from experts.detection import owlv2
 from experts.detection.owlv2 import Options, Owlv2Expert
-from experts.runner import generate_labels
 
 SIDE = 48
 LAYERS = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -115,23 +113,6 @@ def test_a_label_does_not_depend_on_other_images(expert, tmp_path):
     label = expert.decode(together[1], Target((30, 60), "b", tmp_path))["obj_detection"]
     assert label.map.shape == (30, 60)
     assert set(np.unique(label.map)) - {255} <= set(label.instances)
-
-
-def test_a_folder_is_labelled_with_depth_before_objects(checkpoint, scenes, tmp_path, capsys):
-    backends = {
-        "obj_detection": {"name": "owlv2", "checkpoint": str(checkpoint), "score_threshold": 0.8},
-        "depth": "nano",
-    }
-    report = generate_labels(scenes, tmp_path, backends, num_workers=0)
-    assert (report.images, report.labelled) == (6, 6)
-    assert "no depth label" not in capsys.readouterr().err
-    reader = LabelReader(tmp_path, ["obj_detection"])
-    with Image.open(scenes / "a" / "two.jpg") as scene:
-        pictures, tables = reader.read("a/two", scene.size)
-    seen = np.unique(np.asarray(pictures["obj_detection"]))
-    assert len(seen) > 1
-    classes = tables["obj_detection"][seen[seen < 255].astype(int)]
-    assert ((classes >= 0) & (classes < 722)).all()
 
 
 def test_files_are_those_of_a_folder(checkpoint):
