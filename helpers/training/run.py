@@ -10,6 +10,7 @@ from accelerate.utils import send_to_device, set_seed
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from common.errors import UserError
 from common.files import remove_leftovers
 from dataset.label_coverage import label_coverage
 from dataset.loader import Loader, collate
@@ -22,6 +23,7 @@ from helpers.checkpoints.experiments import (
 )
 from helpers.checkpoints.load import build_model, prepare_inputs, restore_model
 from helpers.checkpoints.weight_files import find_weights, read_weights
+from helpers.training.checkpoints.folders import find_checkpoints
 from helpers.training.checkpoints.run_lock import lock_folder
 from helpers.training.distribution.preparation import prepare_model
 from helpers.training.distribution.processes import choose_threads, start_accelerator
@@ -110,11 +112,13 @@ class Run(Generic[M, C]):
         """Locks the folder, and makes it ready for what training writes.
 
         Raises:
-            UserError: another run trains in it.
+            UserError: another run trains in it, or has since the run was planned.
         """
         if not self.is_main:
             return
         lock_folder(self.folder)
+        if not self.args.overwrite and find_checkpoints(self.folder) != self.plan.checkpoints:
+            raise UserError(f"{self.folder}: another run has trained in it meanwhile; start again")
         remove_leftovers(self.folder)
         if self.args.overwrite:
             remove_earlier_run(self.folder, self.plan.files)

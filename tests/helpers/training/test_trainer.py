@@ -31,7 +31,8 @@ from helpers.checkpoints.weight_files import find_weights, read_weights
 from helpers.training.checkpoints.folders import find_checkpoints
 from helpers.training.distribution import preparation
 from helpers.training.optimizer_step import OptimizerStep
-from helpers.training.plan import plan_run
+from helpers.training.plan import RunPlan, plan_run
+from helpers.training.run import Run
 from helpers.training.settings import CaptionConfig
 from model.captioning import PrismerCaption
 from model.freeze import LANGUAGE_LAYERS
@@ -366,21 +367,26 @@ def test_epochs_are_counted_from_1_and_a_few_steps_traced(scripts, capsys, monke
     assert json.loads((folder / "trace.json").read_text())["traceEvents"]
 
 
-@pytest.mark.parametrize("flags", [(), ("--from_checkpoint",), ("--overwrite",)])
-def test_a_plan_starts_locks_and_writes_nothing(scripts, flags):
-    folder = scripts.run("caption", max_epoch=1)
-    before = times(scripts.work)
+def planned(scripts: Scripts, *flags: str) -> RunPlan:
     AcceleratorState._reset_state(reset_partial_state=True)
     config = read_config(scripts.work / "config.yaml", CaptionConfig, "mine")
     args = training_parser("", config="").parse_args(["--exp_name", "tiny", *flags])
-    if flags:
-        plan = plan_run("caption", PrismerCaption, config, args)
-        assert plan.checkpoints == (find_checkpoints(folder) if "--from_checkpoint" in flags else [])
-    else:
-        with pytest.raises(UserError, match="has checkpoints of an earlier run"):
-            plan_run("caption", PrismerCaption, config, args)
+    return plan_run("caption", PrismerCaption, config, args)
+
+
+def test_a_plan_starts_locks_and_writes_nothing(scripts):
+    folder = scripts.run("caption", max_epoch=1)
+    before = times(scripts.work)
+    with pytest.raises(UserError, match="has checkpoints of an earlier run"):
+        planned(scripts)
+    assert planned(scripts, "--overwrite").checkpoints == []
+    plan = planned(scripts, "--from_checkpoint")
+    assert plan.checkpoints == find_checkpoints(folder)
     assert times(scripts.work) == before
     assert not AcceleratorState._shared_state
+    (folder / "checkpoints" / "step_00000099").mkdir()
+    with pytest.raises(UserError, match="another run has trained in it meanwhile; start again"):
+        Run(plan).claim_folder()
 
 
 def times(folder: Path) -> dict[Path, int]:
