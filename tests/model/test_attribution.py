@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from common.errors import UserError
 from model.attribution import find_attribution
 from model.captioning import PrismerCaption
-from model.encoder import tokens
 from model.modules.label_map import LabelMap
 from model.tokenizer import load_tokenizer
 from tests.model import tiny
@@ -59,26 +59,17 @@ def sample(inputs, index):
     return {name: of(value) for name, value in inputs.items()}
 
 
-def multi_head(x: Tensor, context: Tensor, query: Tensor, key: Tensor, heads: int) -> Tensor:
-    """Attention weights in numbers alone: x (l, d) and context (m, c) -> (l, m), mean over heads."""
-    q, k = x @ query[0].T + query[1], context @ key[0].T + key[1]
-    size = q.shape[1] // heads
-    rows = []
-    for head in range(heads):
-        part = slice(head * size, (head + 1) * size)
-        scores = q[:, part] @ k[:, part].T / size**0.5
-        rows.append(scores.exp() / scores.exp().sum(dim=1, keepdim=True))
-    return sum(rows) / heads
+def multi_head(x: Tensor, context: Tensor, query: tuple, key: tuple, heads: int) -> Tensor:
+    """Attention weights, averaged over heads: x (l, d), context (m, c), weights and biases -> (l, m)."""
+    q, k = (F.linear(y, *layer).unflatten(1, (heads, -1)).transpose(0, 1) for y, layer in ((x, query), (context, key)))
+    return (q @ k.mT / q.shape[2] ** 0.5).softmax(dim=-1).mean(dim=0)
 
 
 @torch.no_grad()
 def plain(model: PrismerCaption, inputs: dict, text: str) -> tuple[Tensor, Tensor, list[int]]:
     """Mass of each text token on each of 9 image and 3 * 4 expert tokens, latents' weights, and token ids."""
     encoder, decoder = model.expert_encoder, model.text_decoder.roberta
-    entries = {entry.name: entry for entry in encoder.modalities}
-    indices = torch.zeros(256, dtype=torch.int64)
-    features = [encoder._features(entries[name], inputs, indices)[0] for name in EXPERTS]
-    x = torch.cat([encoder._placed(tokens(each[None]))[0] for each in features])
+    x = encoder.label_tokens(inputs)[0]
     latents, shares = encoder.resampler.latents, torch.zeros(64, 12)
     for block in encoder.resampler.perceiver_blocks:
         query, width = block.ln_1(latents), latents.shape[1]

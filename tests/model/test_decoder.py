@@ -86,15 +86,11 @@ def test_loss_counts_targets_alone(decoder):
     torch.testing.assert_close(losses, torch.stack([*expected, torch.tensor(0.0)]))
 
 
-def test_dropout_is_that_of_the_configuration():
-    text = replace(tiny.CONFIG.text, dropout=0.25)
-    decoder = TextDecoder(replace(tiny.CONFIG, text=text))
+@pytest.mark.parametrize("only", ["attention", "sums", "embeddings"])
+def test_dropout_is_the_configurations_and_acts_in_training_only(only):
+    decoder = TextDecoder(replace(tiny.CONFIG, text=replace(tiny.CONFIG.text, dropout=0.25)))
     assert {part.p for part in decoder.modules() if isinstance(part, nn.Dropout)} == {0.25}
     assert {part.dropout for part in decoder.modules() if isinstance(part, Attention)} == {0.25}
-
-
-@pytest.mark.parametrize("only", ["attention", "sums", "embeddings"])
-def test_dropout_acts_in_training_only(decoder, only):
     for part in decoder.modules():
         if isinstance(part, Attention):
             part.dropout = 0.5 * (only == "attention")
