@@ -128,11 +128,11 @@ def beam_search(
     """
     max_new = min(max_new, decoder.max_tokens - prompt.ids.shape[1])
     beams = Beams(decoder, encoded, prompt)
-    beams.reserve(num_beams, max_new - 1)
-    if decoder.replay is not None:
-        beams = decoder.replay(beams, num_beams)
     if 2 * num_beams > (vocabulary := beams.logits.shape[-1]):
         raise UserError(f"num_beams {num_beams} is more than half of the {vocabulary} tokens; lower it")
+    beams.reserve(num_beams, max(max_new - 1, 0))
+    if decoder.replay is not None:
+        beams = decoder.replay(beams, num_beams)
     batch, device = len(prompt.ids), prompt.ids.device
     lengths = prompt.lengths[:, None].float()
     scores = torch.zeros(batch, 1, device=device)

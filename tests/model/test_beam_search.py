@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from common.errors import UserError
 from model.beam_search import Prompt, beam_search
 from model.captioning import PrismerCaption
 from model.vqa import PrismerVQA
@@ -104,12 +105,18 @@ def test_equals_the_plain_loop_on_many_chains(num_beams, min_new, max_new):
             assert found.scores[row].item() == pytest.approx(score, rel=1e-5)
 
 
-def test_stops_where_positions_end():
+@pytest.mark.parametrize(("prompt", "room"), [(60, 4), (63, 1), (64, 0)])
+def test_stops_where_positions_end(prompt, room):
     model = tiny.build(PrismerCaption, end=-50.0)
-    prompt = Prompt(torch.full((1, 60), 7), torch.ones(1, 60).long(), torch.full((1,), 60))
+    start = Prompt(torch.full((1, prompt), 7), torch.ones(1, prompt).long(), torch.full((1,), prompt))
     encoded = model.expert_encoder(tiny.images(1))
-    found = beam_search(model.text_decoder, encoded, prompt, num_beams=2, max_new=20, min_new=0, length_penalty=1.0)
-    assert found.ids.shape == (1, 4)
+    found = beam_search(model.text_decoder, encoded, start, num_beams=2, max_new=20, min_new=0, length_penalty=1.0)
+    assert found.ids.shape == (1, room)
+
+
+def test_too_many_beams_are_refused_before_memory_is_reserved():
+    with pytest.raises(UserError, match="num_beams 1000000 is more than half of the 378 tokens; lower it"):
+        tiny.build(PrismerCaption).generate(tiny.images(1), num_beams=1_000_000)
 
 
 def test_image_keys_are_computed_once_and_not_copied_to_beams():
