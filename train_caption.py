@@ -4,7 +4,7 @@
     python launch.py train_caption.py --exp_name prismer_base --from_checkpoint --evaluate
     python train_caption.py --exp_name prismer_nano --config configs/caption_nano.yaml  # one device
 
-Starts from `logging/pretrain_<exp_name>`, or goes on from `logging/caption_<exp_name>`.
+Starts from `logging/pretrain_<exp_name>`, or resumes `logging/caption_<exp_name>`.
 """
 
 import argparse

@@ -4,7 +4,7 @@
     python launch.py train_classification.py --exp_name prismer_base --from_checkpoint --evaluate
     python train_classification.py --exp_name prismer_nano --config configs/classification_nano.yaml
 
-Starts from `logging/pretrain_<exp_name>`, or goes on from `logging/classification_<exp_name>`.
+Starts from `logging/pretrain_<exp_name>`, or resumes `logging/classification_<exp_name>`.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Pre-trains Prismer on image-caption pairs: CC12M, CC3M+SBU, COCO and Visual Genome, read as one data set.
 
     python launch.py train_pretrain.py --exp_name prismer_base                     # from new weights
-    python launch.py train_pretrain.py --exp_name prismer_base --from_checkpoint   # goes on
+    python launch.py train_pretrain.py --exp_name prismer_base --from_checkpoint   # resumes
     python train_pretrain.py --exp_name prismer_nano --config configs/pretrain_nano.yaml
 
 Writes `logging/pretrain_<exp_name>`, where the other tasks start from.

@@ -4,7 +4,7 @@
     python launch.py train_vqa.py --exp_name prismer_base --from_checkpoint --evaluate
     python train_vqa.py --exp_name prismer_nano --config configs/vqa_nano.yaml          # one device
 
-Starts from `logging/pretrain_<exp_name>`, or goes on from `logging/vqa_<exp_name>`.
+Starts from `logging/pretrain_<exp_name>`, or resumes `logging/vqa_<exp_name>`.
 """
 
 import argparse
@@ -17,7 +17,7 @@ def main() -> None:
     parser = training_parser(__doc__.splitlines()[0], config="configs/vqa.yaml")
     parser.add_argument("--answers", type=named_path, help="rank only these: a JSON array, or a text file")
     parser.add_argument(
-        "--save_ranking", action="store_true", help="write all scored answers, too: <results>_ranking.json"
+        "--save_ranking", action="store_true", help="also write all scored answers, to <results>_ranking.json"
     )
     train(parser.parse_args())
 
@@ -25,6 +25,7 @@ def main() -> None:
 def train(args: argparse.Namespace) -> None:
     """Trains, evaluating after each epoch; or with `--evaluate` only evaluates."""
     # Imported here, so that --help and a mistyped flag are answered at once.
+    from itertools import islice
     from typing import Any
 
     from torch import Tensor
@@ -67,7 +68,7 @@ def train(args: argparse.Namespace) -> None:
     run = Run(plan, ConcatDataset(sources) if sources else None, test_set)
     for split, datasets in (("training", sources), ("test", [test_set])):
         if run.is_main and (long := sum(dataset.long_questions() for dataset in datasets)):
-            print(f"{long} {split} questions have more than {MAX_WORDS} words: what is beyond is not read")
+            print(f"{long} {split} questions have more than {MAX_WORDS} words: the rest is not read")
 
     def loss(batch: dict[str, Any]) -> Tensor:
         return run.model(run.inputs(batch), batch["question"], batch["answer"], run.to_device(batch["weight"]))
@@ -85,9 +86,8 @@ def train(args: argparse.Namespace) -> None:
         else:
             found = run.prismer.generate(inputs, questions, counts=counts, return_scores=True, **config.decoding)
             rows = [{"answer": text, "score": score} for text, score in zip(*found, strict=True)]
-        named = zip(batch["question_id"], rows, strict=True)
-        flat = iter([{"question_id": name, **row} for name, row in named])
-        return [[next(flat) for _ in range(count)] for count in counts]
+        in_order = ({"question_id": name, **row} for name, row in zip(batch["question_id"], rows, strict=True))
+        return [list(islice(in_order, count)) for count in counts]
 
     def score(results: Results) -> Scores | None:
         references = test_set.references()

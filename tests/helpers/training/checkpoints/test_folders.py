@@ -1,6 +1,5 @@
 """Folders of checkpoints: complete or absent, checked against their marker, the oldest removed."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,7 +27,6 @@ from helpers.training.checkpoints.folders import (
     fingerprint,
     read_marker,
     remove_old,
-    update_marker,
 )
 
 
@@ -92,14 +90,6 @@ def test_processes_share_the_hashing(tmp_path):
     assert "a has another hash" in damage(folder, part=0, parts=2)
 
 
-def test_what_a_killed_process_left_is_no_checkpoint_and_goes(tmp_path):
-    unfinished = begin_checkpoint(checkpoint_folder(tmp_path, 5))
-    (unfinished / "a").write_text("half")
-    assert find_checkpoints(tmp_path) == []
-    write(tmp_path, 6)
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step_00000006"]
-
-
 def test_a_checkpoint_of_which_a_part_is_on_another_machine_is_none(tmp_path):
     folder = checkpoint_folder(tmp_path, 5)
     begin_checkpoint(folder)
@@ -120,14 +110,6 @@ def test_the_last_ones_are_kept_and_newer_ones_left_alone(tmp_path):
     remove_old(tmp_path, keep=2, step=100)
     left = [read_marker(path)["progress"]["step"] for path in find_checkpoints(tmp_path)]
     assert left == [123456789, 99999999, 100, 20]
-
-
-def test_a_marker_is_changed_without_the_files(tmp_path):
-    folder = write(tmp_path, 5)
-    update_marker(folder, {"progress": {"step": 6}})
-    assert read_marker(folder)["progress"] == {"step": 6}
-    assert damage(folder) is None
-    assert json.loads((folder / MARKER).read_text())["files"].keys() == {"a", "b"}
 
 
 def test_a_new_run_does_not_write_between_the_checkpoints_of_another(tmp_path):
