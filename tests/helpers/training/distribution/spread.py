@@ -225,6 +225,7 @@ def main(folder: Path) -> None:
     with patch.object(torch, "compile", partial(torch.compile, backend="aot_eager")):
         run = Run(accelerator, compiled="blocks", scale=2.0**10, **options)
     found["everything"] = run.train(3) | {"skip": skip(run), "scale": run.scaler.get_scale()}
+    found["offloaded"] = Run(accelerator, sync_batchnorm=True, activation_checkpointing="offload").train(3)
     AcceleratorState._reset_state()
     accelerator = start_accelerator("bf16")
     for mode in ("ddp", "zero2"):

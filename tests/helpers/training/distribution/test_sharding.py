@@ -146,6 +146,8 @@ def test_scaling_compiling_and_checkpointing_change_nothing(found, alone):
         assert process["everything"]["norms"] == pytest.approx(alone["norms"][:3], rel=1e-5)
         assert process["everything"]["skip"]["kept"]
         assert process["everything"]["scale"] == 2.0**9  # halved once, on both
+        assert process["offloaded"]["losses"] == pytest.approx(alone["losses"][:3], rel=1e-6)  # by DDP
+        assert process["offloaded"]["norms"] == pytest.approx(alone["norms"][:3], rel=1e-5)
 
 
 def test_bfloat16_sharded_learns_what_it_does_unsharded(found, alone):
