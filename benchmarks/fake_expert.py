@@ -13,7 +13,7 @@ from torch import Tensor
 
 from common.validation import STRICT
 from experts.base import Label, RuntimeConfig, Target
-from experts.prepare import squash
+from experts.batches import squash
 
 _SIDE = 480
 _MATRIX = torch.ones(512, 512)

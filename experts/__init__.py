@@ -1,2 +1,2 @@
-"""Experts turn images into labels: `base` says what an expert is, `registry` which there are,
-`runner` labels a data set with them, `generate*.py` are its commands."""
+"""Experts turn images into labels: `base` is their interface, `registry` lists them, `runner` labels a data set,
+and `generate*.py` are the commands."""

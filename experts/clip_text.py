@@ -10,7 +10,7 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from common.errors import UserError, one_line
 from common.pickles import FETCH_PCA, read_pickle
-from experts.fixed_batches import fixed_chunks
+from experts.batches import fixed_chunks
 from experts.hub_networks import from_hub, load_checkpoint, local_files
 from model.modalities import EMBEDDING_DIM
 

@@ -1,4 +1,4 @@
-"""What there is to label: the images of a data set, loose or in shards, and the place of their labels."""
+"""The images to label, loose or in shards, and the place of their labels."""
 
 import os
 from bisect import bisect_right
@@ -134,7 +134,7 @@ def images_and_shards(data_path: Path | Url, datasets: Sequence[str], prefix: st
     The arguments are those of `images_to_label`. At an address, only shards are found.
 
     Raises:
-        UserError: see `images_to_label`; or there are no shards at an address.
+        UserError: see `images_to_label`; or an address has no shards.
     """
     names = list(datasets) or [""]
     if isinstance(data_path, Path) and not datasets:

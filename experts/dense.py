@@ -11,8 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from experts.base import Label, RuntimeConfig, Target
-from experts.fixed_batches import fixed_chunks
-from experts.prepare import squash
+from experts.batches import fixed_chunks, squash
 
 SIDE = 480  # images are resized to SIDE x SIDE
 CHUNK = 8  # images per forward on an accelerator

@@ -60,7 +60,7 @@ def from_hub(
     )
     if missing := sorted(report["missing_keys"] - set(unused)):  # the library would draw them at random
         kind = type(loaded).__name__
-        raise UserError(f"checkpoint '{name}': no {kind}, it lacks '{missing[0]}'; name one that is")
+        raise UserError(f"checkpoint '{name}': not a {kind}, since it lacks '{missing[0]}'; name another one")
     check_weights(loaded.state_dict(), f"checkpoint '{name}'")
     return loaded
 

@@ -1,4 +1,4 @@
-"""Lists the state of a data set's labels: how many there are, which are missing or damaged, which classes.
+"""Lists the state of a data set's labels: their number, those that are missing or damaged, their classes.
 
     python -m experts.inspect_labels --data_path data --label_path data/labels --datasets vqav2
 

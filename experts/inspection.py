@@ -1,4 +1,4 @@
-"""The state of a data set's labels: which there are, and what is wrong with them."""
+"""The state of a data set's labels: their number, and which are missing or wrong."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

@@ -32,10 +32,10 @@ from experts.registry import ExpertJob
 
 
 class Plan(NamedTuple):
-    """What a run has to do.
+    """The work of a run.
 
     Attributes:
-        tasks: what is missing, for each job.
+        tasks: missing labels, for each job.
         notes: lines to tell the user.
     """
 

@@ -82,7 +82,7 @@ def _sidecar(label: Label) -> dict | None:
 
 
 def remove_label(save_path: Path, expert: str, name: str) -> None:
-    """Removes a label or a shard of labels, the PNG first: what remains must not look finished."""
+    """Removes a label or a shard of labels, the PNG first, so that the rest does not look finished."""
     shard = label_shard(save_path, expert, name)
     packed = (shard, shard.with_name(shard.name + INDEX))
     for path in (label_png(save_path, expert, name), *sidecars(save_path, expert, name), *packed):
@@ -97,7 +97,7 @@ def stored_labels(folder: Path) -> Iterator[str]:
 
 
 def remove_if_empty(folder: Path) -> None:
-    """Removes what a run made in an expert's folder if no label is in it."""
+    """Removes the files of a run from an expert's folder that holds no label."""
     if not (folder / MANIFEST).is_file():
         return
     if any(path.endswith(".png") or (path.endswith(".tar") and index_of(Path(path)).names) for path in _files(folder)):

@@ -11,15 +11,15 @@ from transformers import DepthAnythingForDepthEstimation
 from common.errors import UserError
 from common.validation import STRICT
 from experts.base import RuntimeConfig
+from experts.batches import normalise
 from experts.dense import DenseExpert
 from experts.depth.label import depth_label
 from experts.hub_networks import from_hub, local_files
-from experts.prepare import normalise
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a config may set.
+    """Options in a config.
 
     Attributes:
         checkpoint: a name on the hub, or a folder with config.json and model.safetensors.

@@ -1,1 +1,1 @@
-"""Object detection: boxes of 722 classes, and the map of what is seen of each object."""
+"""Object detection: boxes of 722 classes, and the map of their visible parts."""

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
+from experts.batches import normalise
 from experts.detection.cascade import LEVELS, Cascade
 from experts.detection.detections import Detections, detections
 from experts.detection.proposals import CHANNELS, Proposals
 from experts.finite import check_finite
-from experts.prepare import normalise
 
 MEAN = (123.68, 116.779, 103.939)
 STD = (58.393, 57.12, 57.375)

@@ -18,12 +18,11 @@ from common.validation import STRICT
 from dataset.class_tables import class_names
 from dataset.transforms import picture_bytes
 from experts.base import Label, RuntimeConfig, Target
+from experts.batches import by_shape, normalise
 from experts.detection.detections import Detections, detections
 from experts.detection.label import Masks, instance_label
 from experts.finite import check_finite
-from experts.fixed_batches import by_shape
 from experts.hub_networks import from_hub, load_checkpoint, local_files
-from experts.prepare import normalise
 from model.inputs import CLIP_MEAN, CLIP_STD
 
 TEMPLATE = "a photo of a {}"
@@ -31,7 +30,7 @@ TEMPLATE = "a photo of a {}"
 
 @dataclass(frozen=True)
 class Options:
-    """What a config may set.
+    """Options in a config.
 
     Attributes:
         checkpoint: a folder, or a name on the hub.

@@ -10,11 +10,10 @@ from torch import Tensor
 
 from common.validation import STRICT
 from experts.base import Label, RuntimeConfig, Target
+from experts.batches import ChannelOrder, by_shape, keep_shape
 from experts.detection.detections import Detections
 from experts.detection.label import Masks, instance_label
 from experts.detection.network import UniDet, normalise_and_pad
-from experts.fixed_batches import by_shape
-from experts.prepare import ChannelOrder, keep_shape
 from experts.weight_loading import Rules, released_network, renamed
 
 FILE = "Unified_learned_OCIM_RS200_6x+2x.pth"
@@ -49,7 +48,7 @@ _RULES: Rules = {
 
 @dataclass(frozen=True)
 class Options:
-    """What a config may set.
+    """Options in a config.
 
     Attributes:
         channel_order: of the network's input. Its mean and deviation are those of `rgb`; the labels of the

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from experts.base import NoOptions as Options
 from experts.base import RuntimeConfig
+from experts.batches import IMAGENET_MEAN, normalise
 from experts.dense import DenseExpert
 from experts.finite import check_finite
-from experts.prepare import IMAGENET_MEAN, normalise
 from experts.weight_loading import released_network
 
 FILE = "10_model.pth"

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from experts.base import NoOptions as Options
 from experts.base import RuntimeConfig
+from experts.batches import normalise
 from experts.dense import DenseExpert, resize, to_bytes
 from experts.finite import check_finite
 from experts.normal.network import NormalNetwork
-from experts.prepare import normalise
 from experts.weight_loading import released_network
 
 FILE = "scannet.pt"

@@ -14,13 +14,12 @@ from common.errors import UserError
 from common.pickles import FETCH
 from common.validation import STRICT
 from experts.base import Label, RuntimeConfig, Target
+from experts.batches import fixed_chunks, normalise, squash
 from experts.clip_text import CHECKPOINT, ClipText, clip_text_files
 from experts.dense import CHUNK, SIDE
-from experts.fixed_batches import fixed_chunks
 from experts.ocr.decode import Cells, read_words, select_cells
 from experts.ocr.label import words_label
 from experts.ocr.network import CharNet
-from experts.prepare import normalise, squash
 from experts.weight_loading import released_network
 
 FILE = "icdar2015_hourglass88.pth"
@@ -32,7 +31,7 @@ _SURE_SCORE_OF_CODES = 0.90  # of texts with digits or signs, which no lexicon h
 
 @dataclass(frozen=True)
 class Options:
-    """What a config may set.
+    """Options in a config.
 
     Attributes:
         clip: the CLIP that embeds the texts, a name on the hub or a folder.

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 CLASSES = 68  # characters
 STRIDE = 4  # pixels of the input per cell of the maps
-_DEPTH = 3  # an hourglass halves its input so many times
+_DEPTH = 3  # halvings in an hourglass
 _TBLR_SCALE = 10.0
 
 

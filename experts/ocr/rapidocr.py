@@ -24,7 +24,7 @@ _PACKAGES = ("rapidocr", "onnxruntime")
 
 @dataclass(frozen=True)
 class Options:
-    """What a config may set.
+    """Options in a config.
 
     Attributes:
         clip: the CLIP that embeds the texts, a name on the hub or a folder.

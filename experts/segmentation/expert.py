@@ -16,9 +16,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from experts.base import Label, RuntimeConfig, Target
+from experts.batches import by_shape, normalise
 from experts.finite import check_finite
-from experts.fixed_batches import by_shape
-from experts.prepare import normalise
 
 # Normalised images (b, 3, h, w) -> class logits (b, q, classes + 1), mask logits (b, q, h / 4, w / 4).
 Network = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -150,7 +149,7 @@ def semantic_scores(
 
 
 def likely(scores: Tensor) -> Scores:
-    """Leaves out the classes that win nowhere, whatever the size to which scores (c, h, w) are resized.
+    """Drops the classes that win nowhere, at any size to which the scores (c, h, w) may be resized.
 
     A pixel resized bilinearly has scores between those of 2 x 2 neighbours, with the same weights for all
     classes. So a class loses there if the least score of another one exceeds its greatest.

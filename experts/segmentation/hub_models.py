@@ -33,7 +33,7 @@ _TASK = "the task is semantic"  # the text input of a OneFormer
 
 @dataclass(frozen=True)
 class Options:
-    """What a config may set.
+    """Options in a config.
 
     Attributes:
         checkpoint: a folder, or a name on the hub; None means that of the modality in `CHECKPOINTS`.

@@ -18,8 +18,8 @@ from common.validation import STRICT
 from common.weight_checks import check_weights
 from dataset.class_tables import class_names
 from experts.base import RuntimeConfig
+from experts.batches import ChannelOrder, keep_shape
 from experts.hub_networks import quiet
-from experts.prepare import ChannelOrder, keep_shape
 from experts.segmentation.detectron2_keys import RULES
 from experts.segmentation.expert import UNUSED, SegmentationExpert, on_device, run_queries
 from experts.weight_loading import renamed
@@ -33,7 +33,7 @@ _HEADS = 8  # of the decoders' attention; no shape of a weight tells it
 
 @dataclass(frozen=True)
 class Options:
-    """What a config may set.
+    """Options in a config.
 
     Attributes:
         channel_order: of the networks' input. Their mean and deviation are those of `rgb`; the labels of the

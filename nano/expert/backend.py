@@ -20,8 +20,8 @@ from common.weight_checks import check_weights, no_floats
 from dataset.label_files import Word
 from experts.base import Label, RuntimeConfig, Target
 from experts.base import NoOptions as Options
+from experts.batches import fixed_chunks
 from experts.finite import check_finite
-from experts.fixed_batches import fixed_chunks
 from nano.expert import decode
 from nano.expert.network import NanoConfig, NanoNetwork
 

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 
 from experts.base import RuntimeConfig, Target
+from experts.batches import keep_shape
 from experts.detection import proposals, unidet
 from experts.detection.label import draw
 from experts.detection.network import UniDet, normalise_and_pad
 from experts.detection.unidet import converted
-from experts.prepare import keep_shape
 from tests.parity.goldens import assert_matches
 from tests.parity.released_experts import released, unified
 from tests.parity.seeded_weights import seeded_state_dict

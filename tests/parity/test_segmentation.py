@@ -11,8 +11,8 @@ from PIL import Image
 from transformers import Mask2FormerForUniversalSegmentation
 
 from experts.base import RuntimeConfig, Target
+from experts.batches import normalise
 from experts.hub_networks import quiet
-from experts.prepare import normalise
 from experts.segmentation import mask2former
 from experts.segmentation.detectron2_keys import RULES
 from experts.segmentation.expert import UNUSED, SegmentationExpert, semantic_scores
