@@ -9,7 +9,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.strict_json import parse_json
-from dataset.label_files import MODES, PACKED, MissingLabel, packed_size, read_picture, read_sidecar, script
+from dataset.label_files import MODES, PACKED, MissingLabel, Word, packed_size, read_picture, read_sidecar, script
 from dataset.location import Url, as_location
 from dataset.shards.shard_folder import ShardFile, ShardFolder, open_folder
 from model.modalities import BACKGROUND, EMBEDDING_DIM, Kind, Modality, modality
@@ -163,17 +163,7 @@ class LabelReader:
                 found = read_sidecar(entry, path, packed) if picture else {}
                 if entry.kind is Kind.INSTANCE:
                     self._check_classes(entry, path, found.values())
-                # A map of bytes holds ids below 255; older labels may list more.
-                found = {number: value for number, value in found.items() if 0 <= number < BACKGROUND}
-                rows = max(found, default=0) + 1
-                if entry.kind is Kind.INSTANCE:
-                    table = torch.full((rows,), NO_CLASS)
-                else:
-                    table = torch.zeros(rows, EMBEDDING_DIM)
-                    found = {number: torch.from_numpy(word.features) for number, word in found.items()}
-                for number, value in found.items():
-                    table[number] = value
-                tables[entry.name] = table
+                tables[entry.name] = _table(entry, found)
             elif entry.kind is Kind.SEMANTIC and picture:
                 counts = picture.histogram()[:BACKGROUND]
                 self._check_classes(entry, path, (index for index, count in enumerate(counts) if count))
@@ -190,3 +180,18 @@ class LabelReader:
                 f"label {path}: class {highest}, but the class table '{entry.classes}' has {there}; "
                 f"check class_tables, or delete it and run {script(entry)}"
             )
+
+
+def _table(entry: Modality, found: Mapping[int, int] | Mapping[int, Word]) -> Tensor:
+    """The classes of instances, or the embeddings of words, by id."""
+    # A map of bytes holds ids below 255; older labels may list more.
+    found = {number: value for number, value in found.items() if 0 <= number < BACKGROUND}
+    rows = max(found, default=0) + 1
+    if entry.kind is Kind.INSTANCE:
+        table = torch.full((rows,), NO_CLASS)
+    else:
+        table = torch.zeros(rows, EMBEDDING_DIM)
+        found = {number: torch.from_numpy(word.features) for number, word in found.items()}
+    for number, value in found.items():
+        table[number] = value
+    return table
