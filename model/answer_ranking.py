@@ -1,6 +1,5 @@
 """Choosing among given answers: the likeliest first tokens, then the best whole texts."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -31,11 +30,6 @@ class Ranking(NamedTuple):
         """The kept answers of each sample with their scores, best first."""
         rows = zip(self.kept.tolist(), self.scores.tolist(), strict=True)
         return [sorted(zip(*row, strict=True), key=lambda pair: (-pair[1], pair[0])) for row in rows]
-
-
-def join_rankings(rankings: Sequence[Ranking]) -> Ranking:
-    """One ranking of all samples. Answers and k must be the same."""
-    return Ranking(*(torch.cat(parts) for parts in zip(*rankings, strict=True)))
 
 
 @torch.no_grad()
@@ -94,7 +88,8 @@ def continuation_losses(start: Beams, ids: Tensor, lengths: Tensor) -> Tensor:
     visible = torch.cat([start.visible.expand(-1, own.shape[1], -1), own], dim=2)
     positions = start.next_position + place % steps
     hidden = start.decoder(inputs, positions, visible, start.encoded, start.cache)
-    start.cache.crop(start.visible.shape[2])
+    for layer in start.cache:
+        layer.crop(start.visible.shape[2])
 
     real = torch.arange(place.shape[1], device=ids.device) < count[:, None]  # (b, n)
     rows = zip(hidden[real].split(TOKENS_AT_ONCE), targets[real].split(TOKENS_AT_ONCE), strict=True)

@@ -121,17 +121,20 @@ def find_attribution(
     found = []
     for sample, (start, end) in enumerate(zip(starts, ends, strict=True)):
         rows = slice(len(start) - 1, len(start) - 1 + len(end))
-        words, owner = _words(model, end)
-        sums = _sum_by_word(owner, len(words))  # (w, t)
+        words, sums = _words(model, end)
         means = sums / sums.sum(dim=1, keepdim=True)
         by_token = (means @ mass[sample, rows]).float()  # (w, rgb tokens + expert tokens)
         image, rest = by_token.split([to_rgb.shape[-1], mass.shape[-1] - to_rgb.shape[-1]], dim=-1)
+        # Of the image and of each expert: (w, g * g).
         parts = [image, *(rest.chunk(len(names), dim=-1) if names else ())]  # all experts have as many tokens
         found.append(
             Attribution(
                 words=words,
                 log_probs=(sums @ log_probs[sample, rows]).float(),
-                tokens={name: _as_grid(part) for name, part in zip([RGB, *names], parts, strict=True)},
+                tokens={
+                    name: rearrange(part, "w (y x) -> w y x", y=math.isqrt(part.shape[-1]))
+                    for name, part in zip([RGB, *names], parts, strict=True)
+                },
                 latents=(means @ to_latents[sample, rows]).float(),
                 without={name: (sums @ other[sample, rows]).float() for name, other in without.items()},
             )
@@ -180,23 +183,14 @@ def _token_log_probs(model: Prismer, ids: Sequence[Tensor], encoded: Tensor) -> 
     return log_probs.gather(-1, padded[:, 1:, None])[..., 0].cpu().double()
 
 
-def _words(model: Prismer, ids: Sequence[int]) -> tuple[tuple[str, ...], list[int]]:
-    """The words that t token ids spell, and the index of each token's word."""
+def _words(model: Prismer, ids: Sequence[int]) -> tuple[tuple[str, ...], Tensor]:
+    """The w words that t token ids spell, and float64 (w, t): 1 where a token belongs to a word."""
     owner, pieces = [], []
     for number, token in zip(ids, model.tokenizer.convert_ids_to_tokens(ids), strict=True):
         if token.startswith(SPACE) or not pieces:
             pieces.append([])
         pieces[-1].append(number)
         owner.append(len(pieces) - 1)
-    return tuple(model.tokenizer.decode(word).strip() for word in pieces), owner
-
-
-def _sum_by_word(owner: Sequence[int], words: int) -> Tensor:
-    """float64 (w, t): 1 where a token belongs to a word."""
-    belongs = torch.zeros(words, len(owner), dtype=torch.float64)
-    belongs[owner, range(len(owner))] = 1
-    return belongs
-
-
-def _as_grid(mass: Tensor) -> Tensor:
-    return rearrange(mass, "w (y x) -> w y x", y=math.isqrt(mass.shape[-1]))
+    belongs = torch.zeros(len(pieces), len(ids), dtype=torch.float64)
+    belongs[owner, range(len(ids))] = 1
+    return tuple(model.tokenizer.decode(word).strip() for word in pieces), belongs

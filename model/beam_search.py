@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from common.errors import UserError
 from model.decoder import TextDecoder
-from model.kv_cache import DecoderCache
 
 STEPS_BETWEEN_LOOKS = 4  # at a GPU's answer to whether the search is over
 
@@ -56,7 +55,7 @@ class Beams:
 
     def __init__(self, decoder: TextDecoder, encoded: Tensor, prompt: Prompt) -> None:
         self.decoder, self.encoded = decoder, encoded
-        self.cache: DecoderCache = decoder.new_cache()
+        self.cache = decoder.new_cache()
         hidden = decoder.read(prompt.ids, prompt.mask, encoded, self.cache)
         self.logits = decoder.lm_head(hidden[:, -1:])  # of the next token, (b, beams, vocabulary); one beam yet
         self.visible = prompt.mask.bool()[:, None]  # (b, beams, tokens so far)

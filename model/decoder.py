@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.config import PrismerConfig, TextConfig
-from model.kv_cache import DecoderCache
+from model.kv_cache import LayerCache
 from model.modules.initialisation import init_weights
 from model.modules.roberta import DecoderLayer, Embeddings, LMHead, RobertaLayer
 
@@ -25,7 +25,7 @@ class LayerStack(nn.Module):
         self.layer = nn.ModuleList(DecoderLayer(config, vision_width) for _ in range(config.layers))
         self.output_layer = RobertaLayer(config)
 
-    def forward(self, x: Tensor, visible: Tensor, encoded: Tensor, cache: DecoderCache | None) -> Tensor:
+    def forward(self, x: Tensor, visible: Tensor, encoded: Tensor, cache: list[LayerCache] | None) -> Tensor:
         """(b, l, d) -> (b, l, d); the arguments are those of `DecoderLayer`."""
         *caches, last = cache if cache is not None else [None] * (len(self.layer) + 1)
         for layer, layer_cache in zip(self.layer, caches, strict=True):
@@ -69,9 +69,9 @@ class TextDecoder(nn.Module):
         self.tie_weights()  # a move from the meta device makes new parameters
         return self
 
-    def new_cache(self) -> DecoderCache:
+    def new_cache(self) -> list[LayerCache]:
         """An empty cache for the layers and the output layer."""
-        return DecoderCache(len(self.roberta["encoder"].layer) + 1)
+        return [LayerCache() for _ in range(len(self.roberta["encoder"].layer) + 1)]
 
     def positions(self, mask: Tensor) -> Tensor:
         """Positions from a mask (b, l) of real tokens: they count up from pad + 1; a pad's position is pad."""
@@ -83,7 +83,7 @@ class TextDecoder(nn.Module):
         positions: Tensor,
         visible: Tensor,
         encoded: Tensor,
-        cache: DecoderCache | None = None,
+        cache: list[LayerCache] | None = None,
     ) -> Tensor:
         """Runs new tokens of texts; `lm_head` of the result gives the logits of the next tokens.
 
@@ -101,7 +101,7 @@ class TextDecoder(nn.Module):
         x = self.roberta["embeddings"](ids, positions)
         return self.roberta["encoder"](x, as_bias(visible, encoded.dtype), encoded, cache)
 
-    def read(self, ids: Tensor, mask: Tensor, encoded: Tensor, cache: DecoderCache | None = None) -> Tensor:
+    def read(self, ids: Tensor, mask: Tensor, encoded: Tensor, cache: list[LayerCache] | None = None) -> Tensor:
         """Runs whole texts, padded anywhere.
 
         Args:

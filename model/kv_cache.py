@@ -51,15 +51,3 @@ class LayerCache:
         if self._image is None:
             self._image = keys_values(encoded)
         return self._image
-
-
-class DecoderCache(list[LayerCache]):
-    """One `LayerCache` for each layer of the decoder."""
-
-    def __init__(self, layers: int) -> None:
-        super().__init__(LayerCache() for _ in range(layers))
-
-    def crop(self, length: int) -> None:
-        """Forgets the text's tokens from `length` on, in every layer."""
-        for layer in self:
-            layer.crop(length)

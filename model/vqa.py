@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from model.answer_ranking import Ranking, join_rankings
+from model.answer_ranking import Ranking
 from model.beam_search import Prompt, beam_search
 from model.decoder import IGNORE
 from model.inputs import Inputs
@@ -125,7 +125,7 @@ class PrismerVQA(Prismer):
             self.rank_answers(tokens, self.prompt(part, tokens), ends, k)
             for part, tokens in self._parts(questions, encoded)
         ]
-        return join_rankings(rankings)
+        return Ranking(*map(torch.cat, zip(*rankings, strict=True)))
 
     def _parts(self, questions: Sequence[str], encoded: Tensor) -> Iterator[tuple[list[str], Tensor]]:
         """Questions with their images' tokens, in parts that fit into memory."""
