@@ -20,8 +20,7 @@ from model.inputs import Inputs
 from model.modalities import BACKGROUND, Kind
 from model.modules.attention import Attention
 from model.modules.label_map import LabelMap
-from model.modules.roberta import Attention as TextAttention
-from model.modules.roberta import DecoderLayer, RobertaLayer
+from model.modules.roberta import DecoderLayer, RobertaLayer, TextAttention
 from model.modules.stems import Resize
 
 
@@ -118,7 +117,7 @@ def encode(encoder: ExpertEncoder, inputs: Inputs) -> Tensor:
 
 
 def text_attention(module: TextAttention, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
-    """`model.modules.roberta.Attention`: (b, l, d) and (b, m, context width) -> (b, l, d)."""
+    """`model.modules.roberta.TextAttention`: (b, l, d) and (b, m, context width) -> (b, l, d)."""
     projections = module.self
     heads = "b l (h c) -> b h l c"
     q = rearrange(projections.query(x), heads, h=module.heads)

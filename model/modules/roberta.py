@@ -35,7 +35,7 @@ class Embeddings(nn.Module):
         return self.dropout(self.LayerNorm(x))
 
 
-class Projections(nn.Module):
+class QueryKeyValue(nn.Module):
     """Query, key and value projections."""
 
     def __init__(self, width: int, context_width: int) -> None:
@@ -59,13 +59,13 @@ class PostNorm(nn.Module):
         return self.LayerNorm(self.dropout(self.dense(branch)) + residual)
 
 
-class Attention(nn.Module):
+class TextAttention(nn.Module):
     """Self- or cross-attention with post-norm. Keys and values are computed apart, for the cache."""
 
     def __init__(self, config: TextConfig, context_width: int) -> None:
         super().__init__()
         self.heads, self.dropout = config.heads, config.dropout
-        self.self = Projections(config.hidden_size, context_width)
+        self.self = QueryKeyValue(config.hidden_size, context_width)
         self.output = PostNorm(config.hidden_size, config.hidden_size, config.dropout)
 
     def keys_values(self, context: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,7 +106,7 @@ class RobertaLayer(nn.Module):
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
-        self.attention = Attention(config, config.hidden_size)
+        self.attention = TextAttention(config, config.hidden_size)
         self.intermediate = nn.ModuleDict({"dense": nn.Linear(config.hidden_size, config.ffn_size)})
         self.output = PostNorm(config.ffn_size, config.hidden_size, config.dropout)
 
@@ -130,7 +130,9 @@ class DecoderLayer(nn.Sequential):
     """One layer of the decoder: RoBERTa's is child `0`, cross-attention child `1`, adaptor child `2`."""
 
     def __init__(self, config: TextConfig, vision_width: int) -> None:
-        super().__init__(RobertaLayer(config), Attention(config, vision_width), LanguageAdaptor(config.hidden_size))
+        super().__init__(
+            RobertaLayer(config), TextAttention(config, vision_width), LanguageAdaptor(config.hidden_size)
+        )
 
     def forward(self, x: Tensor, visible: Tensor, encoded: Tensor, cache: LayerCache | None = None) -> Tensor:
         """Self-attention, cross-attention, adaptor, MLP.

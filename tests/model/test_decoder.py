@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from model.decoder import IGNORE, TextDecoder, loss_places
-from model.modules.roberta import Attention, PostNorm
+from model.modules.roberta import PostNorm, TextAttention
 from tests.model import tiny
 
 
@@ -90,9 +90,9 @@ def test_loss_counts_targets_alone(decoder):
 def test_dropout_is_the_configurations_and_acts_in_training_only(only):
     decoder = TextDecoder(replace(tiny.CONFIG, text=replace(tiny.CONFIG.text, dropout=0.25)))
     assert {part.p for part in decoder.modules() if isinstance(part, nn.Dropout)} == {0.25}
-    assert {part.dropout for part in decoder.modules() if isinstance(part, Attention)} == {0.25}
+    assert {part.dropout for part in decoder.modules() if isinstance(part, TextAttention)} == {0.25}
     for part in decoder.modules():
-        if isinstance(part, Attention):
+        if isinstance(part, TextAttention):
             part.dropout = 0.5 * (only == "attention")
         elif isinstance(part, PostNorm):
             part.dropout.p = 0.5 * (only == "sums")
