@@ -67,13 +67,10 @@ def main() -> None:
 
 
 def read_names(path: Path) -> list[str]:
-    """Reads class names.
-
-    Args:
-        path: `.json`, an array of texts; or a text file, one name a line, without empty lines.
+    """Reads class names from a JSON array of texts, or from a text file, one a line; empty lines are skipped.
 
     Raises:
-        UserError: missing, or not of that form.
+        UserError: the file is missing, or not of that form.
     """
     from common.errors import UserError
     from dataset.image_list import read_json, read_text

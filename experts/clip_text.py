@@ -27,7 +27,7 @@ class ClipText:
     Args:
         checkpoint: CLIP, as a name on the hub or a folder. It stays in float32.
         weights: the folder with the PCA.
-        device: that of CLIP.
+        device: of CLIP.
 
     Raises:
         UserError: the checkpoint or the PCA is missing or damaged, or they do not fit together.

@@ -18,11 +18,7 @@ CHUNK = 8  # images per forward on an accelerator
 
 
 class DenseExpert(ABC):
-    """An expert of one modality; see `experts.base.Expert`.
-
-    Attributes:
-        modality: its name.
-    """
+    """An expert of one modality; see `experts.base.Expert`."""
 
     modality: str
 

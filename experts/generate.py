@@ -51,21 +51,10 @@ class GenerateConfig:
 
 
 def main(experts: Collection[str] | None = None) -> int:
-    """Runs the command.
-
-    Args:
-        experts: the experts of the config to run; None adds `--experts` to choose them.
-
-    Returns:
-        The exit code.
-    """
+    """Runs the command for some experts of the config; None adds `--experts` to choose them. Returns the exit code."""
     parser = argparse.ArgumentParser(description="Writes expert labels for the images of a data set.")
-    parser.add_argument(
-        "--config",
-        type=named_path,
-        default=ROOT / "configs" / "experts.yaml",
-        help="YAML file (default: %(default)s)",
-    )
+    default = ROOT / "configs" / "experts.yaml"
+    parser.add_argument("--config", type=named_path, default=default, help="YAML file (default: %(default)s)")
     if experts is None:
         parser.add_argument("--experts", default="all", help="names separated by commas (default: all)")
     parser.add_argument("--data_path", type=as_location, help="instead of the config's")

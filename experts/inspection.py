@@ -57,13 +57,7 @@ class ExpertReport:
 
 @dataclass
 class Inspection:
-    """The labels of a data set.
-
-    Attributes:
-        images: number of readable images.
-        unreadable: reason by image; these images cannot have labels.
-        experts: by name.
-    """
+    """The labels of a data set: `images` are readable; `unreadable` holds the reason for each other one."""
 
     images: int = 0
     unreadable: dict[str, str] = field(default_factory=dict)
@@ -71,13 +65,7 @@ class Inspection:
 
 
 class StoredLabels:
-    """An expert's labels, as files or in shards.
-
-    Args:
-        label_path: the label folder.
-        expert: its name.
-        folders: folders below that of the expert.
-    """
+    """An expert's labels in some folders below `<label_path>/<expert>/`, as files or in shards."""
 
     def __init__(self, label_path: Path, expert: str, folders: Sequence[str]) -> None:
         self._folders = folders
@@ -130,9 +118,7 @@ def inspect(
     """Reads all labels of a data set. Images and labels may be files or in shards.
 
     Args:
-        data_path: the images.
-        label_path: the label folder.
-        experts: the experts.
+        data_path, label_path, experts: the images and their labels.
         names: class names by expert; without them, any class is valid.
         datasets: folders below `data_path`, and below each expert's folder; an empty list means all.
         num_workers: processes; 0 does it in this one.

@@ -32,12 +32,7 @@ from experts.registry import ExpertJob
 
 
 class Plan(NamedTuple):
-    """The work of a run.
-
-    Attributes:
-        tasks: missing labels, for each job.
-        notes: lines to tell the user.
-    """
+    """The tasks of each job of a run, and lines to tell the user."""
 
     tasks: list[list[Task]]
     notes: list[str]

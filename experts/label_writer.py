@@ -116,11 +116,7 @@ def _files(folder: Path) -> Iterator[str]:
 
 
 class LabelShards:
-    """Collects the labels of images, in their order, into shards.
-
-    Args:
-        save_path: the label folder.
-    """
+    """Collects the labels of images, in their order, into shards below `save_path`."""
 
     def __init__(self, save_path: Path) -> None:
         self._save_path = save_path

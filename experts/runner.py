@@ -137,7 +137,7 @@ def generate_labels(
 
 
 def find_setting(weights: Path | str, precision: Precision) -> RuntimeConfig:
-    """The device and the precision of networks in this process.
+    """The device and precision of networks in this process.
 
     Raises:
         UserError: the device does not support the precision.

@@ -33,7 +33,7 @@ def detections(
     nms_threshold: float = 0.5,
     most: int = 300,
 ) -> Detections:
-    """Applies a threshold and non-maximum suppression per class.
+    """Applies a threshold and non-maximum suppression per class, and keeps the best `most` detections.
 
     Args:
         boxes: (n, 4).
@@ -41,7 +41,6 @@ def detections(
         size: height and width of the network's input, without padding.
         score_threshold: of a class's probability.
         nms_threshold: the greatest IoU of two boxes of a class.
-        most: the greatest number of detections.
 
     Raises:
         NotFinite: a box or a probability is NaN or infinite.

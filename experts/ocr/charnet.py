@@ -60,15 +60,7 @@ class Lexicon:
         self.words = list(dict.fromkeys(word.upper() for word in words))
 
     def believed(self, text: str, score: float) -> str | None:
-        """The text that a reading stands for.
-
-        Args:
-            text: in capitals.
-            score: its probability.
-
-        Returns:
-            The text itself, the nearest word of the lexicon, or None for an unreliable reading.
-        """
+        """The text, in capitals, that was read with a probability: itself, the nearest word, or None if unreliable."""
         if score < _LEAST_SCORE:
             return None
         if score >= _SURE_SCORE or (score >= _SURE_SCORE_OF_CODES and not text.isalpha()):

@@ -7,15 +7,12 @@ NEIGHBOUR_IOU = 0.5  # boxes that overlap more show the same thing
 
 
 def rotated_boxes(centres: np.ndarray, tblr: np.ndarray, angles: np.ndarray | float = 0.0) -> np.ndarray:
-    """Boxes turned about points.
+    """Boxes turned about points: corners (n, 4, 2), before the turn top left, top right, bottom right, bottom left.
 
     Args:
         centres: the points, x and y, (n, 2).
         tblr: distances from the point to the top, bottom, left and right edge, (n, 4).
         angles: in radians, from the x axis towards the y axis, (n,).
-
-    Returns:
-        Corners (n, 4, 2): before the turn top left, top right, bottom right, bottom left.
     """
     top, bottom, left, right = tblr.T
     x = np.stack([-left, right, right, -left], axis=1)  # (n, 4)

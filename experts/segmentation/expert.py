@@ -30,12 +30,7 @@ _CLASSES = 16
 
 @dataclass(frozen=True)
 class Scores:
-    """The scores of an image's likely classes.
-
-    Attributes:
-        classes: their indices, ascending, (k,).
-        values: float32 (k, h, w), at the size of the network's image.
-    """
+    """The likely classes of an image, ascending, and their scores at the size of its input, float32 (k, h, w)."""
 
     classes: list[int]
     values: Tensor
@@ -63,14 +58,7 @@ def on_device(network: PreTrainedModel, setting: RuntimeConfig) -> PreTrainedMod
 def run_queries(
     network: PreTrainedModel, pixels: Tensor, columns: Tensor | None = None, **inputs: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The output of a Mask2Former or OneFormer as a `Network`.
-
-    Args:
-        network: on its device.
-        pixels: normalised images (b, 3, h, w).
-        columns: the order of its classes; None means its own.
-        inputs: its other inputs, (1, n).
-    """
+    """A Mask2Former or OneFormer as a `Network`: `columns` order its classes, `inputs` are its others, (1, n)."""
     inputs = {name: values.expand(len(pixels), -1) for name, values in inputs.items()}
     output = network(pixel_values=pixels, **inputs)
     classes = output.class_queries_logits
@@ -124,16 +112,13 @@ class SegmentationExpert:
 def semantic_scores(
     class_logits: Tensor, mask_logits: Tensor, padded: tuple[int, int], size: tuple[int, int]
 ) -> Tensor:
-    """Scores of all classes, in little memory.
+    """Scores of all classes, float32 (classes, *size), in little memory.
 
     Args:
         class_logits: (q, classes + 1), the last is "no object".
         mask_logits: (q, h / 4, w / 4).
         padded: height and width of the network's input.
         size: height and width of the image at its top left.
-
-    Returns:
-        float32 (classes, *size).
 
     Raises:
         NotFinite: a logit is NaN or infinite.

@@ -83,12 +83,8 @@ def class_order(theirs: Sequence[str], ours: Sequence[str]) -> list[int]:
     Names are compared up to a comma. An unknown name may be another word for the class at the same place
     (COCO's "tree-merged" for "tree"), but at least half of the names must be known.
 
-    Args:
-        theirs: the checkpoint's class names, in its order.
-        ours: the class names of a class table.
-
     Returns:
-        For each of ours, its index in theirs.
+        For each of our class names, its index in theirs.
 
     Raises:
         UserError: the classes differ.
