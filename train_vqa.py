@@ -86,7 +86,8 @@ def train(args: argparse.Namespace) -> None:
         else:
             found = run.prismer.generate(inputs, questions, counts=counts, return_scores=True, **config.decoding)
             rows = [{"answer": text, "score": score} for text, score in zip(*found, strict=True)]
-        in_order = ({"question_id": name, **row} for name, row in zip(batch["question_id"], rows, strict=True))
+        named = [{"question_id": name, **row} for name, row in zip(batch["question_id"], rows, strict=True)]
+        in_order = iter(named)
         return [list(islice(in_order, count)) for count in counts]
 
     def score(results: Results) -> Scores | None:

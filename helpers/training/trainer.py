@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from accelerate.utils import set_seed
+from accelerate.utils import broadcast_object_list, gather_object, set_seed
 from torch import Tensor
 from tqdm import tqdm
 
@@ -25,7 +25,6 @@ from helpers.checkpoints.load import InferenceDefaults, describe
 from helpers.evaluation.prediction import epoch_table, say_cut_texts, warn_of_overlap
 from helpers.training.checkpoints.saver import Saver
 from helpers.training.distribution.batch_norm import average_statistics
-from helpers.training.distribution.processes import broadcast_from_main, count_over_processes
 from helpers.training.distribution.sharding import all_finite
 from helpers.training.interruption import StopRequest
 from helpers.training.optimizer_step import MeanLoss, OptimizerStep
@@ -244,7 +243,7 @@ class Trainer:
 
     def _are_best(self, scores: dict[str, float]) -> bool:
         """Whether the weights of these scores, which the main process has, are the best; on all processes."""
-        score = broadcast_from_main(scores.get(self.task.score))
+        (score,) = broadcast_object_list([scores.get(self.task.score)])
         if score is not None and not math.isfinite(score):
             raise UserError(f"{self.task.score} is {score}, so the weights are not kept; look at the results")
         return self.progress.improves(score)
@@ -254,7 +253,8 @@ class Trainer:
         record = {"epoch": progress.epoch, "step": progress.step}
         record |= {"train_loss": self.losses.mean(), "lr": self.lr}
         record |= self.meter.epoch(progress.step) | scores
-        if skipped := count_over_processes(self.loader.dataset.unreadable, self.run.accelerator):
+        unreadable = torch.cat(gather_object([self.loader.dataset.unreadable]))  # of all processes
+        if skipped := len(unreadable.unique()):
             record["skipped"] = skipped
             if self.run.is_main:
                 print(f"skipped so far: {skipped} samples that could not be read")

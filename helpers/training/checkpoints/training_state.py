@@ -123,11 +123,11 @@ def save_checkpoint(
         return {path.name: fingerprint(path) for path in files}
 
     try:
-        _together(accelerator, lambda: begin_checkpoint(folder) if main else None)
-        shares = _together(accelerator, write_share)
+        _together(lambda: begin_checkpoint(folder) if main else None)
+        shares = _together(write_share)
         files = {name: entry for share in shares for name, entry in share.items()}
         marker = {"processes": accelerator.num_processes, **about}
-        _together(accelerator, lambda: complete_checkpoint(folder, marker, files) if main else None)
+        _together(lambda: complete_checkpoint(folder, marker, files) if main else None)
     except OSError as error:
         if main:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -156,16 +156,14 @@ def _optimizer_tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
     return {OPTIMIZER + name[len(_STATE) :]: value for name, value in state.items() if name.startswith(_STATE)}
 
 
-def _together(accelerator: Accelerator, action: Callable[[], T]) -> list[T]:
+def _together(action: Callable[[], T]) -> list[T]:
     """Runs an action on every process; the results of all, or an OSError on all if one fails."""
     found, failure = None, None
     try:
         found = action()
     except (OSError, RuntimeError) as error:  # torch raises the latter for a full disk
         failure = first_line(error)
-    outcomes = [(found, failure)]
-    if accelerator.num_processes > 1:
-        outcomes = gather_object(outcomes)
+    outcomes = gather_object([(found, failure)])
     for _, failure in outcomes:
         if failure is not None:
             raise OSError(failure)

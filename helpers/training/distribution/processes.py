@@ -6,8 +6,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, gather_object
-from torch import Tensor
+from accelerate.utils import InitProcessGroupKwargs
 
 from common.errors import UserError
 from helpers.training.distribution.launch_settings import check_launch
@@ -68,18 +67,6 @@ def start_accelerator(
         # accelerate would compute in float32, in silence.
         raise UserError("--mixed_precision fp16 needs a GPU; on a CPU use bf16 or no")
     return accelerator
-
-
-def broadcast_from_main(value: float | None) -> float | None:
-    """The main process's value, on every process."""
-    return broadcast_object_list([value])[0]
-
-
-def count_over_processes(indices: Tensor, accelerator: Accelerator) -> int:
-    """How many different indices the processes have together, on every process."""
-    if accelerator.num_processes > 1:
-        indices = torch.cat(gather_object([indices]))
-    return len(indices.unique())
 
 
 def choose_threads(workers: int) -> str | None:
