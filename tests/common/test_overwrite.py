@@ -54,69 +54,28 @@ def test_one_line_names_the_file_and_the_flag(tmp_path):
     )
 
 
-def foreign(path: Path) -> None:
-    path.write_bytes(FOREIGN)
-
-
-def changed_since(path: Path) -> None:
-    write(path)
-    path.write_bytes(FOREIGN)
-
-
-def of_another_command(path: Path) -> None:
-    write(path, command="other")
-
-
-def replaced_by_a_link_to_our_file(path: Path) -> None:
-    write(path)
-    path.rename(path.with_name("moved"))
-    path.symlink_to("moved")
-
-
-def link_to_a_file(path: Path) -> None:
-    path.with_name("theirs").write_bytes(FOREIGN)
-    path.symlink_to("theirs")
-
-
-def link_to_nothing(path: Path) -> None:
-    path.symlink_to("nothing")
-
-
-def with_notes_that_are_damaged(path: Path) -> None:
-    foreign(path)
-    path.with_name(NOTES).write_bytes(b'[]\n{"name": "a"}\n\xff\n{"name": "a", "comm')
-
-
-CONFIRMED = [
-    foreign,
-    changed_since,
-    of_another_command,
-    replaced_by_a_link_to_our_file,
-    link_to_a_file,
-    link_to_nothing,
-    with_notes_that_are_damaged,
-]
-
-
-def folder(path: Path) -> None:
-    path.mkdir()
-
-
-def link_to_a_folder(path: Path) -> None:
-    path.symlink_to(path.parent)
-
-
-def pipe(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def link_to_a_device(path: Path) -> None:
-    path.symlink_to("/dev/null")
-
-
-def with_notes_that_are_a_link(path: Path) -> None:
-    path.with_name("theirs").write_bytes(FOREIGN)
-    path.with_name(NOTES).symlink_to("theirs")
+CONFIRMED = {  # files that are replaced if the user confirms it
+    "another's": lambda path: path.write_bytes(FOREIGN),
+    "changed since": lambda path: (write(path), path.write_bytes(FOREIGN)),
+    "of another command": lambda path: write(path, command="other"),
+    "a link to our file": lambda path: (write(path), path.rename(path.with_name("moved")), path.symlink_to("moved")),
+    "a link to a file": lambda path: (path.with_name("theirs").write_bytes(FOREIGN), path.symlink_to("theirs")),
+    "a link to nothing": lambda path: path.symlink_to("nothing"),
+    "beside damaged notes": lambda path: (
+        path.write_bytes(FOREIGN),
+        path.with_name(NOTES).write_bytes(b'[]\n{"name": "a"}\n\xff\n{"name": "a", "comm'),
+    ),
+}
+REFUSED = {  # places where no file can be written
+    "a folder": Path.mkdir,
+    "a link to a folder": lambda path: path.symlink_to(path.parent),
+    "a pipe": os.mkfifo,
+    "a link to a device": lambda path: path.symlink_to("/dev/null"),
+    "beside notes that are a link": lambda path: (
+        path.with_name("theirs").write_bytes(FOREIGN),
+        path.with_name(NOTES).symlink_to("theirs"),
+    ),
+}
 
 
 def state(path: Path) -> dict[str, object]:
@@ -127,9 +86,9 @@ def state(path: Path) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("make", CONFIRMED)
-def test_another_file_is_replaced_if_the_user_confirms_it(tmp_path, make):
-    make(tmp_path / "a")
+@pytest.mark.parametrize("kind", CONFIRMED)
+def test_another_file_is_replaced_if_the_user_confirms_it(tmp_path, kind):
+    CONFIRMED[kind](tmp_path / "a")
     before = state(tmp_path)
     with pytest.raises(UserError, match="replace it with --overwrite"):
         write(tmp_path / "a")
@@ -142,10 +101,10 @@ def test_another_file_is_replaced_if_the_user_confirms_it(tmp_path, make):
     write(tmp_path / "a")
 
 
-@pytest.mark.parametrize("make", [folder, link_to_a_folder, pipe, link_to_a_device, with_notes_that_are_a_link])
+@pytest.mark.parametrize("kind", REFUSED)
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_some_places_take_no_file(tmp_path, make, overwrite):
-    make(tmp_path / "a")
+def test_some_places_take_no_file(tmp_path, kind, overwrite):
+    REFUSED[kind](tmp_path / "a")
     before = state(tmp_path)
     with pytest.raises(UserError):
         write(tmp_path / "a", overwrite=overwrite)

@@ -45,11 +45,6 @@ def write(folder: Path, **changes: object) -> Path:
     return path
 
 
-def test_spaces_around_a_prefix_are_no_part_of_it(tmp_path):
-    config = read_config(write(tmp_path, prefix=" A picture of "), CaptionConfig, "coco")
-    assert config.prefix == "A picture of"
-
-
 @pytest.mark.parametrize("section", ["coco", "nocaps"])
 def test_the_published_caption_settings_are_read(section):
     config = read_config(CONFIGS / "caption.yaml", CaptionConfig, section)
@@ -130,14 +125,9 @@ def test_sources_are_some_and_different(tmp_path, dataset, expected):
 
 
 @pytest.mark.parametrize("experts", ["none", []])
-def test_no_experts_is_prismerz(tmp_path, experts):
-    assert read_config(write(tmp_path, experts=experts), CaptionConfig, "coco").experts == []
-
-
-def test_a_number_without_a_point_in_its_exponent_form_is_a_number(tmp_path):
-    path = tmp_path / "a.yaml"
-    path.write_text("lr: 5e-5\nname: e5\n")
-    assert read_yaml(path) == {"lr": 5e-5, "name": "e5"}
+def test_no_experts_is_prismerz_and_a_prefix_has_no_spaces_around_it(tmp_path, experts):
+    config = read_config(write(tmp_path, experts=experts, prefix=" A picture of "), CaptionConfig, "coco")
+    assert (config.experts, config.prefix) == ([], "A picture of")
 
 
 @pytest.mark.parametrize(
@@ -200,18 +190,19 @@ def test_captions_fit_the_text_tower(tmp_path, tokens, message):
         prismer_config(config, size)
 
 
-def test_a_missing_key_is_named(tmp_path):
+@pytest.mark.parametrize(
+    ("more", "section", "expected"),
+    [
+        ({}, "coco", r"task.yaml \[coco\]: key 'init_lr' is missing"),
+        ({"int_lr": 1}, "coco", r"unknown key 'int_lr'; is 'init_lr' meant\?$"),  # before the missing one
+        ({}, "flickr", "no section 'flickr'; it has: coco"),
+    ],
+)
+def test_missing_and_misspelt_names(tmp_path, more, section, expected):
     path = tmp_path / "task.yaml"
-    path.write_text(yaml.safe_dump({"coco": {k: v for k, v in GOOD.items() if k != "freeze"}}))
-    with pytest.raises(UserError, match="key 'freeze' is missing"):
-        read_config(path, CaptionConfig, "coco")
-
-
-def test_a_misspelt_key_is_named_before_the_one_that_is_missing_for_it(tmp_path):
-    path = tmp_path / "task.yaml"
-    path.write_text(yaml.safe_dump({key: value for key, value in GOOD.items() if key != "init_lr"} | {"int_lr": 1}))
-    with pytest.raises(UserError, match=r"task.yaml: unknown key 'int_lr'; is 'init_lr' meant\?$"):
-        read_config(path, CaptionConfig)
+    path.write_text(yaml.safe_dump({"coco": {key: GOOD[key] for key in GOOD if key != "init_lr"} | more}))
+    with pytest.raises(UserError, match=expected):
+        read_config(path, CaptionConfig, section)
 
 
 @pytest.mark.parametrize(
@@ -249,11 +240,6 @@ def test_the_place_of_a_source(source, key):
     assert (config.source_path(source), changed.source_path(source)) == (Path("data"), Path("elsewhere"))
     with pytest.raises(UserError, match=f"key '{key}_data_path' is missing; the data set '{source}' needs it"):
         dataclasses.replace(config, **{f"{key}_data_path": None}).source_path(source)
-
-
-def test_a_missing_section_lists_those_there_are(tmp_path):
-    with pytest.raises(UserError, match="no section 'flickr'; it has: coco"):
-        read_config(write(tmp_path), CaptionConfig, "flickr")
 
 
 def test_an_unknown_size_lists_those_there_are():
@@ -304,14 +290,18 @@ def test_yaml_that_json_could_not_hold_is_a_line(tmp_path, text, expected):
     assert expected in str(caught.value)
 
 
-def test_whole_numbers_of_64_bits_are_read(tmp_path):
-    (tmp_path / "c.yaml").write_text("a: [9223372036854775807, -9223372036854775808]")
-    assert read_yaml(tmp_path / "c.yaml") == {"a": [2**63 - 1, -(2**63)]}
-
-
-def test_a_date_is_a_text_and_a_byte_order_mark_is_none(tmp_path):
-    (tmp_path / "c.yaml").write_text("prefix: 2020-01-01\nb: &b {c: 1}\nd: {<<: *b, c: 2}", encoding="utf-8-sig")
-    assert read_yaml(tmp_path / "c.yaml") == {"prefix": "2020-01-01", "b": {"c": 1}, "d": {"c": 2}}
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: [9223372036854775807, -9223372036854775808]", {"a": [2**63 - 1, -(2**63)]}),
+        ("prefix: 2020-01-01", {"prefix": "2020-01-01"}),
+        ("b: &b {c: 1}\nd: {<<: *b, c: 2}", {"b": {"c": 1}, "d": {"c": 2}}),
+        ("lr: 5e-5\nname: e5", {"lr": 5e-5, "name": "e5"}),
+    ],
+)
+def test_values_as_everyone_means_them(tmp_path, text, expected):
+    (tmp_path / "c.yaml").write_text(text, encoding="utf-8-sig")
+    assert read_yaml(tmp_path / "c.yaml") == expected
 
 
 def test_a_config_that_is_no_file_is_not_opened(tmp_path):
