@@ -151,11 +151,6 @@ def test_a_box_without_neighbours_is_dropped_and_takes_what_it_suppressed_along(
     assert len(merged(overlapping, [0.9, 0.8, 0.7], threshold=0.3)[0]) == 1
 
 
-@pytest.mark.parametrize(("shift", "left"), [(10 * 0.48 / 1.52, 1), (10 * 0.52 / 1.48, 0)])
-def test_boxes_are_neighbours_if_they_share_more_than_half(shift, left):
-    assert len(merged(boxes((0, 0, 10, 10), (shift, 0, 10 + shift, 10)), [0.9, 0.8])[0]) == left
-
-
 def test_items_go_where_they_overlap_most():
     owners = boxes((0, 0, 10, 10), (8, 0, 20, 10))
     items = boxes((1, 1, 9, 9), (9, 1, 13, 9), (40, 40, 44, 44))
