@@ -29,7 +29,7 @@ STEPS = 8  # of a whole run: 60 samples twice, 16 a step
 
 
 @dataclass
-class Trainer:
+class ForkedTraining:
     """Starts training in a folder, on a config.
 
     Attributes:
@@ -83,12 +83,12 @@ def _train(arguments: list[str], prepare: Callable[[], object]) -> None:
     train_caption.main()
 
 
-def tiny_trainer(work: Path, scenes: Path, **changes: object) -> Trainer:
+def tiny_trainer(work: Path, scenes: Path, **changes: object) -> ForkedTraining:
     """A trainer whose runs save after each step; `tiny_size` must be what sizes are read by."""
     settings = {"experts": "none", "image_resolution": 24, "save_every_steps": 1, "metrics": ["cider"]}
     settings |= {"max_length": 8, "min_length": 2, "num_beams": 1, "freeze": "freeze_lang_vision"}
     settings |= {"batch_size_train": 16, "batch_size_test": 4}
-    return Trainer(work / "work", write_caption_config(work / "caption.yaml", scenes, **settings | changes))
+    return ForkedTraining(work / "work", write_caption_config(work / "caption.yaml", scenes, **settings | changes))
 
 
 def tiny_size(_name: str) -> ModelSize:

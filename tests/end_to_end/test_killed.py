@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from helpers.training.checkpoints.folders import find_checkpoints
-from tests.forked import Trainer, assert_same, outcome, ready_to_fork, tiny_trainer
+from tests.forked import ForkedTraining, assert_same, outcome, ready_to_fork, tiny_trainer
 
 KILLS = 12
 FILE_EVENTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir")
@@ -52,7 +52,7 @@ def test_killed_at_12_moments(scenes: Path, tmp_path: Path):
     assert events > 60
 
     draw = random.Random(5)
-    kills, runs, within = 0, 0, Trainer(tmp_path / "killed_0", trainer.config)
+    kills, runs, within = 0, 0, ForkedTraining(tmp_path / "killed_0", trainer.config)
     while kills < KILLS:
         flags = ["--from_checkpoint"] if find_checkpoints(within.folder) else []
         if kills % 2:  # at a moment
@@ -73,7 +73,7 @@ def test_killed_at_12_moments(scenes: Path, tmp_path: Path):
         if code == 0:
             assert_same(outcome(within.folder), expected)
             runs += 1
-            within = Trainer(tmp_path / f"killed_{runs}", trainer.config)
+            within = ForkedTraining(tmp_path / f"killed_{runs}", trainer.config)
     flags = ["--from_checkpoint"] if find_checkpoints(within.folder) else []
     assert within.finish(*flags) == [0], within.output()
     assert_same(outcome(within.folder), expected)

@@ -27,7 +27,7 @@ from common.failures import LOST_PROCESS
 from helpers.training.checkpoints.folders import checkpoint_folder, find_checkpoints
 from helpers.training.checkpoints.training_state import load_progress
 from helpers.training.optimizer_step import OptimizerStep
-from tests.forked import STEPS, Trainer, assert_same, fork, outcome, ready_to_fork, tiny_trainer
+from tests.forked import STEPS, ForkedTraining, assert_same, fork, outcome, ready_to_fork, tiny_trainer
 from tests.forked_script import codes
 
 RESUME = "--from_checkpoint"
@@ -41,7 +41,7 @@ def _ready() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def whole(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Trainer]:
+def whole(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, ForkedTraining]:
     """Uninterrupted runs of one and of two processes, which save after each epoch."""
     runs = {}
     for ranks in (1, 2):
@@ -52,9 +52,9 @@ def whole(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, T
 
 
 @pytest.fixture
-def trainer(whole: dict[int, Trainer], tmp_path: Path) -> Trainer:
+def trainer(whole: dict[int, ForkedTraining], tmp_path: Path) -> ForkedTraining:
     """Another run of one process."""
-    return Trainer(tmp_path / "work", whole[1].config)
+    return ForkedTraining(tmp_path / "work", whole[1].config)
 
 
 def on_step(number: int, action: Callable[[], object]) -> None:
@@ -75,13 +75,13 @@ def signal_self(number: int, rank: int = 0) -> None:
         os.kill(os.getpid(), number)
 
 
-def assert_goes_on(trainer: Trainer, whole: Trainer, ranks: int = 1) -> None:
+def assert_goes_on(trainer: ForkedTraining, whole: ForkedTraining, ranks: int = 1) -> None:
     """The run resumes, and ends to the bit as the uninterrupted one."""
     assert trainer.finish(RESUME, ranks=ranks) == [0] * ranks, trainer.output()
     assert_same(outcome(trainer.folder), outcome(whole.folder))
 
 
-def steps(trainer: Trainer) -> list[int]:
+def steps(trainer: ForkedTraining) -> list[int]:
     """Of the checkpoints, the newest first."""
     return [load_progress(path).step for path in find_checkpoints(trainer.folder)]
 
@@ -132,7 +132,7 @@ def test_a_second_ctrl_c_stops_at_once_and_a_second_sigterm_changes_nothing(trai
 
 
 def test_processes_stop_after_the_same_step_though_one_gets_the_signal(whole, tmp_path):
-    trainer = Trainer(tmp_path / "work", whole[2].config)
+    trainer = ForkedTraining(tmp_path / "work", whole[2].config)
     stop = partial(on_step, 2, partial(signal_self, signal.SIGTERM, rank=1))
     assert trainer.finish(prepare=stop, ranks=2) == [143, 143], trainer.output()
     assert steps(trainer)[0] in (2, 3)  # the signal may come when the processes have agreed to go on
@@ -159,7 +159,7 @@ def test_when_a_process_hangs_the_others_end_after_a_while(whole, tmp_path):
         helpers.training.distribution.processes.PATIENCE = timedelta(seconds=5)
         on_step(2, hang)
 
-    trainer = Trainer(tmp_path / "work", whole[2].config)
+    trainer = ForkedTraining(tmp_path / "work", whole[2].config)
     first, second = trainer.start(prepare=prepare, ranks=2)
     first.join(SOON)
     assert codes([first, second], seconds=0) == [LOST_PROCESS, None], trainer.output()
@@ -168,11 +168,11 @@ def test_when_a_process_hangs_the_others_end_after_a_while(whole, tmp_path):
 
 def test_a_run_goes_on_with_another_number_of_processes(whole, tmp_path):
     """The position means the same; 16 samples a step either way."""
-    trainer = Trainer(tmp_path / "work", whole[2].config)
+    trainer = ForkedTraining(tmp_path / "work", whole[2].config)
     stop = partial(on_step, 2, partial(signal_self, signal.SIGTERM))
     assert trainer.finish(prepare=stop, ranks=2) == [143, 143], trainer.output()
     reached = steps(trainer)[0]
-    alone = Trainer(trainer.work, whole[1].config)
+    alone = ForkedTraining(trainer.work, whole[1].config)
     assert alone.finish(RESUME, "--seed", "5") == [2]
     assert "made inside an epoch with seed 42, this run has 5; go on with the same" in alone.output()
     assert alone.finish(RESUME) == [0], alone.output()
@@ -194,10 +194,10 @@ def test_what_each_process_alone_knows_comes_back(scenes, tmp_path, ranks):
     expected = outcome(whole.folder)
     assert [record["skipped"] for record in expected["records"]] == [5, 5]  # captions of that image
 
-    cut = Trainer(tmp_path / "cut", whole.config)
+    cut = ForkedTraining(tmp_path / "cut", whole.config)
     stop = partial(on_step, 2, partial(signal_self, signal.SIGTERM))
     assert cut.finish(prepare=stop, ranks=ranks) == [143] * ranks, cut.output()
-    other = Trainer(tmp_path / "other", whole.config)
+    other = ForkedTraining(tmp_path / "other", whole.config)
     shutil.copytree(cut.work, other.work)
     assert cut.finish(RESUME, ranks=ranks) == [0] * ranks, cut.output()
     assert_same(outcome(cut.folder), expected)
@@ -238,7 +238,7 @@ def test_a_second_run_of_the_same_name_is_refused_until_the_first_is_gone(traine
     held = trainer.output()
     # The first goes on printing; the second is to have a file of its own.
     (trainer.work / "output_0").rename(trainer.work / "output_of_the_first")
-    second = Trainer(trainer.work, trainer.config)
+    second = ForkedTraining(trainer.work, trainer.config)
     assert codes(second.start(), SOON) == [2]
     line = second.output().strip()
     assert line.startswith(f"error: logging/caption_tiny: process {first.pid} on ")
@@ -249,7 +249,7 @@ def test_a_second_run_of_the_same_name_is_refused_until_the_first_is_gone(traine
     assert trainer.finish() == [0], trainer.output()
 
 
-def torchrun(trainer: Trainer, *flags: str) -> BaseProcess:
+def torchrun(trainer: ForkedTraining, *flags: str) -> BaseProcess:
     """torchrun itself with two processes, all forked: nothing is imported anew."""
 
     def train(*arguments: str) -> None:
@@ -292,7 +292,7 @@ def test_torchrun_ends_what_lost_a_process_and_sends_signals_on(scenes, tmp_path
 
 
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_used(whole, tmp_path):
-    trainer = Trainer(tmp_path / "work", whole[1].config)
+    trainer = ForkedTraining(tmp_path / "work", whole[1].config)
     shutil.copytree(whole[1].work, trainer.work)
     newest, before = find_checkpoints(trainer.folder)
     (shard,) = newest.glob("shard-*")

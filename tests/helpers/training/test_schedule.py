@@ -1,21 +1,13 @@
-"""The learning rate against its formula, and what the optimizer holds."""
+"""The learning rate against its formula."""
 
 import pytest
-from torch import nn
 
-from helpers.training.schedule import Schedule, build_optimizer, cosine_lr
+from helpers.training.schedule import Schedule, cosine_lr
 
 
 @pytest.mark.parametrize(("t", "expected"), [(0, 5e-5), (50, 2.55e-5), (100, 1e-6), (120, 1e-6)])
 def test_cosine(t, expected):
     assert cosine_lr(t, 100, 5e-5, 1e-6) == pytest.approx(expected)
-
-
-def test_frozen_parameters_are_not_optimised():
-    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
-    model[0].requires_grad_(False)
-    optimizer = build_optimizer(model, lr=0.1, weight_decay=0.05)
-    assert [id(p) for p in optimizer.param_groups[0]["params"]] == [id(p) for p in model[1].parameters()]
 
 
 @pytest.mark.parametrize("by_epoch", [False, True])

@@ -41,24 +41,10 @@ from tests.forked import tiny_size
 
 SAMPLES = 10
 SETTINGS = {
-    "label_path": "nowhere",
-    "class_tables": "nowhere",
-    "experts": "none",
-    "prismer_model": "tiny",
-    "image_resolution": 24,
-    "augment": False,
-    "freeze": "freeze_lang",
-    "from_scratch": True,
-    "batch_size_train": 2,
-    "batch_size_test": 3,
-    "num_workers": 0,
-    "init_lr": 0.01,
-    "min_lr": 0.001,
-    "weight_decay": 0.07,
-    "warmup_steps": 2,
-    "warmup_lr": 0.002,
-    "max_epoch": 3,
-    "accumulate_steps": 2,
+    **{"label_path": "nowhere", "class_tables": "nowhere", "experts": "none", "prismer_model": "tiny"},
+    **{"image_resolution": 24, "augment": False, "freeze": "freeze_lang", "from_scratch": True},
+    **{"batch_size_train": 2, "batch_size_test": 3, "num_workers": 0, "max_epoch": 3, "accumulate_steps": 2},
+    **{"init_lr": 0.01, "min_lr": 0.001, "weight_decay": 0.07, "warmup_steps": 2, "warmup_lr": 0.002},
     "max_grad_norm": 5.0,
 }
 WRITING = {"num_beams": 2, "max_length": 12, "min_length": 9, "length_penalty": 0.5, "metrics": ["bleu"]}
@@ -125,9 +111,8 @@ def write_data(data: Path) -> None:
     train = [{"image": f"{number}.png"} | texts for number in range(SAMPLES)]
     references = {"caption": ["a red ball", "a ball"], "question": "Is it red", "answer": ["yes"] * 10}
     test = [{"image": f"{number}.png", "question_id": number} | references for number in range(4)]
-    answers = ["no", "yes", "a very red ball", "blue"]
     lists = {"a.json": train, "vg_caption.json": train, "b.json": test, "coco_karpathy_test.json": test}
-    lists |= {"imagenet/imagenet_class.json": {"n1": 0, "n2": 1}, "answer_list.json": answers}
+    lists |= {"imagenet/imagenet_class.json": {"n1": 0, "n2": 1}, "answer_list.json": ANSWERS}
     lists |= {"imagenet/imagenet_answer.json": ["Tench", "Goldfish"]}
     for name, content in lists.items():
         (data / name).write_text(json.dumps(content))
@@ -196,35 +181,34 @@ def cosine(share: float) -> float:
 
 BY_STEP = [0.002, 0.006, *(cosine(step / 9) for step in range(2, 9))]
 BY_EPOCH = [0.002, 0.006, *(cosine((step // 3) / 3) for step in range(2, 9))]
-CAPTION = ([f"{'A picture of'} a red ball"] * 2, "A picture of", 20)
 ASKED = {"num_beams": 2, "max_length": 12, "min_length": 9, "length_penalty": 0.5, "return_scores": True}
+ANSWERS = ["no", "yes", "a very red ball", "blue"]
+QUESTION = (["What is it?"] * 2, ["red"] * 2, [0.5, 0.5])
+RANKED = ((["Is it red?"] * 3, ANSWERS, 3), {"counts": [1, 1, 1]})
+
+
+def captioned(prefix: str, limit: int) -> tuple[tuple, tuple]:
+    """What the model is given in training, and in evaluation."""
+    return ([f"{prefix} a red ball"] * 2, prefix, limit), ((prefix,), ASKED)
 
 
 @pytest.mark.parametrize(
-    ("task", "rates", "forward", "asked", "score", "evaluated"),
+    ("task", "rates", "given", "score", "evaluated"),
     [
-        ("caption", BY_STEP, CAPTION, (("A picture of",), ASKED), "Bleu_1", [1, 2, 3]),
-        (
-            "pretrain",
-            BY_EPOCH,
-            (["A photo of a red ball"] * 2, "A photo of", 21),
-            (("A photo of",), ASKED),
-            "Bleu_1",
-            [1, 2, 3],
-        ),
+        ("caption", BY_STEP, captioned("A picture of", 20), "Bleu_1", [1, 2, 3]),
+        ("pretrain", BY_EPOCH, captioned("A photo of", 21), "Bleu_1", [1, 2, 3]),
         (
             "vqa",
             BY_EPOCH,
-            (["What is it?"] * 2, ["red"] * 2, [0.5, 0.5]),
-            ((["Is it red?"] * 3, ["no", "yes", "a very red ball", "blue"], 3), {"counts": [1, 1, 1]}),
+            (QUESTION, ((["Is it red?"] * 3, ANSWERS, 3), {"counts": [1, 1, 1]})),
             "accuracy",
             [1, 2, 3],
         ),
-        ("classification", BY_STEP, None, ((["tench", "goldfish"], 2, "A photo of a"), {}), "top1", [2, 3]),
+        ("classification", BY_STEP, (None, ((["tench", "goldfish"], 2, "A photo of a"), {})), "top1", [2, 3]),
     ],
 )
-def test_each_step_has_its_samples_its_rate_and_its_texts(scripts, task, rates, forward, asked, score, evaluated):
-    folder = scripts.run(task)
+def test_each_step_has_its_samples_its_rate_and_its_texts(scripts, task, rates, given, score, evaluated):
+    folder, (forward, asked) = scripts.run(task), given
     seen = scripts.seen
     orders = [shuffled(SAMPLES, seed=3)(epoch).tolist() for epoch in range(3)]
     assert seen.read == [(epoch, index) for epoch, order in enumerate(orders) for index in order]
