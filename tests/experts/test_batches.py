@@ -12,7 +12,7 @@ from experts.batches import by_shape, fixed_chunks, keep_shape
 
 def test_an_image_keeps_its_shape_as_with_torchvisions_resize():
     resize = Resize(479, max_size=480)
-    sizes = np.random.default_rng(0).integers(60, 1500, (200, 2)).tolist()
+    sizes = np.random.default_rng(0).integers(60, 1500, (60, 2)).tolist()
     for size in [*sizes, (479, 480), (480, 479), (500, 500), (640, 480), (333, 500)]:
         image = Image.new("RGB", size)
         assert keep_shape(image, "rgb").shape[:0:-1] == resize(image).size, size
