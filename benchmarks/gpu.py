@@ -136,7 +136,7 @@ class Trainer:
         self.model.train()
         optimizer = build_optimizer(self.model, 1e-6, 0.05)
         scaler = torch.amp.GradScaler(bench.device.type, enabled=False)
-        self.optimizer_step = OptimizerStep(self.model, optimizer, scaler, batch_size=batch)
+        self.optimizer_step = OptimizerStep(self.model, optimizer, scaler, usual_samples=batch)
         self.weights = torch.ones(batch, device=bench.device)
 
     def loss(self) -> Tensor:

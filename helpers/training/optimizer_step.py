@@ -32,10 +32,9 @@ class OptimizerStep:
         model: what `prepare_model` returned.
         optimizer: over its trainable parameters, and fused: it then skips a step on the device.
         scaler: of the loss, for float16; disabled otherwise.
-        accumulate_steps: batches of most steps.
         max_grad_norm: longer gradients are shortened to this norm; None: never.
-        batch_size: samples of most batches, the same on all processes. It keeps the numbers of a backward
-            pass at the size of those of a mean, which matters to float16 alone.
+        usual_samples: of most steps, the same on all processes. It keeps the numbers of a backward pass at the
+            size of those of a mean, which matters to float16 alone.
     """
 
     def __init__(
@@ -43,15 +42,13 @@ class OptimizerStep:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         scaler: torch.amp.GradScaler,
-        accumulate_steps: int = 1,
         max_grad_norm: float | None = None,
-        batch_size: int = 1,
+        usual_samples: int = 1,
     ) -> None:
         self.model, self.optimizer, self.scaler = model, optimizer, scaler
-        self.max_grad_norm = max_grad_norm
+        self.max_grad_norm, self.usual_samples = max_grad_norm, usual_samples
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self._is_ddp = isinstance(model, nn.parallel.DistributedDataParallel)
-        self._usual = batch_size * accumulate_steps  # samples of a process in most steps
         self._batch = 0  # samples of the present batch
         self._step = 0  # samples of the present step so far
 
@@ -72,7 +69,7 @@ class OptimizerStep:
     def backward(self, loss: Tensor) -> None:
         """Adds the gradient of a batch's loss, the mean over its samples, a scalar."""
         # A loss that is not finite makes the gradients of all processes NaN.
-        gradient = torch.where(torch.isfinite(loss), self._batch / self._usual, torch.nan)
+        gradient = torch.where(torch.isfinite(loss), self._batch / self.usual_samples, torch.nan)
         self.scaler.scale(loss).backward(gradient.to(loss.dtype))
 
     def clip_gradient(self) -> Tensor:
@@ -99,9 +96,9 @@ class OptimizerStep:
             # Only the device knows the samples of all processes, so it multiplies in every step.
             everyone = torch.full((), float(samples), device=self.parameters[0].device)
             distributed.all_reduce(everyone)
-            torch._foreach_mul_(gradients, self._usual * distributed.get_world_size() / everyone)
-        elif samples != self._usual:
-            torch._foreach_mul_(gradients, self._usual / samples)
+            torch._foreach_mul_(gradients, self.usual_samples * distributed.get_world_size() / everyone)
+        elif samples != self.usual_samples:
+            torch._foreach_mul_(gradients, self.usual_samples / samples)
 
     def apply(self, norm: Tensor) -> None:
         """Takes the step, or skips it if the gradient's norm is not finite; clears the gradient."""

@@ -104,9 +104,8 @@ class Trainer:
             run.model,
             self.optimizer,
             scaler,
-            config.accumulate_steps,
             config.max_grad_norm,
-            config.batch_size_train,
+            usual_samples=config.batch_size_train * config.accumulate_steps,
         )
         skipped = run.folder / "skipped_steps.json"
         self.skipped_steps = SkippedSteps(config.max_skipped_steps, skipped, accelerator, dataset.image_keys)

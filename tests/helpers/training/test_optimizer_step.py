@@ -25,7 +25,7 @@ def new_step(
     model = nn.Linear(3, 2)
     scaler = torch.amp.GradScaler("cpu", enabled=scale > 0, init_scale=scale)
     optimizer = build_optimizer(model, lr=0.1, weight_decay=0.05)
-    return OptimizerStep(model, optimizer, scaler, accumulate_steps, max_grad_norm, batch_size)
+    return OptimizerStep(model, optimizer, scaler, max_grad_norm, accumulate_steps * batch_size)
 
 
 def loss_of(step: OptimizerStep, x: torch.Tensor) -> torch.Tensor:

@@ -79,7 +79,7 @@ class Run:
         self.model.train()
         self.optimizer = build_optimizer(self.model, LR, weight_decay=0.05)
         self.scaler = torch.amp.GradScaler("cpu", enabled=scale > 0, init_scale=scale)
-        self.optimizer_step = OptimizerStep(self.model, self.optimizer, self.scaler, accumulate_steps, max_grad_norm)
+        self.optimizer_step = OptimizerStep(self.model, self.optimizer, self.scaler, max_grad_norm, accumulate_steps)
         self.share = share_of(accelerator.process_index, accelerator.num_processes)
 
     def forward(self, images: dict, captions: list[str]) -> Tensor:
