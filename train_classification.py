@@ -10,7 +10,7 @@ Starts from `logging/pretrain_<exp_name>`, or resumes `logging/classification_<e
 import argparse
 
 from common.cli import run as run_script
-from common.cli import training_parser
+from helpers.training.flags import training_parser
 
 
 def main() -> None:

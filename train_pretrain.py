@@ -10,7 +10,7 @@ Writes `logging/pretrain_<exp_name>`, where the other tasks start from.
 import argparse
 
 from common.cli import run as run_script
-from common.cli import training_parser
+from helpers.training.flags import training_parser
 
 
 def main() -> None:

@@ -9,8 +9,9 @@ Starts from `logging/pretrain_<exp_name>`, or resumes `logging/vqa_<exp_name>`.
 
 import argparse
 
-from common.cli import named_path, training_parser
+from common.cli import named_path
 from common.cli import run as run_script
+from helpers.training.flags import training_parser
 
 
 def main() -> None:

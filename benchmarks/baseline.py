@@ -15,11 +15,12 @@ from model.answer_ranking import Ranking
 from model.beam_search import Prompt, gather_beams
 from model.captioning import MAX_CAPTION_TOKENS, PrismerCaption
 from model.decoder import IGNORE, LABEL_SMOOTHING, TextDecoder, causal
-from model.encoder import ExpertEncoder, fixed_instance_indices, resize_positions
+from model.encoder import ExpertEncoder, fixed_instance_indices
 from model.inputs import Inputs
 from model.modalities import BACKGROUND, Kind
 from model.modules.attention import Attention
 from model.modules.label_map import LabelMap
+from model.modules.positions import resize_positions
 from model.modules.roberta import DecoderLayer, RobertaLayer, TextAttention
 from model.modules.stems import Resize
 

@@ -5,7 +5,7 @@ python -m benchmarks.gpu --only check "base captions 4" --seconds 200
 python -m benchmarks.gpu --tiny                  # on a CPU, as a test
 
 Each row is printed and written to the file at once, so an interrupted run keeps its rows. Weights are random,
-and nothing is downloaded. For the experts: benchmarks/experts.py --device cuda.
+and nothing is downloaded. For the experts: benchmarks/expert_networks.py --device cuda.
 """
 
 import argparse

@@ -1,18 +1,15 @@
 """Does labelling take longer than its networks? One step after the other, and the runner.
 
-python benchmarks/label_runner.py
+python -m benchmarks.label_runner
 """
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 from PIL import Image

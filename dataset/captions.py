@@ -8,10 +8,10 @@ from typing import Any
 
 from common.errors import UserError
 from common.limited_warnings import LimitedWarnings
-from dataset.ground_truth import ImageId, check_references, read_ground_truth, read_nocaps
 from dataset.image_list import Split, captions_of, check_data_path, checked_id, custom_list, read_list
 from dataset.images import list_images
 from dataset.location import Url
+from dataset.reference_captions import ImageId, check_references, read_ground_truth, read_nocaps
 from dataset.samples import ImageConfig, ImageFolder, ImageLabelDataset
 from dataset.text import training_caption
 

@@ -15,6 +15,7 @@ from model.config import PrismerConfig
 from model.inputs import Inputs
 from model.modalities import Kind, Modality, modality
 from model.modules.norm import LayerNorm
+from model.modules.positions import resizing
 from model.modules.resampler import Resampler
 from model.modules.stems import Stem
 from model.modules.vit import VisionTransformer
@@ -133,23 +134,6 @@ def patch_tokens(layer: nn.Conv2d, x: Tensor) -> Tensor:
     side = x.shape[-1] // size * size  # pixels that whole patches cover
     patches = rearrange(x[..., :side, :side], "b c (y i) (x j) -> b (y x) (c i j)", i=size, j=size)
     return F.linear(patches, layer.weight.flatten(1))
-
-
-def resize_positions(table: Tensor, grid: int) -> Tensor:
-    """Resizes a table of the positions of a square grid, bicubically: (n * n, d) -> (grid * grid, d)."""
-    side = math.isqrt(len(table))
-    if side == grid:
-        return table
-    plane = rearrange(table, "(y x) d -> 1 d y x", y=side)
-    plane = F.interpolate(plane, size=(grid, grid), mode="bicubic", align_corners=False)
-    return rearrange(plane, "1 d y x -> (y x) d")
-
-
-@cache
-def resizing(side: int, grid: int, device: torch.device) -> Tensor:
-    """`resize_positions` as a matrix: (grid * grid, side * side)."""
-    with torch.inference_mode(False), torch.no_grad():  # a matrix made in inference may serve training later
-        return resize_positions(torch.eye(side * side, device="cpu"), grid).to(device)
 
 
 @cache

@@ -44,8 +44,8 @@ def main() -> None:
 
 def score_constant_caption(train_list: Path, test_gt: Path, seed: int) -> None:
     """Prints the best constant caption and its scores."""
-    from dataset.ground_truth import read_ground_truth
     from dataset.image_list import captions_of, read_list
+    from dataset.reference_captions import read_ground_truth
     from helpers.evaluation.caption_metrics import score_captions, score_table
 
     references = read_ground_truth(test_gt)

@@ -17,9 +17,9 @@ import helpers.training.plan
 import helpers.training.trainer
 import train_caption
 from common.cli import run
-from helpers.training.checkpoints.folders import find_checkpoints
-from helpers.training.checkpoints.sharded_tensors import read_whole
-from helpers.training.checkpoints.training_state import load_progress
+from helpers.training.resume.folders import find_checkpoints
+from helpers.training.resume.sharded_tensors import read_whole
+from helpers.training.resume.training_state import load_progress
 from model.sizes import ModelSize
 from tests.end_to_end.conftest import write_caption_config
 from tests.forked_script import FORK, codes, environments, settle

@@ -15,18 +15,18 @@ from PIL import Image
 from common.errors import UserError
 from common.yaml_config import read_config
 from dataset.class_tables import read_class_tables
-from dataset.ground_truth import read_ground_truth, read_nocaps
 from dataset.image_list import read_list
 from dataset.label_files import pack_label, read_instances, read_picture, read_words
 from dataset.label_manifest import read_manifest
 from dataset.questions import read_answers, read_questions
+from dataset.reference_captions import read_ground_truth, read_nocaps
 from dataset.shards.shard_folder import ShardFolder, open_folder
 from dataset.shards.writer import write_shard
 from experts.generate import GenerateConfig
 from helpers.checkpoints.load import read_description
 from helpers.checkpoints.weight_files import read_weights, weight_files
 from helpers.inference.attribution_file import read_attribution
-from helpers.training.checkpoints.folders import read_marker
+from helpers.training.resume.folders import read_marker
 from helpers.training.settings import CaptionConfig, VQAConfig
 from model.modalities import modality
 from model.sizes import read_model_size

@@ -17,7 +17,7 @@ from dataset.class_tables import read_class_tables
 from dataset.label_files import read_words
 from helpers.checkpoints.load import load_model
 from helpers.checkpoints.weight_files import read_weights
-from helpers.training.checkpoints.training_state import load_process
+from helpers.training.resume.training_state import load_process
 from model.captioning import PrismerCaption
 
 ROOT = Path(__file__).resolve().parents[1]

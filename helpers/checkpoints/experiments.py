@@ -15,7 +15,7 @@ from common.overwrite import Outputs
 from common.yaml_config import settings_text
 from helpers.checkpoints.released import MODELS
 from helpers.checkpoints.weight_files import WEIGHT_FILES
-from helpers.training.checkpoints.folders import FOLDER, damage, find_checkpoints, remove_checkpoint
+from helpers.training.resume.folders import FOLDER, damage, find_checkpoints, remove_checkpoint
 from helpers.training.tracking import METRICS
 
 LOGGING = Path("logging")

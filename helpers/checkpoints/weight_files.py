@@ -17,8 +17,8 @@ from common.files import write_atomically
 from common.pickles import read_torch
 from common.strict_json import parse_json
 from common.weight_checks import check_weights, no_floats
-from helpers.training.checkpoints.folders import MARKER, WEIGHTS, read_marker
-from model.encoder import resize_positions
+from helpers.training.resume.folders import MARKER, WEIGHTS, read_marker
+from model.modules.positions import resize_positions
 
 INDEX_SUFFIX = ".index.json"  # the index maps tensors to shards
 # In order of preference; the last stands for the shards of a training checkpoint.
@@ -67,7 +67,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if path.name == MARKER:
         # Imported here: torch.distributed takes seconds.
-        from helpers.training.checkpoints.sharded_tensors import read_whole
+        from helpers.training.resume.sharded_tensors import read_whole
 
         read_marker(path.parent)  # refuses an incomplete checkpoint
         state = read_whole(path.parent, WEIGHTS)

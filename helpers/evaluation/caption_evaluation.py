@@ -6,7 +6,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from dataset.captions import CaptionDataset
-from dataset.ground_truth import DOMAINS, ImageId
+from dataset.reference_captions import DOMAINS, ImageId
 from dataset.text import as_sentence
 from helpers.evaluation.caption_metrics import METRICS, Captions, CaptionScores, score_groups, score_table
 from helpers.evaluation.prediction import Results, Scores, predict_all, report_results

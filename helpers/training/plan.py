@@ -21,9 +21,9 @@ from helpers.checkpoints.experiments import (
 )
 from helpers.checkpoints.load import DESCRIPTION
 from helpers.checkpoints.weight_files import find_weights
-from helpers.training.checkpoints.folders import FOLDER
-from helpers.training.checkpoints.run_lock import refuse_while_locked
 from helpers.training.distribution.launch_settings import check_launch
+from helpers.training.resume.folders import FOLDER
+from helpers.training.resume.run_lock import refuse_while_locked
 from helpers.training.settings import TaskConfig, prismer_config
 from helpers.training.tracking import METRICS, check_tracker
 from model.config import PrismerConfig

@@ -23,12 +23,12 @@ from helpers.checkpoints.experiments import (
 )
 from helpers.checkpoints.load import build_model, prepare_inputs, restore_model
 from helpers.checkpoints.weight_files import find_weights, read_weights
-from helpers.training.checkpoints.folders import find_checkpoints
-from helpers.training.checkpoints.run_lock import lock_folder
 from helpers.training.distribution.preparation import prepare_model
 from helpers.training.distribution.processes import choose_threads, start_accelerator
 from helpers.training.distribution.sharding import unwrap
 from helpers.training.plan import RunPlan
+from helpers.training.resume.folders import find_checkpoints
+from helpers.training.resume.run_lock import lock_folder
 from helpers.training.sampler import EpochSampler, in_order
 from helpers.training.settings import TaskConfig
 from model.inputs import Inputs

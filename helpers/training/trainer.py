@@ -23,12 +23,12 @@ from common.yaml_config import config_as_json
 from dataset.label_manifest import read_backends
 from helpers.checkpoints.load import InferenceDefaults, describe
 from helpers.evaluation.prediction import epoch_table, say_cut_texts, warn_of_overlap
-from helpers.training.checkpoints.saver import Saver
 from helpers.training.distribution.batch_norm import average_statistics
 from helpers.training.distribution.sharding import all_finite
 from helpers.training.interruption import StopRequest
 from helpers.training.optimizer_step import MeanLoss, OptimizerStep
 from helpers.training.profiling import Trace
+from helpers.training.resume.saver import Saver
 from helpers.training.run import Run
 from helpers.training.schedule import Schedule, build_optimizer
 from helpers.training.skipped_steps import SkippedSteps

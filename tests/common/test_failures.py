@@ -14,9 +14,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from common.cli import Stopped, names, natural, positive, printable, run, training_parser, whole
+from common.cli import Stopped, names, natural, positive, printable, run, whole
 from common.errors import UserError
 from dataset.images import MissingImage
+from helpers.training.flags import training_parser
 
 
 @pytest.fixture(autouse=True, scope="module")

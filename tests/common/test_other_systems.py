@@ -20,7 +20,7 @@ for name in NAMES.split():
 from pathlib import Path
 from common.workers import parallel_map
 from common.cli import run
-from helpers.training.checkpoints.run_lock import lock_folder
+from helpers.training.resume.run_lock import lock_folder
 from common.errors import UserError
 
 def main():

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from helpers.checkpoints.weight_files import find_weights, read_weights
-from helpers.training.checkpoints.folders import find_checkpoints
+from helpers.training.resume.folders import find_checkpoints
 from tests.forked_script import forked_script
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,9 +8,9 @@ from typing import get_args
 import pytest
 
 import demo
-from common.cli import training_parser
 from helpers.performance.compilation import Compilation
 from helpers.training.distribution.sharding import Sharding
+from helpers.training.flags import training_parser
 from tests.end_to_end.conftest import ROOT
 
 SCRIPTS = [

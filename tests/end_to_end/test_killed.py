@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.training.checkpoints.folders import find_checkpoints
+from helpers.training.resume.folders import find_checkpoints
 from tests.forked import ForkedTraining, assert_same, outcome, ready_to_fork, tiny_trainer
 
 KILLS = 12

@@ -9,9 +9,9 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from helpers.training.checkpoints.folders import find_checkpoints
-from helpers.training.checkpoints.sharded_tensors import read_whole
-from helpers.training.checkpoints.training_state import OPTIMIZER, load_progress
+from helpers.training.resume.folders import find_checkpoints
+from helpers.training.resume.sharded_tensors import read_whole
+from helpers.training.resume.training_state import OPTIMIZER, load_progress
 from tests.end_to_end.conftest import read_json, train, write_caption_config, write_config
 from tests.forked import ready_to_fork
 

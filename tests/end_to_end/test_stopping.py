@@ -24,9 +24,9 @@ import helpers.training.distribution.processes
 import train_caption
 from common.cli import run
 from common.failures import LOST_PROCESS
-from helpers.training.checkpoints.folders import checkpoint_folder, find_checkpoints
-from helpers.training.checkpoints.training_state import load_progress
 from helpers.training.optimizer_step import OptimizerStep
+from helpers.training.resume.folders import checkpoint_folder, find_checkpoints
+from helpers.training.resume.training_state import load_progress
 from tests.forked import STEPS, ForkedTraining, assert_same, fork, outcome, ready_to_fork, tiny_trainer
 from tests.forked_script import codes
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from helpers.checkpoints.convert import convert
 from helpers.checkpoints.weight_files import read_weights
-from helpers.training.checkpoints.folders import find_checkpoints
+from helpers.training.resume.folders import find_checkpoints
 from tests.end_to_end.conftest import newest_weights, read_json, script, train, write_caption_config
 from tests.forked_script import forked_script
 

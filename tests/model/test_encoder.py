@@ -9,9 +9,10 @@ from torch.nn import functional as F
 
 from common.errors import UserError
 from model.config import PrismerConfig, TextConfig, VisionConfig
-from model.encoder import ExpertEncoder, fixed_instance_indices, patch_tokens, resize_positions, tokens
+from model.encoder import ExpertEncoder, fixed_instance_indices, patch_tokens, tokens
 from model.modules.label_map import LabelMap
 from model.modules.mlp import quick_gelu
+from model.modules.positions import resize_positions
 
 TINY = PrismerConfig(
     vision=VisionConfig(width=32, layers=1, heads=2, patch_size=8),

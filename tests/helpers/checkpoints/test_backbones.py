@@ -9,18 +9,18 @@ from huggingface_hub import constants
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModel, RobertaConfig, RobertaForMaskedLM
 
-from common.cli import training_parser
 from common.errors import UserError
 from helpers.checkpoints.backbones import TEXT, VISION, clip_vision, find_backbones, load_backbones, roberta
 from helpers.checkpoints.load import without_memory
 from helpers.checkpoints.released import TEXT_BACKBONES, VISION_BACKBONES
 from helpers.checkpoints.weight_files import POSITIONS, differences, fit_positions
+from helpers.training.flags import training_parser
 from helpers.training.plan import RunPlan, plan_run
 from helpers.training.run import Run
 from helpers.training.settings import CaptionConfig
 from model.captioning import PrismerCaption
 from model.config import PrismerConfig, VisionConfig
-from model.encoder import resize_positions
+from model.modules.positions import resize_positions
 from model.prismer import Prismer
 from model.sizes import Backbones, ModelSize, read_model_size
 from tests.helpers.checkpoints.hub_cache import cache_file

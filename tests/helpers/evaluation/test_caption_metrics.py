@@ -14,7 +14,7 @@ from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
 from common.errors import UserError
-from dataset.ground_truth import read_ground_truth
+from dataset.reference_captions import read_ground_truth
 from helpers.evaluation import caption_metrics
 from helpers.evaluation.caption_metrics import FAST_METRICS, score_captions
 from helpers.evaluation.ptb_tokenizer import tokenize_java, tokenize_python

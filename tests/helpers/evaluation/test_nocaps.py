@@ -5,7 +5,7 @@ import json
 import pytest
 
 from common.errors import UserError
-from dataset.ground_truth import read_nocaps
+from dataset.reference_captions import read_nocaps
 from helpers.evaluation.caption_evaluation import score_domains
 from helpers.evaluation.caption_metrics import FAST_METRICS, score_captions, score_table
 

@@ -22,16 +22,16 @@ from torch import Tensor
 import helpers.training.plan
 import helpers.training.run
 import helpers.training.trainer
-from common.cli import training_parser
 from common.errors import UserError
 from common.yaml_config import read_config
 from dataset.samples import ImageLabelDataset
 from dataset.shuffle import shuffled
 from helpers.checkpoints.weight_files import find_weights, read_weights
-from helpers.training.checkpoints.folders import find_checkpoints
 from helpers.training.distribution import preparation
+from helpers.training.flags import training_parser
 from helpers.training.optimizer_step import OptimizerStep
 from helpers.training.plan import RunPlan, plan_run
+from helpers.training.resume.folders import find_checkpoints
 from helpers.training.run import Run
 from helpers.training.settings import CaptionConfig
 from model.captioning import PrismerCaption

@@ -15,10 +15,13 @@ from torch import nn
 
 from helpers.checkpoints.load import restore_model
 from helpers.checkpoints.weight_files import find_weights, read_weights
-from helpers.training.checkpoints.folders import damage
-from helpers.training.checkpoints.saver import rewind_metrics
-from helpers.training.checkpoints.sharded_tensors import read_whole
-from helpers.training.checkpoints.training_state import (
+from helpers.training.distribution.preparation import prepare_model
+from helpers.training.distribution.processes import start_accelerator
+from helpers.training.distribution.sharding import Sharding
+from helpers.training.resume.folders import damage
+from helpers.training.resume.saver import rewind_metrics
+from helpers.training.resume.sharded_tensors import read_whole
+from helpers.training.resume.training_state import (
     Progress,
     load_optimizer,
     load_process,
@@ -26,9 +29,6 @@ from helpers.training.checkpoints.training_state import (
     restore_random_state,
     save_checkpoint,
 )
-from helpers.training.distribution.preparation import prepare_model
-from helpers.training.distribution.processes import start_accelerator
-from helpers.training.distribution.sharding import Sharding
 from helpers.training.schedule import build_optimizer
 from model.captioning import PrismerCaption
 from tests.forked import fork, ready_to_fork

@@ -1,17 +1,14 @@
 """Seconds and memory of each expert's paper network at real size, with seeded weights in the released format.
 
-python benchmarks/experts.py
+python -m benchmarks.expert_networks
 """
 
 import argparse
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 from PIL import Image

@@ -17,7 +17,7 @@ from helpers.checkpoints.experiments import (
     resumable_checkpoints,
     set_metrics_aside,
 )
-from helpers.training.checkpoints.folders import (
+from helpers.training.resume.folders import (
     MARKER,
     begin_checkpoint,
     checkpoint_folder,

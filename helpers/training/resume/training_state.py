@@ -31,7 +31,8 @@ from common.files import write_json
 from common.pickles import read_torch
 from common.validation import STRICT, validate
 from helpers.checkpoints.load import DESCRIPTION
-from helpers.training.checkpoints.folders import (
+from helpers.training.distribution.sharding import unwrap
+from helpers.training.resume.folders import (
     MARKER,
     WEIGHTS,
     begin_checkpoint,
@@ -41,8 +42,7 @@ from helpers.training.checkpoints.folders import (
     sync,
     temporary_folder,
 )
-from helpers.training.checkpoints.sharded_tensors import own_shards, read_shards, write_shards
-from helpers.training.distribution.sharding import unwrap
+from helpers.training.resume.sharded_tensors import own_shards, read_shards, write_shards
 
 T = TypeVar("T")
 

@@ -16,8 +16,10 @@ from common.files import write_json, write_text
 from common.yaml_config import config_as_json
 from helpers.checkpoints.load import DESCRIPTION
 from helpers.checkpoints.weight_files import write_weights
-from helpers.training.checkpoints.folders import checkpoint_folder, read_marker, remove_old, update_marker
-from helpers.training.checkpoints.training_state import (
+from helpers.training.distribution.batch_norm import average_statistics, own_statistics, set_statistics
+from helpers.training.distribution.sharding import full_state_dict
+from helpers.training.resume.folders import checkpoint_folder, read_marker, remove_old, update_marker
+from helpers.training.resume.training_state import (
     Progress,
     load_optimizer,
     load_process,
@@ -26,8 +28,6 @@ from helpers.training.checkpoints.training_state import (
     restore_random_state,
     save_checkpoint,
 )
-from helpers.training.distribution.batch_norm import average_statistics, own_statistics, set_statistics
-from helpers.training.distribution.sharding import full_state_dict
 from helpers.training.run import Run
 from helpers.training.tracking import METRICS
 
