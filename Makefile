@@ -38,6 +38,7 @@ demo: setup ## caption the images in helpers/images and draw their labels
 
 gallery: setup ## draw the pictures of README.md and docs/demo.md anew, with the miniature
 	$(RUN) demo.py --exp_name nano/caption_prismer_nano --labels $(GALLERY)/labels --attribution $(GALLERY)/attribution
+	mkdir -p $(GALLERY)/none
 	$(RUN) demo_vis.py --labels $(GALLERY)/labels --attribution $(GALLERY)/none --out $(GALLERY)/plain
 	$(RUN) demo_vis.py --labels $(GALLERY)/labels --attribution $(GALLERY)/attribution --out $(GALLERY)/told
 	cp $(GALLERY)/plain/green_cubes_blue_cylinder.png docs/demo.png

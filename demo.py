@@ -80,7 +80,8 @@ def demo(args: argparse.Namespace) -> int:
     from dataset.label_coverage import label_coverage
     from dataset.text import clean_question, is_long_question
     from experts.dataset_images import images_to_label
-    from experts.preflight import check_usable, unavailable
+    from experts.image_hashes import ImageHashes
+    from experts.preflight import check_usable, unavailable, unusable
     from experts.runner import WEIGHTS, generate_labels
     from helpers.checkpoints.experiments import find_model
     from helpers.inference.attribution_file import AttributedText, attribution_file, write_attribution
@@ -109,11 +110,22 @@ def demo(args: argparse.Namespace) -> int:
     if model.limits and args.images:
         print(model.limits, file=sys.stderr)
     experts = model.experts(args.experts)
-    check_usable(experts, unavailable(listed, experts, model.known_backends, labels, WEIGHTS))
+    changes = decoding(args, model.usage.decoding, kind)
+    model.check_decoding(**changes)
+    hashes = ImageHashes(listed, labels)
+    if hashes.changed:
+        reasons = unusable(experts, model.known_backends, WEIGHTS)
+    else:
+        reasons = unavailable(listed, experts, model.known_backends, labels, WEIGHTS)
+    check_usable(experts, reasons)
     # An expert without a network has its labels already.
     backends = {name: model.known_backends[name] for name in experts if name in model.known_backends}
     lost = 0
     if backends:
+        hashes.update()
+        if hashes.changed:
+            names = ", ".join(printable(image.path) for image in hashes.changed)
+            print(f"labelled anew, since their labels are those of other images: {names}", file=sys.stderr)
         report = generate_labels(images, labels, backends, prefix=label_folder, batch_size=batch_size)
         lost = len(report.skipped)
         for note in report.notes:
@@ -122,7 +134,7 @@ def demo(args: argparse.Namespace) -> int:
     dataset = caption_dataset("demo", "test", images, model.image_config(labels, experts))
     if experts and lost < len(dataset):
         print(label_coverage(dataset), file=sys.stderr)
-    settings = {"attribution": args.attribution is not None, **decoding(args, model.usage.decoding, kind)}
+    settings = {"attribution": args.attribution is not None, **changes}
     if kind == "caption":
         predictions = model.captions(dataset, batch_size, **settings)
     else:
@@ -150,6 +162,8 @@ def demo(args: argparse.Namespace) -> int:
             with outputs.writing(args.json):
                 write_json(args.json, record, indent=2)
         print_table(rows, kind, question)
+    if args.attribution is not None and rows:
+        print(f"attribution: {args.attribution / label_folder}", file=sys.stderr)
     if turned := [printable(row["image"]) for row in rows if turned_when_shown(images / row["image"])]:
         print(
             f"seen as stored, on their side: {', '.join(turned)}; viewers turn them by their EXIF tag, "

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from helpers.inference.attribution_file import AttributedText
     from model.attribution import Attribution
 
+ATTRIBUTION = Path("helpers/attribution")
 SHEET, REPORT = "contact_sheet", "report.html"
 SHEET_ROWS = 12  # of a contact sheet; more rows go on the next sheet
 
@@ -32,8 +33,7 @@ def main() -> int:
     parser.add_argument(
         "--attribution",
         type=named_path,
-        default=Path("helpers/attribution"),
-        help="folder of demo.py --attribution (default: %(default)s)",
+        help=f"folder of demo.py --attribution (default: {ATTRIBUTION})",
     )
     parser.add_argument("--out", type=named_path, default=Path("helpers/pictures"), help="default: %(default)s")
     parser.add_argument("--only", help="experts to draw, separated by commas (default: all that have labels)")
@@ -44,7 +44,11 @@ def main() -> int:
         help="folder with the names of classes (default: those of the networks that made the labels)",
     )
     add_flag(parser)
-    return draw(parser.parse_args())
+    args = parser.parse_args()
+    if args.attribution is not None and not args.attribution.is_dir():
+        raise UserError(f"attribution folder {args.attribution} is missing; write it with demo.py --attribution")
+    args.attribution = args.attribution or ATTRIBUTION
+    return draw(args)
 
 
 def draw(args: argparse.Namespace) -> int:
@@ -53,6 +57,8 @@ def draw(args: argparse.Namespace) -> int:
     from dataset.captions import demo_label_folder
     from dataset.class_tables import read_class_tables
     from dataset.images import MissingImage, UnreadableImage, list_images, read_image
+    from experts.dataset_images import ImageFile
+    from experts.image_hashes import ImageHashes
     from helpers.figures.image_page import draw_figure, draw_sheet, save_picture, thumbnail
     from helpers.figures.label_pictures import draw_panels, experts_in, label_names
     from helpers.figures.report import Report
@@ -75,6 +81,11 @@ def draw(args: argparse.Namespace) -> int:
     else:
         tables = label_names(args.labels, experts)
     images = list_images(args.images, leave_out=args.labels)
+    folder = demo_label_folder(args.images)
+    keys = {name: f"{folder}/{Path(name).with_suffix('').as_posix()}" for name in images}
+    hashes = ImageHashes([ImageFile(f"{args.images}/{name}", key) for name, key in keys.items()], args.labels)
+    if changed := hashes.changed:
+        raise UserError(f"{changed[0].path}: its labels are those of another image; label it with demo.py")
     pictures = {name: args.out / f"{Path(name).with_suffix('').as_posix()}.png" for name in images}
     sheets = [
         args.out / f"{SHEET}{'' if number == 1 else f'_{number}'}.png"
@@ -94,10 +105,9 @@ def draw(args: argparse.Namespace) -> int:
                 print(f"skipped, not readable as an image: {reason}", file=sys.stderr)
                 code = UNREADABLE_IMAGES
             else:
-                key = f"{demo_label_folder(args.images)}/{Path(name).with_suffix('').as_posix()}"
-                found = read_attribution(attribution_file(args.attribution, key))
+                found = read_attribution(attribution_file(args.attribution, keys[name]))
                 text, attribution = text_and_attribution(args.images / name, found)
-                panels = draw_panels(image, key, args.labels, experts, tables)
+                panels = draw_panels(image, keys[name], args.labels, experts, tables)
                 with outputs.writing(pictures[name]):
                     save_picture(draw_figure(panels, name, text, args.columns, attribution), pictures[name])
                 print(printable(str(pictures[name])))

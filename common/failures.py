@@ -22,6 +22,7 @@ _REMEDIES = {
     **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST), _IN_THE_WAY),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), _FILES),
     errno.ENAMETOOLONG: "shorten it",
+    errno.ENOENT: "check the path, or choose another folder",
 }
 # A pattern in the messages of torch and Python, its explanation, and the exit code.
 _FAILURES = [

@@ -5,6 +5,7 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,9 +16,11 @@ from PIL.TiffImagePlugin import TiffImageFile
 from common.errors import UserError, one_line
 from common.files import open_file
 from common.limited_warnings import LimitedWarnings
+from dataset.labels import MANIFEST
 from dataset.shards.shard_folder import IMAGES as SUFFIXES
 from dataset.shards.shard_folder import ShardFile, is_image
 from dataset.string_array import key_of, refuse_shared_keys
+from model.modalities import MODALITIES
 
 logger = LimitedWarnings(__name__)
 ImageSource = Path | ShardFile | bytes | BinaryIO | Image.Image
@@ -177,7 +180,7 @@ def list_images(folder: Path, leave_out: Path | None = None) -> list[str]:
     """
     if not folder.is_dir():
         problem = "is a file" if folder.exists() else "is missing"
-        raise UserError(f"image folder {folder} {problem}; check data_path")
+        raise UserError(f"image folder {folder} {problem}; check its name")
     found = []
     for relative in sorted(image_paths(folder, leave_out)):
         if len(os.fsencode(os.path.basename(key_of(relative)))) > _LONGEST_STEM:
@@ -193,7 +196,8 @@ def list_images(folder: Path, leave_out: Path | None = None) -> list[str]:
 def image_paths(folder: Path, leave_out: Path | None = None) -> Iterator[str]:
     """Paths of all images, relative to the folder, in no order.
 
-    Links to folders are followed, as data sets often are links; those to a folder around them are not.
+    Links to folders are followed, as data sets often are links; those to a folder around them are not. Folders of
+    labels are left out, which a warning says.
     """
     excluded = leave_out and os.path.abspath(leave_out)
 
@@ -206,9 +210,27 @@ def image_paths(folder: Path, leave_out: Path | None = None) -> Iterator[str]:
 
     for parent, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if is_meant(parent, name)]
+        if labels := [name for name in folders if is_label_folder(Path(parent, name), folder)]:
+            _warn_of_labels(parent, ", ".join(sorted(labels)))
+            folders[:] = [name for name in folders if name not in labels]
         # Texts, not `Path`s: there may be millions.
         below = os.path.relpath(parent, folder).replace(os.sep, "/")
         start = "" if below == "." else f"{below}/"
         for name in files:
             if is_image(name) and not name.startswith("."):
                 yield start + name
+
+
+def is_label_folder(path: Path, root: Path) -> bool:
+    """Whether a folder below `root` is one of an expert's labels.
+
+    It has the expert's name, and a manifest or a parent named `labels`, where Scenes have labels without a manifest.
+    """
+    has_place = path.parent.name == "labels" and path.parent != root
+    return path.name in MODALITIES and (has_place or (path / MANIFEST).is_file())
+
+
+@cache
+def _warn_of_labels(folder: str, names: str) -> None:
+    """Says once, however often the images are listed, that a folder's labels are left out."""
+    logger.warning("left out, labels of experts and no images: %s in %s", names, folder)

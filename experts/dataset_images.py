@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from common.errors import UserError
 from common.files import check_dataset
-from dataset.images import is_image, list_images
+from dataset.images import is_image, is_label_folder, list_images
 from dataset.location import Url
 from dataset.shards.shard_folder import ShardFile, ShardFolder, open_folder
 from dataset.shards.tar_index import key_of
@@ -140,7 +140,12 @@ def images_and_shards(data_path: Path | Url, datasets: Sequence[str], prefix: st
     if isinstance(data_path, Path) and not datasets:
         labels = os.path.abspath(leave_out)  # one of the two paths may be relative
         folders = {tar.parent for tar in data_path.rglob("*.tar")}
-        folders = {folder for folder in folders if not Path(os.path.abspath(folder)).is_relative_to(labels)}
+        folders = {
+            folder
+            for folder in folders
+            if not Path(os.path.abspath(folder)).is_relative_to(labels)
+            and not any(is_label_folder(part, data_path) for part in (folder, *folder.parents))
+        }
         names = sorted({"", *(folder.relative_to(data_path).as_posix() for folder in folders)} - {"."})
     shards, loose = [], []
     for name in names:

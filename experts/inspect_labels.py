@@ -1,17 +1,20 @@
 """Lists the state of a data set's labels: their number, those that are missing or damaged, their classes.
 
-    python -m experts.inspect_labels --data_path data --label_path data/labels --datasets vqav2
+    python -m experts.inspect_labels                                      # those of configs/experts.yaml
+    python -m experts.inspect_labels --config configs/experts_nano.yaml   # those of the demo images
 
-Exit code 1: a label is missing, damaged or has values without a meaning.
+Exit code 1: a label is missing, damaged or has values without a meaning. Exit code 3: all labels are whole, but
+some images cannot be read.
 """
 
 import argparse
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.cli import named_path, run, whole
+from common.cli import UNREADABLE_IMAGES, named_path, run, whole
+from common.files import ROOT
 from common.overwrite import Outputs, add_flag
+from dataset.location import as_location
 
 if TYPE_CHECKING:
     from experts.inspection import ExpertReport, Inspection
@@ -23,9 +26,11 @@ _CLASSES_SHOWN = 10
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data_path", type=named_path, default=Path("data"), help="default: %(default)s")
-    parser.add_argument("--label_path", type=named_path, default=Path("data/labels"), help="default: %(default)s")
-    parser.add_argument("--datasets", nargs="+", default=[], help="folders below data_path (default: all)")
+    default = ROOT / "configs" / "experts.yaml"
+    parser.add_argument("--config", type=named_path, default=default, help="YAML file (default: %(default)s)")
+    parser.add_argument("--data_path", type=as_location, help="instead of the config's")
+    parser.add_argument("--save_path", "--label_path", type=named_path, help="instead of the config's")
+    parser.add_argument("--datasets", nargs="+", help="instead of the config's; all: the whole data_path")
     parser.add_argument("--experts", help="names separated by commas (default: those that have labels)")
     parser.add_argument(
         "--class_tables",
@@ -44,25 +49,39 @@ def main() -> int:
 
     from common.errors import UserError
     from common.files import write_json
+    from common.yaml_config import read_config
     from dataset.class_tables import read_class_tables
+    from experts.generate import GenerateConfig
     from experts.inspection import inspect
     from model.modalities import MODALITIES, modality
 
-    there = [name for name in MODALITIES if (args.label_path / name).is_dir()]
+    config = read_config(args.config, GenerateConfig)
+    save_path = args.save_path or config.save_path
+    datasets = config.datasets if args.datasets is None else args.datasets
+    there = [name for name in MODALITIES if (save_path / name).is_dir()]
     experts = args.experts.split(",") if args.experts else there
     if not experts:
-        raise UserError(f"label folder {args.label_path} has no expert's labels; check label_path")
+        raise UserError(f"label folder {save_path} has no expert's labels; name yours with --save_path or --config")
     tables = {name: modality(name).classes for name in experts}
     names = {}
     if args.class_tables is not None:
         labels = read_class_tables(args.class_tables, [table for table in tables.values() if table]).labels
         names = {name: labels[table] for name, table in tables.items() if table}
-    found = inspect(args.data_path, args.label_path, experts, names, args.datasets, args.num_workers)
+    found = inspect(
+        args.data_path or config.data_path,
+        save_path,
+        experts,
+        names,
+        [] if datasets == ["all"] else datasets,
+        args.num_workers,
+    )
     if args.report:
         with outputs.writing(args.report):
             write_json(args.report, asdict(found), indent=2)
     print(_as_text(found))
-    return 0 if all(report.is_whole for report in found.experts.values()) else INCOMPLETE
+    if not all(report.is_whole for report in found.experts.values()):
+        return INCOMPLETE
+    return UNREADABLE_IMAGES if found.unreadable else 0
 
 
 def _as_text(found: "Inspection") -> str:

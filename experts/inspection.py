@@ -15,6 +15,7 @@ from dataset.images import MissingImage, UnreadableImage, read_image, stored_siz
 from dataset.label_files import PACKED, read_picture, read_words, sidecars, words_of
 from dataset.label_manifest import read_manifest
 from dataset.labels import NO_CLASS, LabelReader
+from dataset.location import Url
 from dataset.shards.shard_folder import ShardFolder, open_folder
 from dataset.shards.tar_index import key_of
 from experts.dataset_images import Item, Items, Task, images_and_shards
@@ -108,7 +109,7 @@ class _Look:
 
 
 def inspect(
-    data_path: Path,
+    data_path: Path | Url,
     label_path: Path,
     experts: Sequence[str],
     names: Mapping[str, Sequence[str]],

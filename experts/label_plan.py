@@ -54,7 +54,7 @@ def make_plan(
     if namesake is not None:
         raise UserError(f"image {namesake.path}: its labels would be named like {MANIFEST}; rename it")
     remove_leftovers(save_path)
-    outputs = Outputs("experts/generate.py", overwrite, "choose another save_path")
+    outputs = Outputs("experts/generate.py", overwrite, "choose another label folder")
     tasks = [missing_labels(images, job.modalities, save_path, outputs) for job in jobs]
     scope = set()
     if overwrite:
@@ -148,13 +148,13 @@ def _refuse_a_mixture(folder: Path, changed: Sequence[str], overwrite: bool, oth
     if changed and not overwrite:
         raise UserError(
             f"{folder}: its labels were made with other settings ({settings}); make them anew with "
-            "experts/generate.py --overwrite, or choose another save_path"
+            "experts/generate.py --overwrite, or choose another label folder"
         )
     if changed and others:
         raise UserError(
             f"{folder}: would mix labels of different settings ({settings}), since it holds labels of images "
             f"that are not in this run, such as {others[0]}; overwrite all of them in one run, delete those "
-            "that are no longer needed, or choose another save_path"
+            "that are no longer needed, or choose another label folder"
         )
 
 

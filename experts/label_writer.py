@@ -168,5 +168,5 @@ class LabelShards:
 def cannot_write(save_path: Path, error: OSError) -> UserError:
     """The error to tell a user, with its remedy."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    remedy = "free some space and start again, finished labels are kept" if full else "check save_path"
+    remedy = "free some space and start again, finished labels are kept" if full else "choose another label folder"
     return UserError(f"cannot write labels below {save_path}: {error.strerror}; {remedy}")

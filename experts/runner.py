@@ -111,7 +111,7 @@ def generate_labels(
         return plan, len(Items([Task(image, ()) for image in images])), shard_folders
 
     experts = [expert for job in jobs for expert in job.modalities]
-    outputs = Outputs("experts/generate.py", overwrite, "choose another save_path")
+    outputs = Outputs("experts/generate.py", overwrite, "choose another label folder")
     outcomes: list[Outcome] = []
     plan, images, shard_folders = _from_main(prepare, save_path)
     try:
@@ -177,7 +177,7 @@ def _check_places(
         labels = (save_path / expert).resolve()
         for folder in data:
             if isinstance(folder, Path) and folder.resolve().is_relative_to(labels):
-                raise UserError(f"{folder}: images lie where labels go; choose another save_path")
+                raise UserError(f"{folder}: images lie where labels go; choose another label folder")
         for folder in shard_folders:
             check_list(save_path / expert / folder, outputs.overwrite)
 

@@ -98,6 +98,12 @@ def gather_beams(x: Tensor, beams: Tensor) -> Tensor:
     return x.gather(1, index)
 
 
+def check_beams(num_beams: int, vocabulary: int) -> None:
+    """Refuses more beams than the vocabulary has tokens for (`UserError`)."""
+    if 2 * num_beams > vocabulary:
+        raise UserError(f"num_beams {num_beams} is more than half of the {vocabulary} tokens; lower it")
+
+
 @torch.no_grad()
 def beam_search(
     decoder: TextDecoder,
@@ -127,8 +133,7 @@ def beam_search(
     """
     max_new = min(max_new, decoder.max_tokens - prompt.ids.shape[1])
     beams = Beams(decoder, encoded, prompt)
-    if 2 * num_beams > (vocabulary := beams.logits.shape[-1]):
-        raise UserError(f"num_beams {num_beams} is more than half of the {vocabulary} tokens; lower it")
+    check_beams(num_beams, vocabulary=beams.logits.shape[-1])
     beams.reserve(num_beams, max(max_new - 1, 0))
     if decoder.replay is not None:
         beams = decoder.replay(beams, num_beams)

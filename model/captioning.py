@@ -87,8 +87,7 @@ class PrismerCaption(Prismer):
         encoded = self.expert_encoder(inputs, instance_indices)
         prompt = self.prompt(prefix, encoded)
         start = prompt.ids.shape[1]
-        if start >= max_length:
-            raise UserError(f"max_length {max_length} is no more than the prefix '{prefix}'; raise max_length")
+        self.check_length(prefix, max_length)
         found = beam_search(
             self.text_decoder,
             encoded,
@@ -128,6 +127,11 @@ class PrismerCaption(Prismer):
         """The start of each image's caption, see `start_ids`."""
         ids = torch.tensor(self.start_ids(prefix), device=encoded.device).repeat(len(encoded), 1)  # (b, p)
         return Prompt(ids, torch.ones_like(ids), torch.full_like(ids[:, 0], ids.shape[1]))
+
+    def check_length(self, prefix: str, max_length: int) -> None:
+        """Refuses a `max_length` that leaves no token after the prefix (`UserError`)."""
+        if len(self.start_ids(prefix)) >= max_length:
+            raise UserError(f"max_length {max_length} is no more than the prefix '{prefix}'; raise max_length")
 
     def start_ids(self, prefix: str) -> list[int]:
         """Token ids of the start token and the prefix."""

@@ -19,6 +19,7 @@ from helpers.checkpoints.load import check_decoding
 from helpers.inference.image_cache import Images, is_one
 from helpers.inference.predictor import Prediction, Predictor
 from helpers.inference.publish import Card
+from model.beam_search import check_beams
 from model.captioning import PrismerCaption
 from model.inputs import Inputs
 from model.vqa import PrismerVQA
@@ -44,6 +45,7 @@ class Captioner(Predictor[PrismerCaption]):
     ) -> Prediction | list[Prediction] | Iterator[Prediction]:
         """Captions an image, several, or those of an iterator; other arguments as for `captions`."""
         _check_options(decoding, CAPTION_DECODING)
+        self.check_decoding(**decoding)
         return self._predict_images(
             images,
             batch_size,
@@ -73,6 +75,14 @@ class Captioner(Predictor[PrismerCaption]):
             return self._with_attribution(found, inputs, starts, [" " * bool(prefix) + text for text in texts])
 
         return self._predictions(dataset, batch_size, predict)
+
+    def check_decoding(self, **decoding: float) -> None:
+        """Refuses settings of the beam search that cannot work with this model (`UserError`), before any work."""
+        settings = self.usage.decoding | decoding
+        if "num_beams" in settings:
+            check_beams(settings["num_beams"], self.model.config.text.vocab_size)
+        if "max_length" in settings:
+            self.model.check_length(self.usage.prefix, settings["max_length"])
 
 
 class Answerer(Predictor[PrismerVQA]):
@@ -107,6 +117,7 @@ class Answerer(Predictor[PrismerVQA]):
             decoding: `num_beams`, `max_new`, `min_new` and `length_penalty`, for answers that are written freely.
         """
         _check_options(decoding, ANSWER_DECODING)
+        self.check_decoding(answers, **decoding)
         if isinstance(questions, Sequence) and not isinstance(questions, str):
             count = 1 if is_one(images) else len(images) if isinstance(images, Sequence) else len(questions)
             if len(questions) != count:
@@ -139,11 +150,7 @@ class Answerer(Predictor[PrismerVQA]):
             raise UserError(f"k must be a whole number from 1 on, got {k}")
         choices = self.usage.answers if answers is None else list(answers)
         settings = self.usage.answering | decoding
-        if choices and decoding:
-            raise UserError(
-                f"this model chooses its answer among {len(choices)}, so there is no beam search to set "
-                f"{' and '.join(decoding)} of; leave it out"
-            )
+        self.check_decoding(answers, **decoding)
 
         def predict(inputs: Inputs, indices: list[int]) -> list[Prediction]:
             asked = [clean_question(questions[index]) for index in indices]
@@ -161,6 +168,17 @@ class Answerer(Predictor[PrismerVQA]):
             return self._with_attribution(found, inputs, starts, [f" {end}" for end in ends])
 
         return self._predictions(dataset, batch_size, predict)
+
+    def check_decoding(self, answers: Sequence[str] | None = None, **decoding: float) -> None:
+        """As for the captioner; `answers` as for `answer`."""
+        choices = self.usage.answers if answers is None else answers
+        if choices and decoding:
+            raise UserError(
+                f"this model chooses its answer among {len(choices)}, so there is no beam search to set "
+                f"{' and '.join(decoding)} of; leave it out"
+            )
+        if "num_beams" in decoding:
+            check_beams(decoding["num_beams"], self.model.config.text.vocab_size)
 
 
 def _check_options(decoding: Mapping[str, float], known: Sequence[str]) -> None:

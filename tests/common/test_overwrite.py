@@ -196,7 +196,7 @@ def data(tmp_path, monkeypatch) -> Path:
 
 DEMO = "demo.py --config configs/caption.yaml --exp_name prismerz_nano --images images"
 VIS = "demo_vis.py --images images --labels labels --only depth --out out"
-INSPECT = "inspect_labels --data_path images --label_path labels/depth --experts edge --report"
+INSPECT = "inspect_labels --data_path images --save_path labels/depth --experts edge --report"
 CONVERT = "convert model"
 CONFIG = "generate_config.py --main_ip 127.0.0.1 --rank 0 --num_machines 1 --config_file"
 SCENES = "scenes --out out --train 1 --test 1 --size 64 --workers 1 --no-labels"

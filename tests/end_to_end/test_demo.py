@@ -106,7 +106,7 @@ def test_the_table_lines_up_whatever_the_names(capsys):
     ("arguments", "expected"),
     [
         (("--exp_name", "prismer_giant"), "no weights of experiment 'prismer_giant'"),
-        (("--images", "nowhere"), "image folder nowhere is missing"),
+        (("--images", "nowhere"), "image folder nowhere is missing; check its name\n"),
         (("--config", "nowhere.yaml"), "nowhere.yaml: no such config file"),
         (("--device", "tpu"), "device 'tpu' is not here; there are: cpu"),
         (("--json", "configs"), "configs: is a folder; name a file"),
@@ -134,6 +134,55 @@ def test_experts_that_cannot_run_are_named_with_the_way_to_go_on(folder):
     assert "unidet" not in error  # which was not asked for
     assert error.endswith("go on without: --experts normal,ocr_detection")
     assert not (folder / "helpers" / "labels").exists()
+
+
+def test_settings_that_cannot_work_are_refused_before_the_work(folder):
+    done = forked_script("demo.py", "--beams", 1000, cwd=folder)
+    assert done.returncode == 2
+    assert "num_beams 1000 is more than half of the" in done.stderr
+    done = forked_script("demo.py", "--max_length", 1, cwd=folder)
+    assert done.returncode == 2
+    assert "max_length 1 is no more than the prefix" in done.stderr
+    assert not (folder / "helpers" / "labels").exists()
+    done = forked_script("demo.py", "--labels", "/proc/x", cwd=folder)
+    assert done.returncode == 2
+    assert done.stderr.endswith(
+        "cannot write labels below /proc/x: No such file or directory; choose another label folder\n"
+    )
+
+
+def test_an_image_gets_no_labels_of_another_one(folder):
+    """The images have one name, in folders of one name, and differ."""
+    sources = sorted(DEMO_IMAGES.glob("*.png"))
+    images, labels = (
+        [folder.parent / f"{folder.name}_{place}" / "photos" / "x.png" for place in "ab"],
+        folder / "labels",
+    )
+    for source, path in zip(sources, images, strict=False):
+        path.parent.mkdir(parents=True)
+        shutil.copy(source, path)
+
+    def label_of(path: Path, *flags: object, changed: bool = False) -> bytes:
+        experts = ("--experts", "depth,edge", "--labels", labels)
+        done = forked_script("demo.py", "--images", path.parent, *experts, *flags, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        line = f"labelled anew, since their labels are those of other images: {path}\n"
+        assert (line in done.stderr) == changed, done.stderr
+        return (labels / "depth" / "photos" / "x.png").read_bytes()
+
+    first = label_of(images[0])
+    second = label_of(images[1], changed=True)
+    assert first != second
+    assert label_of(images[1]) == second
+    shutil.copy(images[0], images[1])  # in place
+    assert label_of(images[1], changed=True) == first
+    (labels / "image_hashes.json").unlink()
+    (labels / "depth" / "photos" / "x.png").write_bytes(second)
+    assert label_of(images[1]) == second  # labels without a hash are trusted
+    (labels / "image_hashes.json").write_text("[")
+    done = forked_script("demo.py", "--images", images[1].parent, "--labels", labels, cwd=folder)
+    assert done.returncode == 2
+    assert "image_hashes.json: damaged" in done.stderr
 
 
 def test_the_reasons_why_experts_cannot_run(tmp_path, monkeypatch):
@@ -172,6 +221,7 @@ def test_flags(folder):
     assert (told["model"], told["question"], told["skipped"]) == ("prismer_nano", None, ["broken.png"])
     assert told["experts"] == ["obj_detection", "ocr_detection"]
     assert len(told["images"]) == 3
+    assert "attribution: attribution/some photos\n" in done.stderr
     assert {path.name: path.read_bytes() for path in images.iterdir()} == before
     assert {path.name for path in (folder / "labels").iterdir() if path.is_dir()} == set(told["experts"])
     for row in told["images"]:

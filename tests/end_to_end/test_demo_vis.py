@@ -24,6 +24,7 @@ from model.attribution import Attribution
 from tests.forked_script import forked_script
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+DEMO_IMAGES = ROOT / "helpers" / "images"
 SIZE = (48, 36)
 CAPTION = "A red <ball> & a café"
 
@@ -151,6 +152,23 @@ def test_draws_a_picture_of_each_image_a_sheet_and_a_report(folders, tmp_path):
 def arguments(images, labels, out, **changes):
     values = {"images": images, "labels": labels, "out": out, "attribution": out / "none", "class_tables": None}
     return argparse.Namespace(**values | {"only": None, "columns": 4, "overwrite": False} | changes)
+
+
+def test_a_folder_that_was_named_must_be_there_and_hold_the_images_labels(folders):
+    images, labels, out = folders
+    flags = ("--images", images, "--labels", labels, "--out", out)
+    done = demo_vis(*flags, "--attribution", out / "none")
+    assert done.returncode == 2
+    assert done.stderr == f"error: attribution folder {out}/none is missing; write it with demo.py --attribution\n"
+    hashes = {"images/one": "0" * 64, "elsewhere/two": "1"}  # of another image
+    (labels / "image_hashes.json").write_text(json.dumps(hashes))
+    done = demo_vis(*flags)
+    assert done.returncode == 2
+    assert done.stderr == f"error: {images}/one.png: its labels are those of another image; label it with demo.py\n"
+    done = demo_vis("--images", DEMO_IMAGES, "--labels", labels, "--out", "/proc/x")
+    assert done.returncode == 2
+    assert done.stderr.endswith("check the path, or choose another folder\n")
+    assert done.stderr.count("\n") == 1
 
 
 def test_some_experts_alone_in_fewer_columns(folders):

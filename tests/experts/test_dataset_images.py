@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
+from dataset.labels import MANIFEST
 from dataset.shards.pack import pack
 from dataset.shards.writer import write_shard
 from experts.dataset_images import images_and_shards, images_to_label
@@ -33,14 +34,30 @@ def test_chosen_folders_prefix_and_exclusion(tmp_path):
     assert images_to_label(tmp_path, ["y", "x"], leave_out=labels) == found  # by name
 
 
+def test_labels_of_other_folders_are_no_images(tmp_path, caplog):
+    _touch(tmp_path, "depth/a.png", "x/labels.png", "x/labels/depth/b.png", "y/edge/b.png", "y/normal/b.png")
+    _touch(tmp_path, f"other/edge/{MANIFEST}", "other/edge/c.png", "other/notes/d.png", "own/depth/e.png")
+    write_shard(tmp_path / "other" / "edge" / "set" / "00000.tar", {"f.png": b"label"}.items())
+    expected = ["depth/a", "other/notes/d", "x/labels", "y/edge/b", "y/normal/b"]  # folders without labels' marks
+    for _ in range(2):
+        found = images_and_shards(tmp_path, (), "", leave_out=tmp_path / "own")
+        assert [image.label for image in found] == expected
+    assert sorted(record.getMessage() for record in caplog.records) == [
+        f"left out, labels of experts and no images: depth in {tmp_path}/x/labels",
+        f"left out, labels of experts and no images: edge in {tmp_path}/other",
+    ]
+    named = images_to_label(tmp_path / "x" / "labels")  # a folder that is named itself is listed
+    assert [image.label for image in named] == ["depth/b"]
+
+
 @pytest.mark.parametrize(
     ("data", "datasets", "message"),
     [
         ("", ["../x"], "name a folder below data_path"),
         ("", ["x/../../y"], "name a folder below data_path"),
         ("", ["/x"], "name a folder below data_path"),
-        ("", ["missing"], "missing is missing; check data_path"),
-        ("x/a.png", [], r"a\.png is a file; check data_path"),
+        ("", ["missing"], "missing is missing; check its name"),
+        ("x/a.png", [], r"a\.png is a file; check its name"),
         ("labels/../labels", [], "labels would lie among the images"),
     ],
 )

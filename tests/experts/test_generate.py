@@ -130,7 +130,7 @@ def test_a_file_that_cannot_be_written_whole_is_not_there(config, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert done.returncode == 2
     message = done.stderr.splitlines()[-1]
-    assert message == "error: cannot write labels below labels: File too large; check save_path"
+    assert message == "error: cannot write labels below labels: File too large; choose another label folder"
     assert not list((tmp_path / "labels").rglob(".*"))
     for path in (tmp_path / "labels").rglob("*.*"):
         if path.suffix == ".json":

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.errors import UserError
 from common.files import write_json
 from dataset.label_files import pack_label
 from dataset.label_manifest import MANIFEST, Manifest, write_manifest
@@ -31,7 +32,7 @@ def disk(tmp_path: Path) -> Disk:
 
 def command(disk: Disk, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> tuple[int, dict]:
     report = disk.data.parent / "report.json"
-    paths = ("--data_path", disk.data, "--label_path", disk.labels, "--report", report, "--num_workers", 0)
+    paths = ("--data_path", disk.data, "--save_path", disk.labels, "--report", report, "--num_workers", 0)
     monkeypatch.setattr(sys, "argv", ["inspect_labels", *map(str, (*paths, *arguments))])
     return inspect_labels.main(), json.loads(report.read_text())
 
@@ -44,6 +45,22 @@ def test_whole_labels(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in EXPERTS:
         expected = ExpertReport("unknown", 3, classes=dict.fromkeys(classes.get(name, ()), 3))
         assert report["experts"][name] == expected.__dict__
+
+
+def test_the_config_names_the_folders_and_an_unreadable_image_is_an_exit_code(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    (disk.data / "set" / "broken.jpg").touch()
+    (disk.data / "other").mkdir()
+    config = {"data_path": str(disk.data), "save_path": str(disk.labels), "datasets": ["set"], "backends": {}}
+    write_json(disk.data.parent / "experts.yaml", config)
+    command = ["inspect_labels", "--config", str(disk.data.parent / "experts.yaml"), "--num_workers", "0"]
+    monkeypatch.setattr(sys, "argv", command)
+    assert inspect_labels.main() == 3
+    assert capsys.readouterr().out.startswith("3 images, 1 unreadable\n")
+    monkeypatch.setattr(sys, "argv", [*command, "--datasets", "other"])
+    with pytest.raises(UserError, match=r"other has no images"):
+        inspect_labels.main()
 
 
 def tables(folder: Path, **classes: int) -> Path:

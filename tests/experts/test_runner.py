@@ -145,7 +145,7 @@ def test_passes_are_reported_together(scenes, tmp_path, grey, monkeypatch):
 
 def test_labels_that_cannot_be_written_stop_the_run(scenes, tmp_path, grey):
     (tmp_path / "depth").write_text("a file where a folder has to be")
-    with pytest.raises(UserError, match=r"cannot write labels below .* Not a directory; check save_path"):
+    with pytest.raises(UserError, match=r"cannot write labels below .* Not a directory; choose another label folder"):
         generate_labels(scenes, tmp_path, BACKENDS, num_workers=0)
     full = cannot_write(tmp_path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     assert str(full).endswith("No space left on device; free some space and start again, finished labels are kept")
@@ -177,6 +177,6 @@ def test_images_where_labels_go_are_no_labels(scenes, tmp_path, grey):
     for data_path, datasets in ((images, ()), (tmp_path, ["depth/a"])):
         save_path = tmp_path if not datasets else tmp_path / "depth" / ".."
         options = {"datasets": datasets, "num_workers": 0, "overwrite": True}
-        with pytest.raises(UserError, match="images lie where labels go; choose another save_path"):
+        with pytest.raises(UserError, match="images lie where labels go; choose another label folder"):
             generate_labels(data_path, save_path, BACKENDS, **options)
     assert {path: path.read_bytes() for path in images.rglob("*") if path.is_file()} == before
