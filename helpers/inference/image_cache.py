@@ -10,7 +10,7 @@ from PIL import Image
 from common.errors import UserError
 from common.files import here_or_in_project, write_atomically
 from dataset.captions import CaptionDataset, CaptionRow
-from dataset.images import ImageSource, UnreadableImage, read_image
+from dataset.images import ImageSource, MissingImage, UnreadableImage, read_image
 from dataset.samples import ImageConfig, ImageFolder
 from experts.registry import Backends
 from experts.runner import WEIGHTS, generate_labels
@@ -74,5 +74,7 @@ def _read(image: AnyImage) -> Image.Image:
         raise UserError(f"a {kind} is no image; give a file's name, its content, or a Pillow image")
     try:
         return read_image(Path(image) if isinstance(image, str) else image)
+    except MissingImage as error:
+        raise UserError(f"image {image}: {error.reason}; check its name") from None
     except UnreadableImage as error:
         raise UserError(f"image {error}; leave it out or replace it") from None

@@ -148,7 +148,10 @@ def test_pictures_are_one_only_if_they_are_equal(tmp_path):
 
 def test_an_image_that_cannot_be_read_is_named(answerer, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"no image")
-    for name, expected in (("broken.jpg", "leave it out or replace it"), ("gone.png", "No such file")):
+    for name, expected in (
+        ("broken.jpg", "leave it out or replace it"),
+        ("gone.png", "No such file or directory; check its name"),
+    ):
         with pytest.raises(UserError, match=rf"{name}: .*{expected}"):
             answerer.answer([PHOTOS[0], tmp_path / name], "what")
 
