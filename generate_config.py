@@ -37,7 +37,9 @@ def main() -> None:
         "--port", type=int, help=f"port of machine 0 (default: {PORT}; a free one for a single machine)"
     )
     parser.add_argument(
-        "--config_file", type=named_path, help="the file to write (default: accelerate's default file)"
+        "--config_file",
+        type=named_path,
+        help="the file to write (default: accelerate's own, in ~/.cache/huggingface/accelerate)",
     )
     add_flag(parser)
     args = parser.parse_args(plain_dashes(sys.argv[1:]))

@@ -11,6 +11,8 @@ import logging
 import signal
 import subprocess
 import sys
+from difflib import get_close_matches
+from pathlib import Path
 
 import psutil
 
@@ -26,7 +28,17 @@ def main() -> int:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    args = launch_command_parser().parse_args()
+    parser = launch_command_parser()
+    # Its own prints the many flags of accelerate.
+    parser.error = lambda message: sys.exit(
+        _refuse(f"{message}; write: python launch.py train_caption.py --exp_name x")
+    )
+    args = parser.parse_args()
+    script = Path(args.training_script)
+    if not (args.module or args.no_python or script.exists()):
+        alike = get_close_matches(script.name, [path.name for path in script.parent.glob("*.py")], n=1)
+        remedy = f"is {script.with_name(alike[0])} meant?" if alike else "check its path"
+        return _refuse(f"{script}: no such script; {remedy}")
     # Ctrl-C in a terminal also reaches the script, which saves before it ends. SIGTERM reaches this process alone.
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, _pass_on)
@@ -41,13 +53,14 @@ def main() -> int:
         return 128 + error.sigval
     except Exception as error:  # accelerate raises any type for wrong flags and files
         told = f"--config_file {args.config_file}" if args.config_file else "its config file, if there is one"
-        print(
-            f"error: accelerate cannot start the script with these flags and {told}: "
-            f"{type(error).__name__}: {one_line(error)}",
-            file=sys.stderr,
-        )
-        return USER_ERROR
+        problem = f"{type(error).__name__}: {one_line(error)}"
+        return _refuse(f"accelerate cannot start the script with these flags and {told}: {problem}")
     return 0
+
+
+def _refuse(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return USER_ERROR
 
 
 def _pass_on(number: int, _frame: object) -> None:

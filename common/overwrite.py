@@ -7,6 +7,7 @@ A command notes each file that it writes: the file's name, its hash and the comm
 import hashlib
 import json
 import os
+import tempfile
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -37,6 +38,7 @@ class Outputs:
     def __init__(self, command: str, overwrite: bool, instead: str = "name another place", flag: str = FLAG) -> None:
         self.command, self.overwrite, self.instead, self.flag = command, overwrite, instead, flag
         self._checked: dict[Path, tuple[int, ...] | None] = {}
+        self._writable: set[Path] = set()
         self._notes: dict[Path, dict[str, tuple[str, str]]] = {}
 
     def check(
@@ -90,14 +92,25 @@ class Outputs:
         if path.exists() and not path.is_file():
             raise UserError(f"{path}: is a device or a pipe; {self.instead}")
         folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise UserError(f"{path}: folder {folder} cannot be written to; {self.instead}")
+        self._check_writable(folder, path)
         notes = path.with_name(NOTES)
         if path.name == NOTES:
             raise UserError(f"{path}: this name is kept for notes; {self.instead}")
         if notes.is_symlink() or (notes.exists() and not notes.is_file()):
             raise UserError(f"{notes}: is no plain file; remove it")
         return None if status is None else (status.st_ino, status.st_size, status.st_mtime_ns)
+
+    def _check_writable(self, folder: Path, path: Path) -> None:
+        """Tries it with a file without a name: the permissions of some folders, as /proc, promise too much."""
+        if folder in self._writable:
+            return
+        try:
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError:
+            raise UserError(f"{path}: folder {folder} cannot be written to; {self.instead}") from None
+        self._writable.add(folder)
 
     def _is_own(self, path: Path, known: Callable[[Path], bool], sources: list[Path]) -> bool:
         if path.is_symlink() or any(path.samefile(source) for source in sources):

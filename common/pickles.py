@@ -74,15 +74,16 @@ def read_torch(path: Path, *, remedy: str = "", mmap: bool = True) -> Any:
         path.open("rb").close()
     except OSError as error:
         raise _unread(path, error, remedy) from None
+    is_zip = zipfile.is_zipfile(path)
     try:
-        mmap = mmap and zipfile.is_zipfile(path)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except pickle.UnpicklingError as error:
-        if "GLOBAL" in str(error) or "Can only" in str(error):  # a function, an object of a class
-            raise _more_than_data(path) from None
-        raise _damaged(path, "no torch file", remedy) from None  # the message is a page of advice
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and is_zip)
     except Exception as error:  # a damaged file raises anything
-        raise _damaged(path, first_line(error), remedy) from None
+        unpickling = isinstance(error, pickle.UnpicklingError)
+        if unpickling and ("GLOBAL" in str(error) or "Can only" in str(error)):  # a function, an object of a class
+            raise _more_than_data(path) from None
+        # The message of such an error is a page of advice, or a number.
+        pickled = unpickling or isinstance(error, LookupError)
+        raise _damaged(path, "no torch file" if pickled else first_line(error), remedy) from None
 
 
 def _unread(path: Path, error: OSError, remedy: str = "") -> UserError:

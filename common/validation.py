@@ -59,4 +59,6 @@ def _describe(problem: Mapping[str, Any], cls: type) -> str:
     subject = f"key '{key}': " if problem["loc"] else ""
     if problem["type"] == "value_error":
         return f"{subject}{message}"
+    if problem["type"] in ("list_type", "tuple_type") and isinstance(problem["input"], str | int | float):
+        return f"{subject}should be a list; write [{str(problem['input'])[:100]}]"
     return f"{subject}{message}, got {json.dumps(problem['input'], default=str)[:100]}"

@@ -73,7 +73,7 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
         with open_file(path) as file:
             text = file.read()
     except FileNotFoundError:
-        raise UserError(f"{path}: no such config file") from None
+        raise UserError(f"{path}: no such config file; those of the project are in configs/") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     content = _parse(text, str(path))
@@ -89,7 +89,8 @@ def _parse(text: bytes, where: str) -> Any:
     except RecursionError:
         raise UserError(f"{where}: not readable as YAML: too many levels") from None
     except Exception as error:  # PyYAML raises anything for a value that does not fit its tag
-        raise UserError(f"{where}: not readable as YAML: {one_line(error)[:200]}") from None
+        problem = one_line(error).replace('in "<unicode string>", ', "at ")
+        raise UserError(f"{where}: not readable as YAML: {problem[:200]}") from None
 
 
 def _check_plain(value: Any, where: str, above: list[Any], count: Iterator[int] | None = None) -> None:

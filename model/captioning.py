@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from common.errors import UserError
 from model.answer_ranking import Ranking
@@ -13,6 +14,24 @@ from model.inputs import Inputs
 from model.prismer import Prismer
 
 MAX_CAPTION_TOKENS = 30  # of a training caption, by default
+
+
+def start_ids(tokenizer: PreTrainedTokenizerBase, prefix: str) -> list[int]:
+    """Token ids of the start token and the prefix of a caption."""
+    return tokenizer(prefix).input_ids[:-1]
+
+
+def check_prefix(
+    prefix: str, ids: list[int], *, max_length: int | None = None, max_caption_tokens: int | None = None
+) -> None:
+    """Raises UserError if a prefix, of these ids, leaves no room for a caption that is written or trained on."""
+    if max_caption_tokens is not None and len(ids) >= max_caption_tokens - 1:
+        raise UserError(
+            f"prefix '{prefix}' leaves no room in the {max_caption_tokens} tokens of a training caption; "
+            "shorten `prefix` in the config, or raise `max_caption_tokens`"
+        )
+    if max_length is not None and len(ids) >= max_length:
+        raise UserError(f"max_length {max_length} is no more than the prefix '{prefix}'; raise max_length")
 
 
 class PrismerCaption(Prismer):
@@ -44,15 +63,11 @@ class PrismerCaption(Prismer):
         Raises:
             UserError: the prefix leaves no room for a caption.
         """
-        start = len(self.start_ids(prefix))
-        if start >= max_tokens - 1:
-            raise UserError(
-                f"prefix '{prefix}' leaves no room in the {max_tokens} tokens of a training caption; "
-                "shorten `prefix` in the config, or raise `max_caption_tokens`"
-            )
+        start = self.start_ids(prefix)
+        check_prefix(prefix, start, max_caption_tokens=max_tokens)
         ids, mask = self.tokens(captions, max_tokens)
         targets = ids.masked_fill(mask == 0, IGNORE)
-        targets[:, :start] = IGNORE
+        targets[:, : len(start)] = IGNORE
         return self.losses(inputs, ids, mask, targets, instance_indices).mean()
 
     @torch.no_grad()
@@ -84,10 +99,10 @@ class PrismerCaption(Prismer):
             b captions without the prefix; with `return_scores` also their scores: log-probability divided by
             the number of tokens to the power of `length_penalty`.
         """
+        check_prefix(prefix, self.start_ids(prefix), max_length=max_length)
         encoded = self.expert_encoder(inputs, instance_indices)
         prompt = self.prompt(prefix, encoded)
         start = prompt.ids.shape[1]
-        self.check_length(prefix, max_length)
         found = beam_search(
             self.text_decoder,
             encoded,
@@ -128,11 +143,6 @@ class PrismerCaption(Prismer):
         ids = torch.tensor(self.start_ids(prefix), device=encoded.device).repeat(len(encoded), 1)  # (b, p)
         return Prompt(ids, torch.ones_like(ids), torch.full_like(ids[:, 0], ids.shape[1]))
 
-    def check_length(self, prefix: str, max_length: int) -> None:
-        """Refuses a `max_length` that leaves no token after the prefix (`UserError`)."""
-        if len(self.start_ids(prefix)) >= max_length:
-            raise UserError(f"max_length {max_length} is no more than the prefix '{prefix}'; raise max_length")
-
     def start_ids(self, prefix: str) -> list[int]:
         """Token ids of the start token and the prefix."""
-        return self.tokenizer(prefix).input_ids[:-1]
+        return start_ids(self.tokenizer, prefix)

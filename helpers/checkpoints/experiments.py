@@ -28,8 +28,12 @@ def experiment_folder(task: str, exp_name: str, output_dir: Path = LOGGING) -> P
     return output_dir / f"{task}_{exp_name}"
 
 
-def find_experiment(task: str, exp_name: str, output_dir: Path = LOGGING) -> Path:
+def find_experiment(task: str, exp_name: str, output_dir: Path = LOGGING, evaluated: str | None = None) -> Path:
     """The folder of an experiment with weights: the user's own, or else the embedded one.
+
+    Args:
+        task, exp_name, output_dir: of the experiment.
+        evaluated: with `--evaluate`, the script's own task, for the remedy.
 
     Raises:
         UserError: there is none of that name; lists the existing ones.
@@ -51,8 +55,10 @@ def find_experiment(task: str, exp_name: str, output_dir: Path = LOGGING) -> Pat
         there = f"fetch them with: python download_checkpoints.py --download_models={task}_{exp_name}"
         there += f" --output_dir={output_dir}" if output_dir != LOGGING else ""
     elif task == "pretrain":
-        nano = "cp -r nano/caption_prismer_nano"
-        there += f"; set 'from_scratch: true', or start from the miniature: {nano} {wanted}"
+        scratch = "" if evaluated else "set 'from_scratch: true', or "
+        there += f"; {scratch}start from the miniature: cp -r nano/caption_prismer_nano {wanted}"
+    if evaluated and evaluated != task and has_weights(evaluated, exp_name, output_dir):
+        there = f"evaluate {evaluated}_{exp_name} instead with --from_checkpoint, or {there}"
     raise UserError(f"no weights of experiment '{exp_name}' in {wanted}; {there}")
 
 

@@ -12,6 +12,7 @@ import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from transformers import PreTrainedTokenizerBase
 
 from common.errors import UserError
 from common.files import ROOT, here_or_in_project
@@ -124,6 +125,11 @@ def build_model(cls: type[M], config: PrismerConfig, tokenizer: str) -> M:
         config: the network.
         tokenizer: a folder, absolute or relative to the project, or a name on the hub.
     """
+    return cls(config, fitting_tokenizer(config, tokenizer))
+
+
+def fitting_tokenizer(config: PrismerConfig, tokenizer: str) -> PreTrainedTokenizerBase:
+    """Loads the tokenizer; raises UserError if it has more tokens than the text tower."""
     folder = ROOT / tokenizer
     loaded = load_tokenizer(folder if folder.is_dir() else tokenizer)
     if len(loaded) > config.text.vocab_size:
@@ -131,7 +137,7 @@ def build_model(cls: type[M], config: PrismerConfig, tokenizer: str) -> M:
             f"tokenizer {tokenizer} has {len(loaded)} tokens, the text tower has {config.text.vocab_size}; "
             "set text.vocab_size in configs/models.yaml"
         )
-    return cls(config, loaded)
+    return loaded
 
 
 def restore_model(cls: type[M], config: PrismerConfig, tokenizer: str, state: dict[str, Tensor], source: str) -> M:

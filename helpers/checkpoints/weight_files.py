@@ -83,7 +83,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 def _read_file(path: Path) -> dict[str, Tensor]:
     if path.suffix != ".safetensors":
-        state = read_torch(path, remedy="fetch it again", mmap=False)
+        state = read_torch(path, remedy="name a file of weights, or fetch it again", mmap=False)
         if isinstance(state, dict) and all(
             isinstance(key, str) and isinstance(value, Tensor) and value.layout == torch.strided
             for key, value in state.items()

@@ -20,7 +20,7 @@ from helpers.inference.image_cache import Images, is_one
 from helpers.inference.predictor import Prediction, Predictor
 from helpers.inference.publish import Card
 from model.beam_search import check_beams
-from model.captioning import PrismerCaption
+from model.captioning import PrismerCaption, check_prefix
 from model.inputs import Inputs
 from model.vqa import PrismerVQA
 
@@ -82,7 +82,8 @@ class Captioner(Predictor[PrismerCaption]):
         if "num_beams" in settings:
             check_beams(settings["num_beams"], self.model.config.text.vocab_size)
         if "max_length" in settings:
-            self.model.check_length(self.usage.prefix, settings["max_length"])
+            prefix = self.usage.prefix
+            check_prefix(prefix, self.model.start_ids(prefix), max_length=settings["max_length"])
 
 
 class Answerer(Predictor[PrismerVQA]):

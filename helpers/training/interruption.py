@@ -35,7 +35,7 @@ class StopRequest:
             raise Stopped.by(number)
         if not self._received:
             self._received = number
-            hint = "; Ctrl-C: stops at once" if self._once_more else ""
+            hint = "; a second Ctrl-C stops at once" if self._once_more else ""
             say(f"\n{signal.Signals(number).name}: saves after this step{hint}\n")
 
     @contextmanager

@@ -19,12 +19,12 @@ from helpers.checkpoints.experiments import (
     refuse_to_start_over,
     resumable_checkpoints,
 )
-from helpers.checkpoints.load import DESCRIPTION
+from helpers.checkpoints.load import DESCRIPTION, fitting_tokenizer
 from helpers.checkpoints.weight_files import find_weights
 from helpers.training.distribution.launch_settings import check_launch
 from helpers.training.resume.folders import FOLDER
-from helpers.training.resume.run_lock import refuse_while_locked
-from helpers.training.settings import TaskConfig, prismer_config
+from helpers.training.resume.run_lock import check_lock_file, refuse_while_locked
+from helpers.training.settings import TaskConfig, check_caption_lengths, prismer_config
 from helpers.training.tracking import METRICS, check_tracker
 from model.config import PrismerConfig
 from model.prismer import Prismer
@@ -100,8 +100,9 @@ def plan_run(task: str, model_class: type[M], config: C, args: argparse.Namespac
     check_places(folder, "results", *([] if args.evaluate else [FOLDER]))
     if args.evaluate:
         source = task if args.from_checkpoint else "pretrain"
-        weights = find_weights(find_experiment(source, args.exp_name, args.output_dir))
+        weights = find_weights(find_experiment(source, args.exp_name, args.output_dir, evaluated=task))
     else:
+        check_lock_file(folder)
         if not args.dry_run:
             refuse_while_locked(folder)
         if args.from_checkpoint:
@@ -112,6 +113,7 @@ def plan_run(task: str, model_class: type[M], config: C, args: argparse.Namespac
                 backbones = find_backbones(size.backbones)
             else:
                 weights = find_weights(find_experiment("pretrain", args.exp_name, args.output_dir))
+    check_caption_lengths(config, fitting_tokenizer(network, size.tokenizer), training=not args.evaluate)
     plan = RunPlan(task, model_class, config, args, size, network, folder, files, checkpoints, weights, backbones)
     check_tracker(plan.tracker)
     return plan

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field
+from transformers import PreTrainedTokenizerBase
 
 from common.errors import UserError
 from common.validation import STRICT, validate
@@ -16,7 +17,8 @@ from dataset.location import Location, Url
 from dataset.text import MAX_WORDS
 from experts.registry import Backends
 from helpers.training.distribution.activation_checkpointing import ActivationCheckpointing
-from model.captioning import MAX_CAPTION_TOKENS
+from model.beam_search import check_beams
+from model.captioning import MAX_CAPTION_TOKENS, check_prefix, start_ids
 from model.config import FreezeMode, PrismerConfig
 from model.modalities import modality
 from model.sizes import ModelSize
@@ -48,14 +50,13 @@ def _prefix(text: str) -> str:
     return text.strip()
 
 
-def _sources(names: list[str]) -> list[str]:
-    """Data sets that are read as one; none twice, since each has one share."""
+def _distinct(names: list[str]) -> list[str]:
     if not names or len(set(names)) < len(names):
-        raise ValueError(f"names a data set twice: {', '.join(names)}" if names else "is empty; name a data set")
+        raise ValueError(f"has a name twice: {', '.join(names)}" if names else "is empty; name at least one")
     return names
 
 
-Sources = AfterValidator(_sources)
+Distinct = AfterValidator(_distinct)
 Prefix = Annotated[str, AfterValidator(_prefix)]
 Experts = Annotated[list[str], BeforeValidator(_expert_list)]
 
@@ -93,6 +94,10 @@ class TaskConfig:
     pytorch_model: bool = False
     compat: bool = False
 
+    def __post_init__(self) -> None:
+        if self.min_lr > self.init_lr:
+            raise ValueError(f"min_lr {self.min_lr} is more than init_lr {self.init_lr}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class DecodingConfig(TaskConfig):
@@ -105,9 +110,10 @@ class DecodingConfig(TaskConfig):
     max_length: PositiveInt = 20
     min_length: Count = 8
     length_penalty: Finite = 1.0
-    metrics: list[Metric] = field(default_factory=lambda: list(get_args(Metric)))
+    metrics: Annotated[list[Metric], Distinct] = field(default_factory=lambda: list(get_args(Metric)))
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.min_length > self.max_length:
             raise ValueError(f"min_length {self.min_length} is more than max_length {self.max_length}")
 
@@ -131,7 +137,7 @@ class CaptionConfig(DecodingConfig):
 class PretrainConfig(DecodingConfig):
     """`configs/pretrain.yaml`."""
 
-    dataset: Annotated[list[Literal["cc12m", "cc3m_sgu", "coco", "vg"]], Sources]
+    dataset: Annotated[list[Literal["cc12m", "cc3m_sgu", "coco", "vg"]], Distinct]
     weights: dict[str, Annotated[float, Field(gt=0)]] | None = None
     samples_per_epoch: PositiveInt | None = None
     test_dataset: Literal["coco", "nocaps"] | None = None
@@ -153,7 +159,7 @@ class PretrainConfig(DecodingConfig):
 class VQAConfig(TaskConfig):
     """`configs/vqa.yaml`."""
 
-    dataset: Annotated[list[Literal["vqav2", "vg", "custom"]], Sources]
+    dataset: Annotated[list[Literal["vqav2", "vg", "custom"]], Distinct]
     data_path: Location
     train_list: Name | None = None
     test_list: Name | None = None
@@ -167,6 +173,7 @@ class VQAConfig(TaskConfig):
     length_penalty: Finite = -1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.min_new is not None and self.min_new > self.max_new:
             raise ValueError(f"min_new {self.min_new} is more than max_new {self.max_new}")
 
@@ -203,11 +210,24 @@ def prismer_config(config: TaskConfig, size: ModelSize) -> PrismerConfig:
             f"max_caption_tokens {config.max_caption_tokens}: the text tower of {config.prismer_model} reads "
             f"{most} tokens at most; lower it"
         )
+    if isinstance(config, DecodingConfig | VQAConfig):
+        check_beams(config.num_beams, size.text.vocab_size)
     network = asdict(size) | {
         key: getattr(config, key) for key in ("experts", "image_resolution", "label_resolution", "compat")
     }
     del network["tokenizer"], network["backbones"]
     return validate(network, PrismerConfig, f"the config, with prismer_model {config.prismer_model}")
+
+
+def check_caption_lengths(config: TaskConfig, tokenizer: PreTrainedTokenizerBase, *, training: bool) -> None:
+    """Raises UserError if the prefix leaves no room for a caption."""
+    if isinstance(config, DecodingConfig | ClassificationConfig):
+        check_prefix(
+            config.prefix,
+            start_ids(tokenizer, config.prefix),
+            max_length=getattr(config, "max_length", None),
+            max_caption_tokens=getattr(config, "max_caption_tokens", MAX_CAPTION_TOKENS) if training else None,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -147,11 +147,13 @@ class Meter:
         Memory is the peak so far on this process's GPU; on a CPU, what is resident now.
         """
         seconds, steps = now - span.began, max(step - span.step, 1)
-        speed = {
-            "samples_per_second": span.samples * self._accelerator.num_processes / seconds,
-            "step_seconds": seconds / steps,
-            "data_seconds": span.waited / steps,
-        }
+        speed = {}
+        if span.samples:  # none, if a run resumes at the end of an epoch
+            speed = {
+                "samples_per_second": span.samples * self._accelerator.num_processes / seconds,
+                "step_seconds": seconds / steps,
+                "data_seconds": span.waited / steps,
+            }
         if self._accelerator.device.type == "cuda":
             return speed | {"gpu_peak_gib": torch.cuda.max_memory_allocated(self._accelerator.device) / 2**30}
         return speed | {"rss_gib": psutil.Process().memory_info().rss / 2**30}

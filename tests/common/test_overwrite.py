@@ -111,7 +111,7 @@ def test_some_places_take_no_file(tmp_path, kind, overwrite):
     assert state(tmp_path) == before
 
 
-@pytest.mark.parametrize("path", ["/dev/null", "file/a", "nothing/a", NOTES, "x" * 300])
+@pytest.mark.parametrize("path", ["/dev/null", "/proc/new/a", "file/a", "nothing/a", NOTES, "x" * 300])
 def test_some_paths_take_no_file(tmp_path, path):
     (tmp_path / "file").touch()
     (tmp_path / "nothing").symlink_to("nowhere")

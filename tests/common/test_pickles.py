@@ -182,6 +182,7 @@ def test_torch_files_old_and_new(tmp_path: Path, zipped: bool) -> None:
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UserError, match=r"a\.pt: damaged.*fetch it again"):
         read_torch(path)
-    path.write_bytes(b"<html>Not Found</html>")
-    with pytest.raises(UserError, match=r"a\.pt: damaged \(no torch file"):
-        read_torch(path)
+    for other in (b"<html>Not Found</html>", b"text"):
+        path.write_bytes(other)
+        with pytest.raises(UserError, match=r"a\.pt: damaged \(no torch file"):
+            read_torch(path)

@@ -118,5 +118,7 @@ def test_nothing_follows_the_line_of_a_script_that_ends_in_one(flags, tmp_path):
     launch = (*flags.split(), "--num_machines", "1", "--main_process_port", "0", *train)
     done = script("launch.py", *launch, cwd=tmp_path)
     assert done.returncode == 2
-    assert set(done.stderr.splitlines()) == {"error: none.yaml: no such config file"}
+    assert set(done.stderr.splitlines()) == {
+        "error: none.yaml: no such config file; those of the project are in configs/"
+    }
     assert done.stdout == ""

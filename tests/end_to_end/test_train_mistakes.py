@@ -8,6 +8,7 @@ from tests.end_to_end.conftest import write_caption_config, write_config
 from tests.forked_script import forked_script
 
 EVALUATE = ("--evaluate",)
+DRY = ("--dry_run",)
 FEW = ("--answers", "few.txt")
 NO_PRETRAINED = "no weights of experiment 'tiny' in logging/pretrain_tiny"
 
@@ -34,6 +35,21 @@ def config_for(task: str, scenes: Path, work: Path, changes: dict[str, object]) 
         ("caption", {}, ("--from_checkpoint",), "no weights of experiment 'tiny'"),
         ("caption", {"from_scratch": False}, (), f"{NO_PRETRAINED}; there is none for pretrain yet; set 'from_scr"),
         ("caption", {}, ("--target_dataset", "flickr"), "no section 'flickr'; it has: coco"),
+        (
+            "caption",
+            {},
+            ("--evaluate", "--exp_name", "prismer_nano"),
+            "evaluate caption_prismer_nano instead with --from_c",
+        ),
+        (
+            "caption",
+            {},
+            ("--output_dir", "/proc/x", *DRY),
+            "folder /proc cannot be written to; choose another --output_dir",
+        ),
+        ("caption", {"prefix": "A picture of", "max_length": 4, "min_length": 1}, DRY, "max_length 4 is no more than"),
+        ("caption", {"prefix": "A picture of", "max_caption_tokens": 5}, DRY, "no room in the 5 tokens of a training"),
+        ("vqa", {"num_beams": 335}, DRY, "num_beams 335 is more than half of the 668 tokens"),
         ("caption", {}, ("--full_shard",), "--full_shard needs several processes"),
         ("vqa", {"dataset": ["vqav3"]}, (), "key 'dataset.0'"),
         ("vqa", {"k_test": 0}, (), "key 'k_test'"),

@@ -6,6 +6,7 @@ parent for a moment, do not hold it.
 
 import errno
 import os
+import re
 import socket
 from pathlib import Path
 
@@ -17,7 +18,21 @@ except ModuleNotFoundError:  # on Windows
     fcntl = None
 
 LOCK = "lock"  # the file stays; the lock on it ends with the process
+_MOST = 200  # bytes that are read of it
 _TAKEN = (errno.EACCES, errno.EAGAIN)
+
+
+def check_lock_file(folder: Path) -> None:
+    """Raises UserError if another program's file has the name of the lock, which a run writes over."""
+    path = folder / LOCK
+    if not os.path.lexists(path):
+        return
+    content = b"no file"
+    if path.is_file():
+        with path.open("rb") as file:
+            content = file.read(_MOST)
+    if content and not re.fullmatch(rb"process \d+ on [^\n]*\n?", content):
+        raise UserError(f"{path}: not written by a run; move it away, or choose another --exp_name")
 
 
 def refuse_while_locked(folder: Path) -> None:
@@ -33,7 +48,7 @@ def refuse_while_locked(folder: Path) -> None:
             fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # closing the file ends it
         except OSError as error:
             if error.errno in _TAKEN:
-                raise _refusal(folder, file.read(200)) from None
+                raise _refusal(folder, file.read(_MOST)) from None
 
 
 def lock_folder(folder: Path) -> None:
@@ -53,7 +68,7 @@ def lock_folder(folder: Path) -> None:
         if error.errno not in _TAKEN:
             print(f"warning: {folder} cannot be locked ({error.strerror}); start no second run in it")
             return
-        holder = os.read(handle, 200)
+        holder = os.read(handle, _MOST)
         os.close(handle)
         raise _refusal(folder, holder) from None
     os.ftruncate(handle, 0)

@@ -111,3 +111,6 @@ def test_speed_of_a_loop(monkeypatch):
         assert 0.01 < speed.pop("rss_gib") < 100
     assert read[2].pop("train_seconds") == 20
     assert read == [{"samples_per_second": 1.2, "step_seconds": 10, "data_seconds": 4}] * 3
+    meter.epoch_began(step=9)  # resumed at its end
+    meter.epoch_ended()
+    assert meter.epoch(step=9).keys() == {"train_seconds", "rss_gib"}

@@ -373,6 +373,15 @@ def test_a_plan_starts_locks_and_writes_nothing(scripts):
         Run(plan).claim_folder()
 
 
+@pytest.mark.parametrize("flags", [(), ("--dry_run",)])
+def test_another_programs_lock_is_not_written_over(scripts, flags):
+    folder = scripts.run("caption", max_epoch=1)
+    planned(scripts, "--overwrite", *flags)
+    (folder / "lock").write_text("mine")
+    with pytest.raises(UserError, match="lock: not written by a run; move it away, or choose another --exp_name"):
+        planned(scripts, "--overwrite", *flags)
+
+
 def times(folder: Path) -> dict[Path, int]:
     """When each file was written, but for the test's own."""
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != "config.yaml"}

@@ -88,10 +88,27 @@ def test_a_config_file_that_accelerate_does_not_take_is_one_line(monkeypatch, tm
     file = tmp_path / "machine.yaml"
     if content is not None:
         file.write_text(content)
-    monkeypatch.setattr(sys, "argv", ["launch.py", "--config_file", str(file), "none.py"])
+    monkeypatch.setattr(sys, "argv", ["launch.py", "--config_file", str(file), "train_vqa.py"])
     monkeypatch.setattr(launcher_script.signal, "signal", lambda *_: None)
     assert launcher_script.main() == 2
     told = capsys.readouterr().err
     assert told.startswith("error: accelerate cannot start")
     assert str(file) in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], "the following arguments are required: training_script"),
+        (["train_captio.py", "--exp_name", "x"], "train_captio.py: no such script; is train_caption.py meant?"),
+        (["a/b.py"], "a/b.py: no such script; check its path"),
+    ],
+)
+def test_a_missing_script_is_one_line(monkeypatch, capsys, words, expected):
+    monkeypatch.setattr(sys, "argv", ["launch.py", *words])
+    with pytest.raises(SystemExit, match="2"):
+        sys.exit(launcher_script.main())
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: {expected}")
     assert told.count("\n") == 1
