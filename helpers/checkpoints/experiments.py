@@ -58,7 +58,7 @@ def find_experiment(task: str, exp_name: str, output_dir: Path = LOGGING, evalua
         scratch = "" if evaluated else "set 'from_scratch: true', or "
         there += f"; {scratch}start from the miniature: cp -r nano/caption_prismer_nano {wanted}"
     if evaluated and evaluated != task and has_weights(evaluated, exp_name, output_dir):
-        there = f"evaluate {evaluated}_{exp_name} instead with --from_checkpoint, or {there}"
+        there = f"--from_checkpoint evaluates {evaluated}_{exp_name}; {there}"
     raise UserError(f"no weights of experiment '{exp_name}' in {wanted}; {there}")
 
 

@@ -104,6 +104,8 @@ def test_a_signal_in_an_evaluation_ends_the_run_at_once_and_the_evaluation_is_do
     assert (progress.epoch, progress.consumed) == (0, 60)
     assert not (trainer.folder / "results").exists()
     assert_goes_on(trainer, whole[1])
+    records = [json.loads(line) for line in (trainer.folder / "metrics.jsonl").read_text().splitlines()]
+    assert ["samples_per_second" in record for record in records if "train_loss" in record] == [False, True]
 
 
 def test_a_signal_to_the_workers_too_stops_after_the_step(scenes, whole, tmp_path):

@@ -39,7 +39,7 @@ def config_for(task: str, scenes: Path, work: Path, changes: dict[str, object]) 
             "caption",
             {},
             ("--evaluate", "--exp_name", "prismer_nano"),
-            "evaluate caption_prismer_nano instead with --from_c",
+            "--from_checkpoint evaluates caption_prismer_nano",
         ),
         (
             "caption",
