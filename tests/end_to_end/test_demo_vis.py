@@ -167,7 +167,7 @@ def test_a_folder_that_was_named_must_be_there_and_hold_the_images_labels(folder
     assert done.stderr == f"error: {images}/one.png: its labels are those of another image; label it with demo.py\n"
     done = demo_vis("--images", DEMO_IMAGES, "--labels", labels, "--out", "/proc/x")
     assert done.returncode == 2
-    assert done.stderr.endswith("check the path, or choose another folder\n")
+    assert done.stderr.endswith("folder /proc cannot be written to; name another folder with --out\n")
     assert done.stderr.count("\n") == 1
 
 
