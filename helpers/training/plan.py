@@ -94,8 +94,7 @@ def plan_run(task: str, model_class: type[M], config: C, args: argparse.Namespac
     size = read_model_size(config.prismer_model)
     network = prismer_config(config, size)
     folder = experiment_folder(task, args.exp_name, args.output_dir)
-    original = ["pytorch_model.bin"] if config.pytorch_model else []
-    files = ["model.safetensors", *original, DESCRIPTION, METRICS, SETTINGS]
+    files = ["model.safetensors", DESCRIPTION, METRICS, SETTINGS]
     checkpoints, weights, backbones = [], None, None
     check_places(folder, "results", *([] if args.evaluate else [FOLDER]))
     if args.evaluate:

@@ -91,7 +91,6 @@ class TaskConfig:
     sync_batchnorm: bool = False
     save_every_steps: Count = 0
     keep_last: PositiveInt = 2
-    pytorch_model: bool = False
     compat: bool = False
 
     def __post_init__(self) -> None:
@@ -192,7 +191,6 @@ class ClassificationConfig(TaskConfig):
     data_path: Location
     prefix: Prefix = "A photo of a"
     shots: PositiveInt = 1
-    inference: Literal["rank"] = "rank"
     k_test: PositiveInt = 32
     eval_every: PositiveInt = 5
 

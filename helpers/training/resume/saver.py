@@ -126,8 +126,6 @@ class Saver:
         weights = full_state_dict(run.model)
         if run.is_main:
             write_weights(run.folder / "model.safetensors", weights)
-            if run.config.pytorch_model:  # as the original does
-                write_weights(run.folder / "pytorch_model.bin", weights)
             write_json(run.folder / DESCRIPTION, self.description, indent=2)
         run.accelerator.wait_for_everyone()
 

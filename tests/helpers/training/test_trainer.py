@@ -239,12 +239,11 @@ def test_the_weights_of_the_best_epoch_are_kept(scripts, monkeypatch):
         "helpers.evaluation.caption_evaluation.evaluate_captions",
         lambda *_: {"CIDEr": next(scores)},
     )
-    folder = scripts.run("caption", keep_last=9, pytorch_model=True)
+    folder = scripts.run("caption", keep_last=9)
     third, second, first = (read_weights(find_weights(path)) for path in find_checkpoints(folder))
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        best = read_weights(folder / name)
-        assert best.keys() == second.keys()
-        assert all(value.equal(second[key]) for key, value in best.items())
+    best = read_weights(folder / "model.safetensors")
+    assert best.keys() == second.keys()
+    assert all(value.equal(second[key]) for key, value in best.items())
     moved = {key for key, value in first.items() if not value.equal(third[key])}
     assert not any(re.match(LANGUAGE_LAYERS, key) for key in moved)  # they are frozen
     assert len(moved) > 20
