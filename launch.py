@@ -39,6 +39,8 @@ def main() -> int:
         alike = get_close_matches(script.name, [path.name for path in script.parent.glob("*.py")], n=1)
         remedy = f"is {script.with_name(alike[0])} meant?" if alike else "check its path"
         return _refuse(f"{script}: no such script; {remedy}")
+    if args.cpu and (args.num_processes or 1) > 1:
+        return _refuse("--cpu starts one process; several CPU processes need a --config_file (docs/distributed.md)")
     # Ctrl-C in a terminal also reaches the script, which saves before it ends. SIGTERM reaches this process alone.
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, _pass_on)

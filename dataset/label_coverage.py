@@ -34,7 +34,7 @@ def label_coverage(dataset: ImageLabelDataset) -> Coverage:
     """Counts the labels of a data set's images, or of a large one's samples spread over its list.
 
     Raises:
-        UserError: an expert has no label of any of them.
+        UserError: an expert has no label of any of them, or, in a data set that is not tolerant, lacks one.
     """
     # Packed samples are taken from a few shards.
     chosen = np.arange(len(dataset))
@@ -45,10 +45,14 @@ def label_coverage(dataset: ImageLabelDataset) -> Coverage:
     images = {dataset.images[sample]: sample for sample in samples}
     reader = dataset.labels
     found = dict.fromkeys((entry.name for entry in reader.modalities), 0)
+    missing = {}
     for image, sample in images.items():
         key, shard = dataset.folder.label_key(image), dataset.shard(sample)
         for entry in reader.modalities:
-            found[entry.name] += reader.path(entry, key, shard).is_file()
+            path = reader.path(entry, key, shard)
+            found[entry.name] += (is_there := path.is_file())
+            if not is_there and not reader.may_lack(entry):
+                missing.setdefault(entry.name, path)
     for entry in reader.modalities:
         if images and not found[entry.name] and not _may_have_none(reader, entry):
             folder = reader.root / entry.name / dataset.folder.labels
@@ -56,6 +60,9 @@ def label_coverage(dataset: ImageLabelDataset) -> Coverage:
                 f"label folder {folder}: no label of {len(images):,} images of the list; run "
                 f"{script(entry)}, or take {entry.name} out of the experts"
             )
+        if entry.name in missing and not dataset.tolerant:
+            lacking = f"{len(images) - found[entry.name]:,} of {len(images):,} images have no {entry.name} label"
+            raise UserError(f"label {missing[entry.name]} is missing: {lacking}; run {script(entry)}")
     return Coverage(len(images), len(samples) < len(dataset), found)
 
 

@@ -112,3 +112,10 @@ def test_a_missing_script_is_one_line(monkeypatch, capsys, words, expected):
     told = capsys.readouterr().err
     assert told.startswith(f"error: {expected}")
     assert told.count("\n") == 1
+
+
+def test_cpu_with_several_processes_is_refused(monkeypatch, capsys):
+    """accelerate would start one process and not say so."""
+    monkeypatch.setattr("sys.argv", ["launch.py", "--num_processes", "2", "--cpu", "train_caption.py"])
+    assert launcher_script.main() == 2
+    assert "--config_file" in capsys.readouterr().err
