@@ -222,12 +222,13 @@ def image_paths(folder: Path, leave_out: Path | None = None) -> Iterator[str]:
 
 
 def is_label_folder(path: Path, root: Path) -> bool:
-    """Whether a folder below `root` is one of an expert's labels.
+    """Whether a folder lies below `root` and holds an expert's labels.
 
-    It has the expert's name, and a manifest or a parent named `labels`, where Scenes have labels without a manifest.
+    Such a folder has the expert's name, and a manifest, or, as in Scenes, a parent named `labels`.
     """
-    has_place = path.parent.name == "labels" and path.parent != root
-    return path.name in MODALITIES and (has_place or (path / MANIFEST).is_file())
+    if path.name not in MODALITIES or root not in path.parents:
+        return False
+    return (path.parent.name == "labels" and path.parent != root) or (path / MANIFEST).is_file()
 
 
 @cache

@@ -50,8 +50,9 @@ def label_coverage(dataset: ImageLabelDataset) -> Coverage:
         key, shard = dataset.folder.label_key(image), dataset.shard(sample)
         for entry in reader.modalities:
             path = reader.path(entry, key, shard)
-            found[entry.name] += (is_there := path.is_file())
-            if not is_there and not reader.may_lack(entry):
+            if path.is_file():
+                found[entry.name] += 1
+            elif not reader.may_lack(entry):
                 missing.setdefault(entry.name, path)
     for entry in reader.modalities:
         if images and not found[entry.name] and not _may_have_none(reader, entry):

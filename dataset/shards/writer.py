@@ -88,7 +88,7 @@ def write_list(folder: Path, num_workers: int = 0, overwrite: bool = False) -> i
 
 
 def check_list(folder: Path, overwrite: bool = False) -> None:
-    """Refuses, unless `overwrite` confirms it, to replace a file with the list's name that is no list of shards."""
+    """Refuses to replace a `shards.json` that does not list shards; `overwrite` confirms the replacement."""
     Outputs("dataset.shards", overwrite).check([folder / LIST], known=_is_list)
 
 

@@ -42,7 +42,7 @@ class RunPlan(Generic[M, C]):
         task: `caption`, `vqa`, `pretrain` or `classification`; names the experiment's folder.
         model_class: the task's model.
         config: the task's settings.
-        args: the flags of `common.cli.training_parser`.
+        args: the flags of `helpers.training.flags.training_parser`.
         size: the model's size.
         network: the model's configuration.
         folder: where the run writes.

@@ -77,3 +77,11 @@ def test_a_folder_that_was_named_has_images_or_is_an_error_beside_shards_too(tmp
     assert (shard.label, shard.label_name) == ("web/00000", "00000.tar")
     with pytest.raises(UserError, match="empty"):
         images_and_shards(tmp_path, ("web", "empty"), "", tmp_path / "labels")
+
+
+def test_shards_are_listed_wherever_their_data_path_lies(tmp_path):
+    """The folders above a data path do not make it a folder of labels."""
+    data = tmp_path / "labels" / "depth" / "data"
+    write_shard(data / "web" / "00000.tar", {"a.jpg": b"image"}.items())
+    (shard,) = images_and_shards(data, (), "", tmp_path / "own")
+    assert shard.label == "web/00000"

@@ -72,7 +72,7 @@ class Progress:
     best_score: float | None = None
 
     def improves(self, score: float | None) -> bool:
-        """Notes the score of an evaluation; whether its weights are to be kept.
+        """Notes the score of an evaluation, and returns whether to keep its weights.
 
         Of equal scores the newer weights are kept; while no evaluation has had a score, the newest.
         """
